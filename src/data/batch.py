@@ -1,0 +1,71 @@
+"""What a data loader hands to a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass
+class ClipBatch:
+    """A batch of short clips, each ending at its labelled frame.
+
+    Attributes:
+        frames: (B, T, 3, H, W) float32, normalised RGB, oldest first. T = 1 for image networks, 2 (key,
+            current) for AR-Seg, m for TDNet.
+        labels: (B, H, W) int64 of the last frame, 255 = ignore.
+        motion: (B, 2, H, W) float32 pixels (x, y): x_key = x + motion(x). Zero where T = 1.
+        motion_valid: (B, H, W) bool, false where the chain to the keyframe passes an intra block or leaves
+            the picture.
+        distance: (B,) int64, frames since the keyframe.
+        name: one name per clip.
+    """
+
+    frames: Tensor
+    labels: Tensor
+    motion: Tensor
+    motion_valid: Tensor
+    distance: Tensor
+    name: list[str]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
+        """The same batch on `device`; Lightning calls this to move batches."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved = {
+            k: v.to(device, non_blocking=non_blocking) if isinstance(v, Tensor) else v
+            for k, v in values.items()
+        }
+        return ClipBatch(**moved)
+
+    def pin_memory(self) -> ClipBatch:
+        """The same batch in page-locked memory, for asynchronous copies to a GPU."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return ClipBatch(**{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in values.items()})
+
+    def __len__(self) -> int:
+        return self.frames.shape[0]
+
+
+@dataclass
+class Sample:
+    """One clip before batching: the fields of `ClipBatch` without B, pictures still uint8.
+
+    Attributes:
+        frames: (T, H, W, 3) uint8 RGB, oldest first.
+        labels: (H, W) uint8, 255 = ignore.
+        motion: (2, H, W) float32.
+        motion_valid: (H, W) bool.
+        distance: frames since the keyframe.
+        name: for messages and results.
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+    motion_valid: NDArray[np.bool_]
+    distance: int
+    name: str

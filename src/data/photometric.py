@@ -1,0 +1,43 @@
+"""Colour augmentation; the only file that imports albumentations."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks a package index for news otherwise
+
+import albumentations as A
+
+
+class ColourJitter:
+    """Brightness, contrast, saturation and hue, one draw for all frames of a clip.
+
+    Args:
+        brightness, contrast, saturation: factors are drawn from 1 - value .. 1 + value.
+        hue: shift drawn from -value .. value of the full circle, 0..0.5.
+        blur: probability of a slight Gaussian blur.
+    """
+
+    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, blur: float) -> None:
+        self._transform = A.Compose(
+            [
+                A.ColorJitter(
+                    brightness=(1 - brightness, 1 + brightness),
+                    contrast=(1 - contrast, 1 + contrast),
+                    saturation=(1 - saturation, 1 + saturation),
+                    hue=(-hue, hue),
+                    p=1.0,
+                ),
+                A.GaussianBlur(sigma_limit=(0.3, 1.0), p=blur),
+            ]
+        )
+
+    def __call__(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+        """Jittered frames (T, H, W, 3) uint8."""
+        # albumentations 2.0.8 repeats its draws in every worker and epoch; our own generator decides instead.
+        self._transform.set_random_seed(int(rng.integers(2**31)))
+        jittered: NDArray[np.uint8] = self._transform(images=frames)["images"]
+        return jittered

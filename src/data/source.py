@@ -1,0 +1,91 @@
+"""What a data set offers: labelled pictures, and labelled films where it has any."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.data.labels import ClassSet
+from src.errors import UserError
+
+Picture = NDArray[np.uint8]
+
+
+class Still(ABC):
+    """One labelled picture; `name` is unique within a split."""
+
+    name: str
+
+    @abstractmethod
+    def read(self) -> tuple[Picture, Picture]:
+        """RGB (H, W, 3) and labels (H, W).
+
+        Raises:
+            UserError: damaged files, label values out of range, or sizes that differ.
+        """
+
+
+class Sequence(ABC):
+    """A film before encoding; `name` is unique within a split."""
+
+    name: str
+    fps: int
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
+
+    @abstractmethod
+    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+        """RGB (H, W, 3) and labels (H, W), None where a frame has none, in display order."""
+
+    @abstractmethod
+    def identity(self) -> Any:
+        """Plain data that changes when the frames change; part of the key of prepared clips."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of RGB in 0..1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Source(ABC):
+    """A data set on disk, or a generated one.
+
+    Attributes:
+        classes: names and palette.
+        normalisation: what networks trained on this data set expect.
+    """
+
+    classes: ClassSet
+    normalisation: Normalisation
+
+    def stills(self, split: str) -> list[Still]:
+        """Labelled pictures of a split, sorted by name; empty where there are only films."""
+        return []
+
+    def sequences(self, split: str) -> list[Sequence]:
+        """Labelled films of a split, sorted by name; empty where there are only stills."""
+        return []
+
+
+def check_sizes(name: str, picture: Picture, labels: Picture) -> tuple[Picture, Picture]:
+    """The pair itself, if both have one size.
+
+    Raises:
+        UserError: the sizes differ.
+    """
+    if picture.shape[:2] != labels.shape:
+        raise UserError(
+            f"'{name}': picture is {picture.shape[1]}x{picture.shape[0]}, its labels {labels.shape[1]}x"
+            f"{labels.shape[0]}; both must have one size, replace one of them"
+        )
+    return picture, labels

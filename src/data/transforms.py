@@ -1,0 +1,134 @@
+"""Geometric and colour augmentation of clips, and the way from pictures to tensors.
+
+One draw serves all frames of a clip, and motion changes with the picture: its values are scaled and mirrored, and
+vectors that lead out of the crop become invalid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.data.batch import Sample
+from src.data.labels import IGNORE
+from src.data.photometric import ColourJitter
+from src.data.source import Normalisation
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """Random scale, crop, horizontal flip and colour jitter.
+
+    Args:
+        crop: (height, width) of the result.
+        scale: factor drawn uniformly in the logarithm from (low, high), or one of a longer list.
+        flip: probability of mirroring.
+        jitter: colour augmentation, or None.
+    """
+
+    crop: Sequence[int]
+    scale: Sequence[float]
+    flip: float
+    jitter: ColourJitter | None
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """The augmented clip of size `crop`."""
+        sample = crop_and_scale(sample, self._window(sample, rng), (self.crop[0], self.crop[1]))
+        if rng.random() < self.flip:
+            sample = mirror(sample)
+        if self.jitter is not None:
+            sample.frames = self.jitter(sample.frames, rng)
+        return sample
+
+    def _window(self, sample: Sample, rng: np.random.Generator) -> tuple[int, int, int, int]:
+        """Top, left, height and width, in source pixels, of what becomes the crop; may exceed the picture."""
+        height, width = sample.labels.shape
+        if len(self.scale) == 2:
+            scale = float(np.exp(rng.uniform(*np.log(self.scale))))
+        else:
+            scale = float(rng.choice(np.asarray(self.scale)))
+        tall, wide = (max(1, round(side / scale)) for side in self.crop)
+        top = int(rng.integers(min(0, height - tall), max(0, height - tall) + 1))
+        left = int(rng.integers(min(0, width - wide), max(0, width - wide) + 1))
+        return top, left, tall, wide
+
+
+def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tuple[int, int]) -> Sample:
+    """The part `window` = (top, left, height, width) of a clip, resized to `size` = (height, width).
+
+    Where the window exceeds the picture, pixels are black, labels ignored and motion invalid.
+    """
+    top, left, tall, wide = window
+    height, width = size
+    factor = np.array([width / wide, height / tall], np.float32)[:, None, None]
+    shrinks = height < tall or width < wide
+    smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+
+    def cut(picture: NDArray[np.uint8], fill: int, interpolation: int) -> NDArray[np.uint8]:
+        part = _part(picture, window, fill)
+        return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation), picture.dtype)
+
+    frames = np.stack([cut(frame, 0, smooth) for frame in sample.frames])
+    labels = cut(sample.labels, IGNORE, cv2.INTER_NEAREST_EXACT)
+    motion = np.stack([cut(component, 0, cv2.INTER_LINEAR) for component in sample.motion]) * factor
+    valid = cut(sample.motion_valid.astype(np.uint8), 0, cv2.INTER_NEAREST_EXACT).astype(bool)
+    return Sample(frames, labels, motion, valid & _inside(motion), sample.distance, sample.name)
+
+
+def mirror(sample: Sample) -> Sample:
+    """The clip seen in a mirror: left and right change places, motion changes sign in x."""
+    motion = sample.motion[:, :, ::-1] * np.array([-1, 1], np.float32)[:, None, None]
+    return Sample(
+        np.ascontiguousarray(sample.frames[:, :, ::-1]),
+        np.ascontiguousarray(sample.labels[:, ::-1]),
+        motion,
+        np.ascontiguousarray(sample.motion_valid[:, ::-1]),
+        sample.distance,
+        sample.name,
+    )
+
+
+def to_tensors(sample: Sample, normalisation: Normalisation) -> dict[str, Tensor | int | str]:
+    """The fields of `ClipBatch` of one clip, without B."""
+    return {
+        "frames": normalise(torch.from_numpy(sample.frames).permute(0, 3, 1, 2), normalisation),
+        "labels": torch.from_numpy(sample.labels).long(),
+        "motion": torch.from_numpy(np.ascontiguousarray(sample.motion)),
+        "motion_valid": torch.from_numpy(sample.motion_valid),
+        "distance": sample.distance,
+        "name": sample.name,
+    }
+
+
+def normalise(pictures: Tensor, normalisation: Normalisation) -> Tensor:
+    """Float32 pictures (..., 3, H, W) with zero mean and unit variance, of uint8 RGB."""
+    shape = (3, 1, 1)
+    mean = torch.tensor(normalisation.mean, device=pictures.device).view(shape)
+    std = torch.tensor(normalisation.std, device=pictures.device).view(shape)
+    return (pictures.float() / 255 - mean) / std
+
+
+def _part(picture: NDArray[np.uint8], window: tuple[int, int, int, int], fill: int) -> NDArray[np.uint8]:
+    top, left, tall, wide = window
+    height, width = picture.shape[:2]
+    inner = picture[max(0, top) : top + tall, max(0, left) : left + wide]
+    above, before = max(0, -top), max(0, -left)
+    below, behind = tall - above - inner.shape[0], wide - before - inner.shape[1]
+    if not (above or before or below or behind):
+        return inner
+    value = [fill] * 3
+    return np.asarray(cv2.copyMakeBorder(inner, above, below, before, behind, cv2.BORDER_CONSTANT, value=value))
+
+
+def _inside(motion: NDArray[np.float32]) -> NDArray[np.bool_]:
+    height, width = motion.shape[1:]
+    x = np.arange(width, dtype=np.float32) + motion[0]
+    y = np.arange(height, dtype=np.float32)[:, None] + motion[1]
+    inside: NDArray[np.bool_] = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return inside

@@ -1,0 +1,64 @@
+"""Losses on logits, and their sum over the main and the auxiliary outputs."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.data.labels import IGNORE
+from src.models.base import resize
+
+
+class CrossEntropy(nn.Module):
+    """Pixel-wise cross-entropy, averaged over the labelled pixels; zero where there is none.
+
+    Args:
+        weights: one per class, or None for equal weights.
+    """
+
+    weights: Tensor | None
+
+    def __init__(self, weights: list[float] | None = None) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights) if weights else None)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar of logits (B, K, H, W) and labels (B, H, W)."""
+        total = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
+        return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+class Presence(nn.Module):
+    """Binary cross-entropy of which classes occur in a picture (official AR-Seg code, CamVid PSPNet-18)."""
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar of image-level logits (B, K) and labels (B, H, W)."""
+        classes = torch.arange(logits.shape[1], device=labels.device)
+        occurs = (labels.flatten(1)[:, None] == classes[:, None]).any(-1)
+        return F.binary_cross_entropy_with_logits(logits, occurs.to(logits.dtype))
+
+
+class SegmentationLoss(nn.Module):
+    """Main loss plus weighted losses of auxiliary outputs, at label resolution.
+
+    Args:
+        main: criterion of the main logits.
+        auxiliary: criterion of each auxiliary output, by the name the network gives it.
+        weight: factor of the auxiliary losses.
+    """
+
+    def __init__(self, main: nn.Module, auxiliary: dict[str, nn.Module] | None = None, weight: float = 1.0) -> None:
+        super().__init__()
+        self.main = main
+        self.auxiliary = nn.ModuleDict(auxiliary or {})
+        self.weight = weight
+
+    def forward(self, logits: Tensor, auxiliary: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Scalar of main logits (B, K, h, w), auxiliary outputs by name and labels (B, H, W)."""
+        size = (int(labels.shape[-2]), int(labels.shape[-1]))
+        loss: Tensor = self.main(resize(logits, size), labels)
+        for name, criterion in self.auxiliary.items():
+            output = auxiliary[name]
+            loss = loss + self.weight * criterion(resize(output, size) if output.ndim == 4 else output, labels)
+        return loss

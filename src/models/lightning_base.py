@@ -1,0 +1,86 @@
+"""What the LightningModules of all methods share: optimiser, validation and what a checkpoint carries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.data.batch import ClipBatch
+from src.metrics.confusion import DistanceConfusion
+
+
+class SegmentationModule(L.LightningModule):
+    """Trains `net`; subclasses give `training_step` and `predict_logits`.
+
+    Args:
+        net: the network; only parameters with `requires_grad` are optimised.
+        optimizer: called with the parameters.
+        scheduler: called with the optimiser and `total_steps`, stepped per optimiser step.
+        class_names: names of the classes 0..K-1, for the log.
+        distances: number of distances to the keyframe that validation tells apart.
+    """
+
+    card: dict[str, Any]
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        class_names: list[str],
+        distances: int,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.class_names = class_names
+        self.confusion = DistanceConfusion(len(class_names), distances)
+        self.card = {}
+
+    def predict_logits(self, batch: ClipBatch) -> Tensor:
+        """Logits (B, K, H, W) of the last frame of each clip."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser with its schedule over the whole run."""
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        """Seed dropout by epoch and rank, so that a resumed run draws what an uninterrupted one does."""
+        seed = int(self.card.get("config", {}).get("seed", 0))
+        torch.manual_seed((seed * 1000 + self.current_epoch) * 1000 + self.global_rank)
+
+    def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
+        total = torch.stack(list(losses.values())).sum()
+        values = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, prog_bar=False)
+        return total
+
+    def validation_step(self, batch: ClipBatch, index: int) -> None:
+        """Count the confusion of the last frames at their distances."""
+        self.confusion.update(self.predict_logits(batch).argmax(1), batch.labels, batch.distance)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""
+        iou = self.confusion.compute()
+        by_distance = iou.nanmean(1)
+        seen = ~by_distance.isnan()
+        values = {f"val/miou_d{int(d)}": by_distance[d] for d in seen.nonzero().flatten()}
+        values["val/miou"] = by_distance[seen].mean()
+        per_class = iou[seen].nanmean(0)
+        values |= {f"val/iou/{name}": per_class[k] for k, name in enumerate(self.class_names)}
+        self.confusion.reset()
+        self.log_dict({key: value.float() for key, value in values.items()})
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the card: configuration, classes and normalisation, all that running the network needs."""
+        checkpoint["card"] = self.card

@@ -1,0 +1,98 @@
+"""From composed configuration to objects, with every key checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from src.errors import UserError
+
+_CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
+
+
+def instantiate(node: DictConfig | dict[str, Any], **given: Any) -> Any:
+    """The object a `_target_` node describes, with `given` arguments added; containers become plain Python."""
+    return hydra.utils.instantiate(node, _convert_="all", **given)
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dicts and lists.
+
+    Raises:
+        UserError: a mandatory value (`???`) is missing.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"the configuration lacks {', '.join(missing)}; give each as KEY=VALUE")
+    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    return resolved
+
+
+def check_keys(config: DictConfig) -> None:
+    """Refuse keys nobody reads, wherever they were written: command line, experiment file, debug preset.
+
+    A key is known if the same groups composed without experiment and debug have it at that place, or if the
+    signature of the nearest `_target_` accepts it.
+
+    Raises:
+        UserError: an unknown key, with the nearest known one.
+    """
+    runtime = HydraConfig.get().runtime.choices
+    left_out = ("hydra", "experiment", "debug")
+    groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
+    reference = hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
+    _check(config, reference, "")
+
+
+def _check(config: Any, reference: Any, path: str) -> None:
+    if isinstance(config, ListConfig):
+        for index in range(len(config)):
+            _check(config._get_node(index), None, f"{path}[{index}]")
+        return
+    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing() or config._is_interpolation():
+        return
+    called = "_target_" in config
+    if called:
+        _check_call(config, path)
+    known = set(reference.keys()) if isinstance(reference, DictConfig) and not reference._is_none() else set()
+    for key in config:
+        node = config._get_node(key)
+        place = f"{path}.{key}" if path else str(key)
+        is_call = isinstance(node, DictConfig) and not node._is_none() and "_target_" in node
+        if not called and known and key not in known and not is_call:
+            raise UserError(_unknown(place, str(key), known))
+        _check(node, reference._get_node(key) if key in known else None, place)
+
+
+def _check_call(node: DictConfig, path: str) -> None:
+    target = get_object(str(node["_target_"]))
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # some C types have no signature; their constructor complains itself
+        return
+    accepted = set(parameters) | _CALL_KEYS | _accepted_by_bases(target, parameters)
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not hasattr(target, "__mro__"):
+        return
+    for key in node:
+        if str(key) not in accepted:
+            raise UserError(_unknown(f"{path}.{key}", str(key), accepted - _CALL_KEYS))
+
+
+def _accepted_by_bases(target: Any, parameters: Any) -> set[str]:
+    """Arguments that a class passes on to its bases by **kwargs."""
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return set()
+    bases = [base.__init__ for base in getattr(target, "__mro__", ()) if "__init__" in vars(base)]
+    return {name for init in bases for name in inspect.signature(init).parameters}
+
+
+def _unknown(place: str, key: str, known: set[Any]) -> str:
+    near = difflib.get_close_matches(key, [str(k) for k in known], n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(str(k) for k in known))}"
+    return f"unknown configuration key '{place}': nothing reads it; {hint}"

@@ -1,0 +1,113 @@
+"""Runs the training phases of a method in one run directory, each in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.models.lightning_base import SegmentationModule
+from src.utils.config import instantiate
+
+log = logging.getLogger(__name__)
+
+DONE = "done.json"
+
+
+@dataclass
+class Phase:
+    """One `fit`: what is trained, on what, and where its files go."""
+
+    name: str
+    folder: Path
+    trainer: L.Trainer
+    module: SegmentationModule
+    data: L.LightningDataModule
+    resume: Path | None
+
+
+def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> dict[str, float]:
+    """Train all phases of `config.model.phases` that are not done; the metrics of the last one.
+
+    A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint goes on from there if
+    `ckpt_path=last` (or SLURM requeued the job), and a phase with `given` (a checkpoint of its network) is never run.
+
+    Raises:
+        UserError: nothing to resume, or a run directory already in use.
+    """
+    resume = _resumes(config)
+    pending = [name for name in config.model.phases if not _is_done(config, name, run_dir)]
+    last = {name: run_dir / name / "checkpoints" / "last.ckpt" for name in config.model.phases}
+    if resume and config.ckpt_path == "last" and not any(path.exists() for path in last.values()):
+        raise UserError(f"ckpt_path=last: '{run_dir}' holds no last.ckpt; give hydra.run.dir=RUN of the run to resume")
+    if not resume and any(path.exists() for path in last.values()):
+        raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
+    metrics: dict[str, float] = {}
+    for name in pending:
+        phase = build_phase(config, resolved, run_dir, name)
+        if resume and last[name].exists():
+            phase.resume = last[name]
+            log.info("phase %s: resuming from %s", name, last[name])
+        metrics = _fit(phase)
+    return metrics
+
+
+def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, name: str) -> Phase:
+    """Instantiate one phase; nothing is trained."""
+    spec = config.model.phases[name]
+    folder = run_dir / name
+    data = instantiate(config.data.module, **spec.data)
+    classes = data.source.classes
+    if len(classes) != config.model.num_classes:
+        raise UserError(
+            f"model.num_classes={config.model.num_classes}, but the data set has {len(classes)} classes; "
+            f"give model.num_classes={len(classes)}"
+        )
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    module = instantiate(spec.module, class_names=list(classes.names))
+    module.card = {
+        "config": resolved,
+        "phase": name,
+        "classes": classes.as_dict(),
+        "normalisation": {"mean": list(data.source.normalisation.mean), "std": list(data.source.normalisation.std)},
+    }
+    if config.channels_last:
+        module.net.to(memory_format=torch.channels_last)
+    callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    for callback in callbacks:
+        if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
+            callback.dirpath = str(folder / "checkpoints")
+    loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
+    trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **spec.trainer)
+    return Phase(name, folder, trainer, module, data, None)
+
+
+def _fit(phase: Phase) -> dict[str, float]:
+    log.info("phase %s: files go to %s", phase.name, phase.folder)
+    phase.trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
+    metrics = {key: float(value) for key, value in phase.trainer.callback_metrics.items()}
+    if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:
+        (phase.folder / DONE).write_text(json.dumps({"epochs": phase.trainer.current_epoch, **metrics}, indent=2) + "\n")
+    return metrics
+
+
+def _is_done(config: DictConfig, name: str, run_dir: Path) -> bool:
+    given = config.model.phases[name].get("given")
+    if given:
+        log.info("phase %s: skipped, %s is given", name, given)
+    return bool(given) or (run_dir / name / DONE).exists()
+
+
+def _resumes(config: DictConfig) -> bool:
+    if config.ckpt_path not in (None, "last"):
+        raise UserError(f"ckpt_path={config.ckpt_path} is not 'last'; a run is resumed in its own directory: "
+                        "ckpt_path=last hydra.run.dir=RUN")
+    return config.ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0

@@ -1,0 +1,46 @@
+"""What `src.train` does with a composed configuration."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.utils.config import check_keys, plain
+from src.utils.phases import run_phases
+from src.utils.provenance import write_provenance
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> None:
+    """Check the configuration, write what the run is, and train.
+
+    Raises:
+        UserError: unknown keys, or a sweep over several devices in one process.
+    """
+    check_keys(config)
+    _refuse_unsafe_multirun(config)
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    resolved = plain(config)
+    write_provenance(run_dir, resolved)
+    metrics = run_phases(config, resolved, run_dir)
+    for key, value in sorted(metrics.items()):
+        log.info("%s = %.4f", key, value)
+    log.info("run directory: %s", run_dir)
+
+
+def _refuse_unsafe_multirun(config: DictConfig) -> None:
+    """Lightning re-executes the command for each device, which would start the sweep again in each of them."""
+    several = config.trainer.devices not in (1, "1", "auto") or config.trainer.num_nodes > 1
+    basic = "basic_launcher" in hydra.core.hydra_config.HydraConfig.get().launcher._target_
+    if HydraConfig.get().mode == RunMode.MULTIRUN and several and basic:
+        raise UserError(
+            f"--multirun with trainer.devices={config.trainer.devices} trains each process with other values; "
+            "use hydra/launcher=slurm or a wandb agent"
+        )
