@@ -1,0 +1,107 @@
+"""Frames to a clip of exact GOPs: an I frame every L frames, P frames that refer to the frame before them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from src.errors import UserError
+from src.video.colour import from_rgb, tag_colours
+from src.video.container import open_film, visible_comment
+from src.video.types import Encoding
+
+_ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
+
+
+def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) -> None:
+    """Write (H, W, 3) uint8 RGB frames to `path`; its suffix names the container (.mp4, .mkv, .avi).
+
+    The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
+    repeating its last row or column, and the visible size is noted in the container's comment, to which
+    `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or BT.709 by size
+    (see `matrix_by_size`), and tagged so. The file appears under its name only after it was decoded again and
+    its I frames and frame count were found right.
+
+    Raises:
+        UserError: no frames, or frames of different sizes.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise UserError(f"no frames to encode into '{path}'; check the source of the frames")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        count = _write(chain([first], iterator), first.shape, temporary, encoding)
+        _verify(temporary, count, encoding.gop)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(
+    frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding
+) -> int:
+    height, width = shape[:2]
+    count = 0
+    with av.open(str(path), "w") as container:
+        if height % 2 or width % 2:
+            container.metadata["comment"] = visible_comment(height, width)
+        stream = _stream(container, height + height % 2, width + width % 2, encoding)
+        for image in frames:
+            if image.shape != shape:
+                raise UserError(
+                    f"frame {count} for '{path}' has shape {image.shape}, the first has {shape}; use one size"
+                )
+            padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            frame = from_rgb(padded)
+            frame.pts, frame.time_base = count, 1 / Fraction(encoding.fps)
+            container.mux(stream.encode(frame))
+            count += 1
+        container.mux(stream.encode())
+    return count
+
+
+def _stream(container: OutputContainer, height: int, width: int, encoding: Encoding) -> VideoStream:
+    stream: VideoStream = container.add_stream(  # type: ignore[assignment]  # typed as any kind of stream
+        _ENCODERS[encoding.codec], rate=Fraction(encoding.fps), options=_options(encoding)
+    )
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.thread_count = 1
+    if encoding.bitrate is not None:
+        stream.bit_rate = encoding.bitrate * 1000
+    tag_colours(stream.codec_context, height, width)
+    return stream
+
+
+def _options(encoding: Encoding) -> dict[str, str]:
+    gop = encoding.gop
+    if encoding.codec == "mpeg4":
+        return {"g": str(gop), "bf": "0", "sc_threshold": "1000000000", "flags": "+cgop"}
+    exact = f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:ref=1:weightp=0:open-gop=0"
+    options = {"preset": encoding.preset}
+    if encoding.crf is not None:
+        options["crf"] = str(encoding.crf)
+    if encoding.codec == "h264":
+        return options | {"x264-params": exact}
+    return options | {"x265-params": f"{exact}:pools=none:frame-threads=1:log-level=error"}
+
+
+def _verify(path: Path, count: int, gop: int) -> None:
+    container, stream = open_film(path)
+    with container:
+        types = [picture.pict_type for picture in container.decode(stream)]
+    expected = [PictureType.P if i % gop else PictureType.I for i in range(count)]
+    if types != expected:
+        wrong = next((i for i, (a, b) in enumerate(zip(types, expected, strict=False)) if a != b), len(types))
+        raise RuntimeError(f"{path}: the encoder did not keep a GOP of {gop} at frame {wrong} of {count}")

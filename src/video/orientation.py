@@ -1,0 +1,60 @@
+"""The display matrix of a film: which way up its pictures are meant to be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Transpose first, then flip: any of the eight ways to lay a picture on the pixel grid."""
+
+    transpose: bool = False
+    flip_x: bool = False
+    flip_y: bool = False
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) as seen upright."""
+        return (width, height) if self.transpose else (height, width)
+
+    def image(self, image: NDArray[Any]) -> NDArray[Any]:
+        """(H, W, C) as coded to upright, contiguous."""
+        if self.transpose:
+            image = image.swapaxes(0, 1)
+        image = image[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+        return np.ascontiguousarray(image)
+
+    def vectors(self, vectors: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+        """Rows [x0, y0, w, h, dx, dy] as coded to upright; the size is that of the upright picture."""
+        turned = vectors[:, [1, 0, 3, 2, 5, 4]] if self.transpose else vectors.copy()
+        if self.flip_x:
+            turned[:, 0] = width - turned[:, 0] - turned[:, 2]
+            turned[:, 4] *= -1
+        if self.flip_y:
+            turned[:, 1] = height - turned[:, 1] - turned[:, 3]
+            turned[:, 5] *= -1
+        return turned
+
+
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """From the frame's display matrix (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y.
+
+    Raises:
+        UserError: a matrix that is no multiple of a quarter turn.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return Orientation()
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), np.int32)[:5])
+    if b == c == 0 and a and d:
+        return Orientation(False, a < 0, d < 0)
+    if a == d == 0 and b and c:
+        return Orientation(True, c < 0, b < 0)
+    raise UserError("the film is turned by no multiple of 90 degrees; re-encode it upright")

@@ -1,0 +1,87 @@
+"""What the video code hands to everything above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.errors import UserError
+
+CODECS = ("h264", "mpeg4", "hevc")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One displayed picture of a film.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, upright.
+        picture_type: "I", "P", "B", or "?" where the decoder does not say.
+        vectors: (N, 6) float32 rows [x0, y0, w, h, dx, dy] in pixels: top-left corner and size of a block,
+            and its displacement to the previous displayed frame, x_previous = x + dx. Intra blocks have
+            no row. None where no motion is known: an I frame of the codec, the first frame, or motion not asked for.
+        pts: presentation time in seconds.
+        index: display order, from 0 at the start of the film.
+        damaged: the decoder lost data here; make it a keyframe rather than trust its motion.
+    """
+
+    image: NDArray[np.uint8]
+    picture_type: str
+    vectors: NDArray[np.float32] | None
+    pts: Fraction
+    index: int
+    damaged: bool = False
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A dense motion field to an earlier frame.
+
+    Attributes:
+        field: (2, H, W) float32 pixels (x, y): x_earlier = x + field(x).
+        valid: (H, W) bool, false where the way back passes an intra block or leaves the picture.
+    """
+
+    field: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a clip is coded: one I frame every `gop` frames, all others P with the previous frame as reference.
+
+    Attributes:
+        codec: "h264", "mpeg4" or "hevc" (which has no motion vectors that FFmpeg exports).
+        gop: frames from one I frame to the next, at least 1.
+        fps: frames per second.
+        crf: constant quality of x264 / x265 (lower is better); not for mpeg4.
+        bitrate: mean rate in kbit/s. Exactly one of crf and bitrate is given.
+        preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
+
+    Raises:
+        UserError: an unknown codec, a GOP below 1, or not exactly one of crf and bitrate.
+    """
+
+    codec: str
+    gop: int
+    fps: Fraction | int
+    crf: float | None = None
+    bitrate: int | None = None
+    preset: str = "medium"
+
+    def __post_init__(self) -> None:
+        if self.codec not in CODECS:
+            raise UserError(f"codec '{self.codec}' is not one of {', '.join(CODECS)}; choose one of these")
+        if self.gop < 1:
+            raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
+        if self.fps <= 0:
+            raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
+        if (self.crf is None) == (self.bitrate is None):
+            raise UserError(
+                f"crf={self.crf} and bitrate={self.bitrate}: exactly one is needed; set the other to null"
+            )
+        if self.codec == "mpeg4" and self.crf is not None:
+            raise UserError("mpeg4 has no constant-quality mode; set bitrate (kbit/s) instead of crf")

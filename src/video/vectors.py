@@ -1,0 +1,95 @@
+"""Motion vectors that the decoder exports, and when they can be trusted.
+
+FFmpeg loses the reference index of a vector, so a vector can be read as motion to the previous frame only
+where there is nothing else it could point to: one reference frame, no B frames, no field coding.
+"""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from src.video.sps import is_reference, read_sps
+
+EXPORTING = (
+    "h264",
+    "mpeg4",
+    "mpeg2video",
+    "mpeg1video",
+    "h263",
+    "flv1",
+    "msmpeg4v2",
+    "msmpeg4v3",
+    "wmv1",
+    "wmv2",
+)
+
+
+def why_inexact(stream: VideoStream) -> str | None:
+    """What the stream's header says against exact vectors to the previous frame, or None."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name
+    if codec not in EXPORTING:
+        return f"FFmpeg exports no motion vectors of {codec}"
+    if context.has_b_frames:
+        return "it has B frames"
+    if codec != "h264":
+        return None
+    sets = read_sps(context.extradata or b"")
+    if not sets:
+        return "its H.264 parameter sets are missing"
+    references = max(s.references for s in sets)
+    if references > 1:
+        return f"its P frames choose among {references} reference frames and FFmpeg does not tell which"
+    return None if all(s.progressive for s in sets) else "it is interlaced"
+
+
+def crop_offset(stream: VideoStream) -> tuple[int, int]:
+    """(x, y) of the visible picture in the coded one, where blocks are counted from."""
+    if stream.codec_context.codec.canonical_name != "h264":
+        return 0, 0
+    sets = read_sps(stream.codec_context.extradata or b"")
+    return (sets[0].crop_left, sets[0].crop_top) if sets else (0, 0)
+
+
+def is_skippable(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
+    """Whether no later H.264 frame refers to this one (temporal layers): then the next vectors skip it."""
+    context = stream.codec_context
+    return context.codec.canonical_name == "h264" and not is_reference(
+        bytes(packet), context.extradata or b""
+    )
+
+
+def request_vectors(stream: VideoStream) -> None:
+    """Ask the decoder for its vectors; before the first frame."""
+    stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
+
+
+def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[np.float32]:
+    """(N, 6) [x0, y0, w, h, dx, dy] of a P frame; FFmpeg gives centres and scaled src - dst."""
+    side_data = frame.side_data.get("MOTION_VECTORS")
+    if side_data is None:
+        return np.zeros((0, 6), np.float32)
+    return _rows(side_data.to_ndarray(), exact=True) - np.array([*offset, 0, 0, 0, 0], np.float32)
+
+
+def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
+    """(N, 6) as above from a frame out of the `mestimate` filter, which leaves the motion fields unset."""
+    blocks = frame.side_data["MOTION_VECTORS"].to_ndarray()
+    return _rows(blocks[blocks["source"] < 0], exact=False)
+
+
+def _rows(blocks: NDArray[np.void], exact: bool) -> NDArray[np.float32]:
+    rows = np.empty((len(blocks), 6), np.float32)
+    rows[:, 2], rows[:, 3] = blocks["w"], blocks["h"]
+    rows[:, 0] = blocks["dst_x"] - rows[:, 2] / 2
+    rows[:, 1] = blocks["dst_y"] - rows[:, 3] / 2
+    if exact:
+        rows[:, 4] = blocks["motion_x"] / blocks["motion_scale"]
+        rows[:, 5] = blocks["motion_y"] / blocks["motion_scale"]
+    else:
+        rows[:, 4] = blocks["src_x"] - blocks["dst_x"].astype(np.int32)
+        rows[:, 5] = blocks["src_y"] - blocks["dst_y"].astype(np.int32)
+    return rows
