@@ -1,0 +1,1 @@
+"""DDRNet, the two-branch baseline RDRNet is measured against."""

@@ -1,0 +1,1 @@
+"""PIDNet, the three-branch baseline RDRNet is measured against."""

@@ -1,0 +1,1 @@
+"""RDRNet, a two-branch network with re-parameterisable blocks; DDRNet and PIDNet share its parts."""

@@ -1,0 +1,123 @@
+"""The two-branch body of RDRNet and DDRNet: stem, semantic and detail branch, two bilateral fusions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.base import resize
+from src.models.rdrnet.layers import ConvNorm, bottlenecks, initialise, set_batchnorm
+from src.models.rdrnet.reparam import ReparamBlock
+
+
+class TwoBranch(nn.Module):
+    """Stages 4-6 and the merge, behind a stem to 2c channels at stride 8 (RDRNet figure 2, DDRNet figure 4).
+
+    The paper's ablation switches a bilateral fusion off as a whole; it does not say whether one direction
+    stays. Our reading: both directions go, with their convolutions.
+
+    Args:
+        width: c.
+        stem: (B, 3, H, W) to (B, 2c, H/8, W/8).
+        semantic: stages 4 and 5, 2c -> 4c -> 8c channels at strides 16 and 32, without their last ReLU.
+        detail: stages 4 and 5, 2c channels at stride 8, without their last ReLU.
+        bottleneck_blocks: of stage 6 in either branch.
+        pooling: 16c -> 4c channels at stride 64.
+        fusion_1: exchange between the branches after stage 4.
+        fusion_2: the same after stage 5.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        stem: nn.Module,
+        semantic: Sequence[nn.Module],
+        detail: Sequence[nn.Module],
+        bottleneck_blocks: tuple[int, int],
+        pooling: nn.Module,
+        fusion_1: bool,
+        fusion_2: bool,
+    ) -> None:
+        super().__init__()
+        self.stem = stem
+        deepest = bottlenecks(8 * width, 8 * width, bottleneck_blocks[0], stride=2)
+        # The official code wraps this one stage once more, which shows in its state dict.
+        self.semantic_branch_layers = nn.ModuleList([*semantic, nn.Sequential(deepest)])
+        self.detail_branch_layers = nn.ModuleList(
+            [*detail, bottlenecks(2 * width, 2 * width, bottleneck_blocks[1], stride=1)]
+        )
+        self.fusion_1, self.fusion_2 = fusion_1, fusion_2
+        if fusion_1:
+            self.compression_1 = ConvNorm(4 * width, 2 * width, 1, active=False)
+            self.down_1 = ConvNorm(2 * width, 4 * width, 3, stride=2, active=False)
+        if fusion_2:
+            self.compression_2 = ConvNorm(8 * width, 2 * width, 1, active=False)
+            self.down_2 = nn.Sequential(
+                ConvNorm(2 * width, 4 * width, 3, stride=2),
+                ConvNorm(4 * width, 8 * width, 3, stride=2, active=False),
+            )
+        self.spp = pooling
+
+    def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """A picture to the merged map (B, 4c, H/8, W/8) and "detail" (B, 2c, H/8, W/8) after fusion 1."""
+        x = self.stem(x)
+        semantic, detail = self.semantic_branch_layers[0](x), self.detail_branch_layers[0](x)
+        if self.fusion_1:
+            semantic, detail = exchange(semantic, detail, self.compression_1, self.down_1)
+        taps = {"detail": detail}
+        semantic = self.semantic_branch_layers[1](F.relu(semantic))
+        detail = self.detail_branch_layers[1](F.relu(detail))
+        if self.fusion_2:
+            semantic, detail = exchange(semantic, detail, self.compression_2, self.down_2)
+        semantic = self.spp(self.semantic_branch_layers[2](F.relu(semantic)))
+        detail = self.detail_branch_layers[2](F.relu(detail))
+        return detail + like(semantic, detail), taps
+
+
+def exchange(semantic: Tensor, detail: Tensor, compress: nn.Module, down: nn.Module) -> tuple[Tensor, Tensor]:
+    """Bilateral fusion: each branch gets the other's map from before the exchange."""
+    to_detail = like(compress(F.relu(semantic)), detail)
+    return semantic + down(F.relu(detail)), detail + to_detail
+
+
+def like(x: Tensor, target: Tensor) -> Tensor:
+    """`x` resized to the height and width of `target`, so that odd picture sizes work."""
+    height, width = target.shape[-2:]
+    return resize(x, (height, width))
+
+
+def reparam_stage(inputs: int, outputs: int, blocks: int, down: bool, active: bool) -> nn.Sequential:
+    """`blocks` stride-1 blocks, behind one of stride 2 if `down`; the last one ends in ReLU if `active`."""
+    entry = [ReparamBlock(inputs, outputs, stride=2)] if down else []
+    body = [ReparamBlock(outputs, outputs, active=active or i < blocks - 1) for i in range(blocks)]
+    return nn.Sequential(*entry, *body)
+
+
+def rdrnet_backbone(
+    width: int,
+    stem_blocks: Sequence[int],
+    semantic_blocks: Sequence[int],
+    detail_blocks: Sequence[int],
+    pooling: nn.Module,
+    fusion_1: bool,
+    fusion_2: bool,
+) -> TwoBranch:
+    """RDRNet's body; batch norm constants and initialisation are those of the official code."""
+    stem = nn.Sequential(
+        ReparamBlock(3, width, stride=2),
+        *reparam_stage(width, width, stem_blocks[0], down=True, active=True),
+        *reparam_stage(width, 2 * width, stem_blocks[1], down=True, active=True),
+    )
+    semantic = [
+        reparam_stage(2 * width, 4 * width, semantic_blocks[0], down=True, active=False),
+        reparam_stage(4 * width, 8 * width, semantic_blocks[1], down=True, active=False),
+    ]
+    detail = [reparam_stage(2 * width, 2 * width, n, down=False, active=False) for n in detail_blocks[:2]]
+    body = TwoBranch(
+        width, stem, semantic, detail, (semantic_blocks[2], detail_blocks[2]), pooling, fusion_1, fusion_2
+    )
+    initialise(body, zero_bias=True)
+    set_batchnorm(body, momentum=0.03, eps=1e-3)
+    return body

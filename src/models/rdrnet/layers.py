@@ -1,0 +1,128 @@
+"""Convolution units and residual blocks of RDRNet, DDRNet and PIDNet, named as in official state dicts."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvNorm(nn.Module):
+    """Convolution with "same" padding -> batch norm -> ReLU if `active`."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int = 1,
+        active: bool = True,
+        bias: bool = False,
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        self.bn = nn.BatchNorm2d(outputs)
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
+        x = self.bn(self.conv(x))
+        return F.relu(x, inplace=True) if self.active else x
+
+
+class NormConv(nn.Module):
+    """Batch norm -> ReLU -> convolution ("pre-activation"), as in the pyramid poolings and heads."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, groups: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h, w)."""
+        out: Tensor = self.conv(F.relu(self.bn(x), inplace=True))
+        return out
+
+
+class Projection(nn.Sequential):
+    """1x1 convolution -> batch norm on the shortcut of a block that changes width or stride."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+
+class ResidualBlock(nn.Module):
+    """What both residual blocks share: shortcut, sum, and the ReLU that a stage's last block leaves out."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, active: bool) -> None:
+        super().__init__()
+        changes = stride != 1 or inputs != outputs
+        self.downsample = Projection(inputs, outputs, stride) if changes else nn.Identity()
+        self.active = active
+
+    def add(self, x: Tensor, residual: Tensor) -> Tensor:
+        """Shortcut of `x` plus `residual`, both (B, Cout, h, w) after the shortcut."""
+        out = residual + self.downsample(x)
+        return F.relu(out, inplace=True) if self.active else out
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions with a shortcut (DDRNet, PIDNet)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
+        super().__init__(inputs, outputs, stride, active)
+        self.conv1 = ConvNorm(inputs, outputs, 3, stride)
+        self.conv2 = ConvNorm(outputs, outputs, 3, active=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
+        return self.add(x, self.conv2(self.conv1(x)))
+
+
+class Bottleneck(ResidualBlock):
+    """1x1 -> 3x3 -> 1x1 with expansion 2 and no final ReLU, also between two of them (official code)."""
+
+    expansion = 2
+
+    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__(inputs, width * self.expansion, stride, active=False)
+        self.conv1 = ConvNorm(inputs, width, 1)
+        self.conv2 = ConvNorm(width, width, 3, stride)
+        self.conv3 = ConvNorm(width, width * self.expansion, 1, active=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, 2 width, h/s, w/s)."""
+        return self.add(x, self.conv3(self.conv2(self.conv1(x))))
+
+
+def bottlenecks(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
+    """A stage of `blocks` bottlenecks of output width 2 `width`, the first with `stride`."""
+    later = [Bottleneck(width * Bottleneck.expansion, width) for _ in range(blocks - 1)]
+    return nn.Sequential(Bottleneck(inputs, width, stride), *later)
+
+
+def basic_blocks(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
+    """A stage of basic blocks, the first with `stride`, the last without its ReLU (the caller applies it)."""
+    sizes = [inputs] + [outputs] * (blocks - 1)
+    return nn.Sequential(
+        *(
+            BasicBlock(size, outputs, stride if i == 0 else 1, active=i < blocks - 1)
+            for i, size in enumerate(sizes)
+        )
+    )
+
+
+def initialise(module: nn.Module, zero_bias: bool) -> None:
+    """Kaiming normal (fan out) for every convolution as in the official code, biases zero if `zero_bias`."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if zero_bias and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def set_batchnorm(module: nn.Module, momentum: float, eps: float) -> None:
+    """Give every batch norm inside `module` these constants."""
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum, layer.eps = momentum, eps

@@ -1,0 +1,134 @@
+"""The re-parameterisable block (RDRNet section III-B) and the algebra that merges it to one convolution."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.rdrnet.layers import ConvNorm
+
+
+class Affine(NamedTuple):
+    """A convolution as numbers: kernel (Cout, Cin/groups, k, k) and bias (Cout,), float64."""
+
+    kernel: Tensor
+    bias: Tensor
+
+
+class Mergeable(nn.Module, ABC):
+    """A module whose inference form is another, cheaper module with the same outputs."""
+
+    @abstractmethod
+    def merged(self) -> nn.Module:
+        """The inference form; this module stays as it is."""
+
+
+class MergedBlock(nn.Module):
+    """Inference form of `ReparamBlock`: one 3x3 convolution with bias, ReLU if `active`."""
+
+    def __init__(self, conv: nn.Conv2d, active: bool) -> None:
+        super().__init__()
+        self.reparam_3x3 = conv
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
+        x = self.reparam_3x3(x)
+        return F.relu(x, inplace=True) if self.active else x
+
+
+class PointwisePath(nn.Module):
+    """Two 1x1 convolutions with batch norms and nothing between them, so that they merge exactly."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(inputs, outputs, 1, stride, active=False, bias=True)
+        self.conv2 = ConvNorm(outputs, outputs, 1, active=False, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
+        out: Tensor = self.conv2(self.conv1(x))
+        return out
+
+
+class ReparamBlock(Mergeable):
+    """Sum of a 3x3 path, a 1x1-1x1 path and, where shapes allow, a batch norm; then ReLU if `active`."""
+
+    path_residual: nn.BatchNorm2d | None
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
+        super().__init__()
+        self.path_3x3 = ConvNorm(inputs, outputs, 3, stride, active=False)
+        self.path_1x1 = PointwisePath(inputs, outputs, stride)
+        self.path_residual = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
+        self.active = active
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
+        out = self.path_3x3(x) + self.path_1x1(x)
+        if self.path_residual is not None:
+            out = out + self.path_residual(x)
+        return F.relu(out, inplace=True) if self.active else out
+
+    def merged(self) -> MergedBlock:
+        """One 3x3 convolution whose kernel and bias are the sums over the paths."""
+        first, second = fold(self.path_1x1.conv1), fold(self.path_1x1.conv2)
+        paths = [fold(self.path_3x3), centred(compose(first, second))]
+        if self.path_residual is not None:
+            identity = torch.eye(self.path_residual.num_features, dtype=torch.float64)
+            identity = identity.to(self.path_residual.weight.device)[:, :, None, None]
+            paths.append(centred(scaled(identity, None, self.path_residual)))
+        return MergedBlock(replaced(self.path_3x3.conv, total(paths)), self.active)
+
+
+def scaled(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> Affine:
+    """A convolution followed by the evaluation form of `norm`, as one convolution."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    mean, var = norm.running_mean.double(), norm.running_var.double()
+    scale = norm.weight.detach().double() / torch.sqrt(var + norm.eps)
+    start = torch.zeros_like(mean) if bias is None else bias.detach().double()
+    kernel = kernel.detach().double() * scale[:, None, None, None]
+    return Affine(kernel, norm.bias.detach().double() + scale * (start - mean))
+
+
+def fold(unit: ConvNorm) -> Affine:
+    """Convolution and batch norm of a unit as one convolution."""
+    return scaled(unit.conv.weight, unit.conv.bias, unit.bn)
+
+
+def compose(first: Affine, second: Affine) -> Affine:
+    """`second` after `first`, both 1x1. Without padding between them this is exact at the border too."""
+    outer, inner = second.kernel[:, :, 0, 0], first.kernel[:, :, 0, 0]
+    return Affine((outer @ inner)[:, :, None, None], second.bias + outer @ first.bias)
+
+
+def centred(pointwise: Affine) -> Affine:
+    """A 1x1 convolution as a 3x3 one; also right at stride 2, where both read the same centre pixel."""
+    return Affine(F.pad(pointwise.kernel, (1, 1, 1, 1)), pointwise.bias)
+
+
+def total(paths: list[Affine]) -> Affine:
+    """The convolution that equals the sum of parallel ones."""
+    return Affine(torch.stack([p.kernel for p in paths]).sum(0), torch.stack([p.bias for p in paths]).sum(0))
+
+
+def replaced(like: nn.Conv2d, numbers: Affine) -> nn.Conv2d:
+    """A convolution with bias of the geometry, device and precision of `like` that computes `numbers`."""
+    conv = nn.Conv2d(
+        like.in_channels,
+        like.out_channels,
+        like.kernel_size,  # type: ignore[arg-type]
+        like.stride,  # type: ignore[arg-type]
+        like.padding,  # type: ignore[arg-type]
+        groups=like.groups,
+    ).to(like.weight)
+    assert conv.bias is not None
+    with torch.no_grad():
+        conv.weight.copy_(numbers.kernel)
+        conv.bias.copy_(numbers.bias)
+    return conv
