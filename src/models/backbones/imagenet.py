@@ -1,0 +1,66 @@
+"""ImageNet initialisation of a ResNet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from src.errors import UserError
+
+if TYPE_CHECKING:
+    from src.models.backbones.resnet import ResNet
+
+
+def load_backbone(backbone: ResNet, weights: str) -> None:
+    """Fill a ResNet from `weights`.
+
+    Args:
+        backbone: changed in place.
+        weights: "none" (keep the random initialisation), "imagenet" (torchvision's weights through timm, or
+            GluonCV's where the stem is deep; downloaded once), or the path of a state dict in torchvision's
+            layout, whose ImageNet classifier `fc` is left aside.
+
+    Raises:
+        UserError: no such file, a file of another network, or no way to fetch the weights.
+    """
+    if weights == "none":
+        return
+    state = _download(backbone) if weights == "imagenet" else _read(weights)
+    state = {key: value for key, value in state.items() if not key.startswith("fc.")}
+    try:
+        backbone.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"weights '{weights}' do not fit a ResNet-{backbone.depth} in torchvision's layout "
+            f"({_first_detail(error)}); give the state dict of the same network"
+        ) from error
+
+
+def _download(backbone: ResNet) -> dict[str, Tensor]:
+    # timm is needed only here, and importing it takes seconds.
+    import timm
+
+    name = f"resnet{backbone.depth}s.gluon_in1k" if backbone.deep_stem else f"resnet{backbone.depth}.tv_in1k"
+    try:
+        state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:
+        raise UserError(
+            f"weights=imagenet: timm could not fetch '{name}' ({type(error).__name__}); "
+            "give the path of its state dict as weights, or weights=none"
+        ) from error
+    return state
+
+
+def _read(weights: str) -> dict[str, Tensor]:
+    if not Path(weights).is_file():
+        raise UserError(f"weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
+    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    return state
+
+
+def _first_detail(error: RuntimeError) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return lines[1][:200] if len(lines) > 1 else lines[0][:200]
