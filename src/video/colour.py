@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 BT709, UNSPECIFIED, BT601, BT2020 = 1, 2, 6, 9  # matrix coefficients as coded (ITU-T H.273, table 4)
 _FULL_RANGE_FORMATS = ("yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p", "yuvj411p")
 _SCALER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_SUBSAMPLER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
 
 def matrix_by_size(height: int, width: int) -> Colorspace:
@@ -53,7 +54,7 @@ def from_rgb(image: NDArray[np.uint8]) -> av.VideoFrame:
         dst_colorspace=matrix,
         src_color_range=ColorRange.JPEG,
         dst_color_range=ColorRange.MPEG,
-        interpolation=_SCALER,
+        interpolation=_SUBSAMPLER,
         threads=1,
     )
     return frame

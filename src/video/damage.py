@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +17,9 @@ from av.video.stream import VideoStream
 from src.errors import UserError
 
 Policy = Literal["stop", "continue"]
+
+# Others have hidden pictures (VP8, AV1) or pack two in a packet.
+_PICTURE_PER_PACKET = ("h264", "hevc", "mpeg4")
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +36,18 @@ class Coded:
 class Watch:
     """Decodes a stream and says where data was lost: "stop" raises, "continue" warns and marks the picture.
 
-    Where a picture was lost, the next one is marked, and the lost one keeps its index, so that later
-    indices stay aligned with labels. Bit errors that still decode leave no trace: H.264 and its like carry
-    no checksum.
+    Where pictures were lost, the next one is marked, and the lost ones keep their index as far as their
+    packets are there, so that later indices stay aligned with labels. Bit errors that still decode leave no trace:
+    H.264 and its like carry no checksum.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy) -> None:
         self._path, self._container, self._stream, self._policy = path, container, stream, policy
-        self._packets = self._shown = self._given = self._index = 0
+        self._packets = self._next = 0
+        self._ranked = stream.codec_context.codec.canonical_name in _PICTURE_PER_PACKET
+        self._times: list[int] = []  # sorted pts of the packets so far: a picture's rank is its index
+        self._base: int | None = None
+        self._end = Fraction(0)
 
     def __iter__(self) -> Iterator[Coded]:
         """Pictures in display order.
@@ -46,23 +55,26 @@ class Watch:
         Raises:
             UserError: damage under "stop".
         """
-        gap = False
+        failed = 0
         for packet in self._demux():
             try:
                 pictures = packet.decode()
             except av.FFmpegError:
                 self._report("a frame does not decode")
-                self._index += 1
-                gap = True
+                self._next += not self._ranked
+                failed += 1
                 continue
             for picture in pictures:
-                if picture.is_corrupt and not gap:
+                index = self._index(picture)
+                lost = index - self._next
+                if lost > failed:
+                    self._report(f"{lost} frames are lost")
+                elif picture.is_corrupt and not failed:
                     self._report("data is missing and the decoder invented a replacement")
-                yield Coded(picture, self._index, picture.is_corrupt or gap)
-                gap = False
-                self._index += 1
-                self._given += 1
-        self._check_count()
+                self._note(picture, index)
+                yield Coded(picture, index, failed > 0 or lost > 0 or picture.is_corrupt)
+                failed = 0
+        self._check_end()
 
     def _demux(self) -> Iterator[av.Packet[VideoStream]]:
         packets = self._container.demux(self._stream)
@@ -74,23 +86,45 @@ class Watch:
             except av.FFmpegError:
                 self._report("the file cannot be read on from here")
                 return
-            if packet.size:
-                self._packets += 1
-                self._shown += not packet.is_discard
+            self._packets += packet.size > 0
+            if packet.size and not packet.is_discard and packet.pts is not None:
+                insort(self._times, packet.pts)
             yield packet
 
-    def _check_count(self) -> None:
+    def _index(self, picture: av.VideoFrame) -> int:
+        if not self._ranked or picture.pts is None:
+            return self._next
+        rank = bisect_left(self._times, picture.pts)
+        if self._base is None:  # leading pictures of an open GOP that the film was cut in are never shown
+            self._base = rank
+        return max(rank - self._base, self._next)
+
+    def _note(self, picture: av.VideoFrame, index: int) -> None:
+        self._next = index + 1
+        if picture.pts is not None and picture.time_base is not None:
+            self._end = (picture.pts + (picture.duration or 0)) * picture.time_base
+
+    def _check_end(self) -> None:
         promised = self._stream.frames  # 0 where the container does not say
+        short = _stated_end(self._stream) - self._end
         if promised > self._packets:
             self._report(f"the container promises {promised} frames and holds {self._packets}: cut short")
-        elif promised and self._given < self._shown and self._stream.codec_context.name in ("h264", "hevc"):
-            # Other codecs have packets without a picture of their own.
-            self._report(f"{self._shown - self._given} of {self._shown} frames were lost in decoding")
+        elif short > 3 / Fraction(self._stream.average_rate or 25):
+            self._report(f"{float(short):.2f} s before the stated end: cut short")
+        elif self._ranked and self._base is not None and self._next < len(self._times) - self._base:
+            self._report(f"the last {len(self._times) - self._base - self._next} frames are lost")
 
     def _report(self, what: str) -> None:
         rate = self._stream.average_rate
-        time = f" ({float(self._index / rate):.2f} s)" if rate else ""
-        message = f"film '{self._path}' is damaged at frame {self._index}{time}: {what}"
+        time = f" ({float(self._next / rate):.2f} s)" if rate else ""
+        message = f"film '{self._path}' is damaged at frame {self._next}{time}: {what}"
         if self._policy == "stop":
             raise UserError(f"{message}; copy it again, or set on_damage=continue")
         log.warning("%s; going on", message)
+
+
+def _stated_end(stream: VideoStream) -> Fraction:
+    """Seconds at which the stream ends as its Matroska tag says; 0 without one (MP4 counts frames)."""
+    tag = next((v for k, v in stream.metadata.items() if k.upper() == "DURATION"), "0:0:0")
+    hours, minutes, seconds = tag.split(":")
+    return 3600 * Fraction(hours) + 60 * Fraction(minutes) + Fraction(seconds)

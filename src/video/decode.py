@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import av
+from av.container import InputContainer
 import numpy as np
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
@@ -22,9 +25,11 @@ from src.video.damage import Coded, Policy, Watch
 from src.video.estimate import WithVectors, with_estimated_vectors
 from src.video.orientation import Orientation, orientation_of
 from src.video.types import Frame
-from src.video.vectors import crop_offset, exported_vectors, request_vectors, why_inexact
+from src.video.vectors import crop_offset, exported_vectors, has_layers, request_vectors, why_inexact
 
 MotionSource = Literal["none", "exact", "estimate", "auto"]
+
+PROBED = 64  # packets; layers repeat every few frames
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +107,8 @@ class Film:
             orientation = orientation_of(first)
             height, width = orientation.size(*visible_size(container, stream))
             inexact = why_inexact(stream)
+            if inexact is None and has_layers(_some_packets(container, stream), stream):
+                inexact = "its P frames skip frames (temporal layers)"
             return FilmInfo(
                 codec=stream.codec_context.codec.canonical_name,
                 height=height,
@@ -159,6 +166,12 @@ def decode(
 ) -> Iterator[Frame]:
     """The frames of `Film`, for those who need no more."""
     return iter(Film(path, motion, on_damage, threads))
+
+
+def _some_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    with suppress(av.FFmpegError):
+        yield from islice(packets, PROBED)
 
 
 def _type_of(picture: av.VideoFrame) -> str:

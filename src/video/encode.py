@@ -24,17 +24,19 @@ _ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
 
 
 def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) -> None:
-    """Write (H, W, 3) uint8 RGB frames to `path`; its suffix names the container (.mp4, .mkv, .avi).
+    """Write (H, W, 3) uint8 RGB frames to `path`; its suffix names the container, .mp4 or .mkv.
 
     The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
     repeating its last row or column, and the visible size is noted in the container's comment, to which
-    `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or BT.709 by size
-    (see `matrix_by_size`), and tagged so. The file appears under its name only after it was decoded again and
-    its I frames and frame count were found right.
+    `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
+    BT.709 by size (see `matrix_by_size`), and tagged so. The file appears under its name
+    only after it was decoded again and its I frames and frame count were found right.
 
     Raises:
-        UserError: no frames, or frames of different sizes.
+        UserError: no frames, frames of different sizes, or another suffix.
     """
+    if path.suffix not in (".mp4", ".mkv"):  # AVI keeps no presentation times, by which frames are found
+        raise UserError(f"film '{path}' cannot be written as '{path.suffix}'; name it .mp4 or .mkv")
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 
 import av
@@ -68,7 +69,8 @@ def read_keyed(path: Path, key_index: int, index: int) -> KeyedFrame:
                 key, motion = picture, identity(*size)
             else:
                 motion = extend(motion, vectors)
-        assert key is not None and picture is not None  # _pictures gives a keyframe first, or raises
+        assert key is not None  # _pictures gives a keyframe first, or raises
+        assert picture is not None
         return KeyedFrame(_rgb(key, size), _rgb(picture, size), motion)
 
 
@@ -85,10 +87,10 @@ def _pictures(
     ticks = 1 / (_rate(stream) * Fraction(stream.time_base or 1))
     container.seek(start + round(key_index * ticks), stream=stream)
     index = key_index
-    for picture in container.decode(stream):
+    for picture in _sound(container, stream):
         at = -1 if picture.pts is None else round((picture.pts - start) / ticks)
         is_key = picture.pict_type == av.video.frame.PictureType.I
-        if at != index or picture.is_corrupt or (index == key_index and not is_key):
+        if at != index or (index == key_index and not is_key):
             break
         yield index, picture, None if is_key else exported_vectors(picture, (0, 0))
         if index == last_index:
@@ -98,6 +100,14 @@ def _pictures(
         f"film '{path}' gives no sound frame {index} after an I frame at {key_index}; "
         "encode it again with the GOP that the data set expects"
     )
+
+
+def _sound(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Pictures up to the first that the decoder had to conceal or could not decode."""
+    try:
+        yield from takewhile(lambda picture: not picture.is_corrupt, container.decode(stream))
+    except av.FFmpegError:
+        return
 
 
 def _rate(stream: VideoStream) -> Fraction:

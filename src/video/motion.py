@@ -66,7 +66,7 @@ def warp(image: NDArray[Any], motion: Motion, nearest: bool = False) -> NDArray[
 class MotionChain:
     """Follows a film frame by frame and knows the motion of the latest frame to its keyframe.
 
-    The first frame and every I frame are keyframes; `reset` makes one of any other frame. A frame without
+    The first frame and every I frame are keyframes; `reset` makes one of any other. A frame without
     vectors that is no keyframe (its motion was lost) gets its predecessor's field, invalid everywhere.
     """
 
@@ -83,9 +83,8 @@ class MotionChain:
         return self._motion
 
     def reset(self) -> None:
-        """Make the frame given last the keyframe: its motion, from which the next is chained, is identity."""
-        if self._motion is not None:
-            self._motion = identity(*self._motion.valid.shape)
+        """Make the next frame given a keyframe."""
+        self._motion = None
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

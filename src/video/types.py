@@ -22,7 +22,7 @@ class Frame:
         picture_type: "I", "P", "B", or "?" where the decoder does not say.
         vectors: (N, 6) float32 rows [x0, y0, w, h, dx, dy] in pixels: top-left corner and size of a block,
             and its displacement to the previous displayed frame, x_previous = x + dx. Intra blocks have
-            no row. None where no motion is known: an I frame of the codec, the first frame, or motion not asked for.
+            no row. None where no motion is known: an I frame of the codec, the first frame, or not asked for.
         pts: presentation time in seconds.
         index: display order, from 0 at the start of the film.
         damaged: the decoder lost data here; make it a keyframe rather than trust its motion.

@@ -6,6 +6,8 @@ where there is nothing else it could point to: one reference frame, no B frames,
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import av
 import numpy as np
 from av.video.stream import VideoStream
@@ -34,7 +36,7 @@ def why_inexact(stream: VideoStream) -> str | None:
     if codec not in EXPORTING:
         return f"FFmpeg exports no motion vectors of {codec}"
     if context.has_b_frames:
-        return "it has B frames"
+        return "it has B frames, or its header allows them"
     if codec != "h264":
         return None
     sets = read_sps(context.extradata or b"")
@@ -54,12 +56,16 @@ def crop_offset(stream: VideoStream) -> tuple[int, int]:
     return (sets[0].crop_left, sets[0].crop_top) if sets else (0, 0)
 
 
-def is_skippable(packet: av.Packet[VideoStream], stream: VideoStream) -> bool:
-    """Whether no later H.264 frame refers to this one (temporal layers): then the next vectors skip it."""
-    context = stream.codec_context
-    return context.codec.canonical_name == "h264" and not is_reference(
-        bytes(packet), context.extradata or b""
-    )
+def has_layers(packets: Iterable[av.Packet[VideoStream]], stream: VideoStream) -> bool:
+    """Whether some H.264 frame is skipped by the vectors of the next: temporal layers, as in conferencing."""
+    if stream.codec_context.codec.canonical_name != "h264":
+        return False
+    extradata, skipped = stream.codec_context.extradata or b"", False
+    for packet in packets:
+        if skipped and not packet.is_keyframe:
+            return True
+        skipped = not is_reference(bytes(packet), extradata)
+    return False
 
 
 def request_vectors(stream: VideoStream) -> None:
