@@ -16,7 +16,7 @@ class PIDNetLoss(SegmentationLoss):
 
     Args:
         main: criterion of the main logits, also at predicted boundaries.
-        auxiliary: criterion of the P branch, under the name "auxiliary".
+        auxiliary: criterion of the P branch, under the name "aux".
         weight: factor of the auxiliary term.
         boundary_weight: factor of the boundary term.
         boundary_threshold: probability above which a pixel counts as a predicted boundary.
@@ -37,7 +37,7 @@ class PIDNetLoss(SegmentationLoss):
         self.thickness = thickness
 
     def forward(self, logits: Tensor, auxiliary: dict[str, Tensor], labels: Tensor) -> Tensor:
-        """Scalar of main logits (B, K, h, w), outputs "auxiliary" and "boundary", and labels (B, H, W)."""
+        """Scalar of main logits (B, K, h, w), outputs "aux" and "boundary", and labels (B, H, W)."""
         size = (int(labels.shape[-2]), int(labels.shape[-1]))
         boundary = resize(auxiliary["boundary"], size)[:, 0]
         predicted = torch.sigmoid(boundary.detach()) > self.boundary_threshold

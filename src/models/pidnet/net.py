@@ -20,7 +20,7 @@ class BoundaryHead(Head):
         initialise(self, zero_bias=False)
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """ "auxiliary" (B, K, h, w) and "boundary" (B, 1, h, w) logits of the taps of the same size."""
+        """ "aux" (B, K, h, w) and "boundary" (B, 1, h, w) logits of the taps of the same size."""
         return super().auxiliary(taps) | {"boundary": self.d_cls_seg(self.d_head(taps["boundary"]))}
 
 

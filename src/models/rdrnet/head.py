@@ -33,5 +33,5 @@ class Head(nn.Module):
         initialise(self, zero_bias=False)
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits "auxiliary" (B, K, h, w) of the tap "detail" (B, 2c, h, w)."""
-        return {"auxiliary": self.aux_cls_seg(self.aux_head(taps["detail"]))}
+        """Logits "aux" (B, K, h, w) of the tap "detail" (B, 2c, h, w)."""
+        return {"aux": self.aux_cls_seg(self.aux_head(taps["detail"]))}

@@ -43,7 +43,7 @@ class BranchSegmenter(Segmenter):
         return self.decode_head.conv_seg
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits "auxiliary" (B, K, H/8, W/8) of the detail branch after the first fusion."""
+        """Logits "aux" (B, K, H/8, W/8) of the detail branch after the first fusion."""
         return self.decode_head.auxiliary(taps)
 
 

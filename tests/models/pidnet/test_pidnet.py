@@ -31,7 +31,7 @@ def test_auxiliary_outputs():
     net = PIDNet(**TINY).eval()
     _, taps = net.encode(torch.randn(1, 3, 64, 96))
     shapes = {name: tuple(out.shape) for name, out in net.auxiliary(taps).items()}
-    assert shapes == {"auxiliary": (1, 5, 8, 12), "boundary": (1, 1, 8, 12)}
+    assert shapes == {"aux": (1, 5, 8, 12), "boundary": (1, 1, 8, 12)}
 
 
 def test_pag_takes_context_where_the_branches_agree():

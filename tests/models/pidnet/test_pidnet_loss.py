@@ -37,19 +37,19 @@ def test_terms_add_up_and_semantic_term_applies_at_predicted_boundaries_only():
         torch.full((1, 1, 16, 16), -9.0),
     )
     boundary[..., 5] = 9.0
-    loss = PIDNetLoss(CrossEntropy(), {"auxiliary": CrossEntropy()})
+    loss = PIDNetLoss(CrossEntropy(), {"aux": CrossEntropy()})
     expected = (
         F.cross_entropy(logits, labels)
         + 0.4 * F.cross_entropy(F.interpolate(auxiliary, size=(16, 16), mode="bilinear"), labels)
         + 20 * balanced_bce(boundary[:, 0], boundaries(labels, 4))
         + F.cross_entropy(logits[..., 5], labels[..., 5])
     )
-    torch.testing.assert_close(loss(logits, {"auxiliary": auxiliary, "boundary": boundary}, labels), expected)
+    torch.testing.assert_close(loss(logits, {"aux": auxiliary, "boundary": boundary}, labels), expected)
 
 
 def test_finite_gradients_without_predicted_boundaries_or_labels():
     outputs = [torch.zeros(1, c, 2, 2, requires_grad=True) for c in (2, 2, 1)]
-    loss = PIDNetLoss(OhemCrossEntropy(0.9, 10), {"auxiliary": CrossEntropy()})
+    loss = PIDNetLoss(OhemCrossEntropy(0.9, 10), {"aux": CrossEntropy()})
     labels = torch.full((1, 16, 16), 255)
-    loss(outputs[0], {"auxiliary": outputs[1], "boundary": outputs[2]}, labels).backward()
+    loss(outputs[0], {"aux": outputs[1], "boundary": outputs[2]}, labels).backward()
     assert all(out.grad is not None and out.grad.isfinite().all() for out in outputs)
