@@ -1,0 +1,1 @@
+"""DFANet: deep feature aggregation (Li et al., CVPR 2019)."""

@@ -1,0 +1,109 @@
+"""DFANet (Li et al., CVPR 2019): one light backbone three times over, each reusing what the last one saw."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.models.base import Segmenter, resize
+from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
+
+
+class DFANet(Segmenter):
+    """Deep feature aggregation over three Xceptions, and a decoder of 1x1 convolutions at stride 4.
+
+    The paper leaves open where a block's stride is, when its shortcut is projected, and the decoder's width.
+    This is the reading that comes closest to the published multiply-adds of all three networks: stride in the
+    last separable convolution of a block, identity shortcuts only, decoder of 64 channels. With 19 classes:
+
+    | variant | input | GMACs here / published | parameters here / published |
+    |---|---|---|---|
+    | A  | 1024x1024 | 3.52 / 3.4 | 1.66 M / 7.8 M |
+    | A' |  512x1024 | 1.76 / 1.7 | 1.66 M / 7.8 M |
+    | B  | 1024x1024 | 2.03 / 2.1 | 1.03 M / 4.8 M |
+
+    The first backbone alone has 1.78 (A) and 0.92 (B) GMACs, published 1.6 and 0.83. A' is A on a smaller
+    picture. No reading of the paper's table 1 and figure 3 gives the published parameters.
+
+    Args:
+        num_classes: K.
+        variant: "a" or "b", the backbone of paper table 1.
+        width: channels of the decoder and of the features handed to `classify`.
+    """
+
+    def __init__(self, num_classes: int, variant: str = "a", width: int = 64) -> None:
+        super().__init__()
+        if variant not in XCEPTION:
+            raise UserError(f"DFANet variant '{variant}' is not known; take one of {sorted(XCEPTION)}")
+        self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
+        w = XCEPTION[variant]
+        # a later backbone reads the attended enc4 beside enc2, then enc3 and enc4 of the one before
+        inputs = (w.enc4 + w.enc2, w.enc2 + w.enc3, w.enc3 + w.enc4)
+        self.first = Xception(variant)
+        self.later = nn.ModuleList([Encoder(w, inputs), Encoder(w, inputs)])
+        self.low = nn.ModuleList(_unit(w.enc2, width) for _ in range(3))
+        self.merge = _unit(width, width)
+        self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(3))
+        self.head = nn.Conv2d(width, num_classes, 1)
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The last 1x1 convolution."""
+        return self.head
+
+    def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features (B, width, ceil(H/4), ceil(W/4)); no taps, the paper has no auxiliary loss."""
+        levels = self._aggregate(x)
+        size = _size(levels[0].enc2)
+        low = [resize(f(found.enc2), size) for f, found in zip(self.low, levels, strict=True)]
+        high = [resize(f(found.attended), size) for f, found in zip(self.high, levels, strict=True)]
+        merged: Tensor = self.merge(torch.stack(low).sum(0))
+        return torch.stack([merged, *high]).sum(0), {}
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, K, h, w) of features at stride 4."""
+        logits: Tensor = self.head(features)
+        return logits
+
+    def _aggregate(self, x: Tensor) -> list[Levels]:
+        """The levels of the three backbones (paper figure 3), each half as large as the one before."""
+        levels = [self.first.levels(x)]
+        for encoder in self.later:
+            before = levels[-1]
+            again = torch.cat([resize(before.attended, _size(before.enc2)), before.enc2], 1)
+            levels.append(encoder(again, before))
+        return levels
+
+
+def load_classifier(net: DFANet, state: dict[str, Tensor]) -> None:
+    """Start all three backbones from one ImageNet `Xception` state dict, its classifier in their attention.
+
+    The first backbone takes all of it. The others take what fits: the first convolutions of their stages read
+    more channels than the classifier's and keep their own initial weights.
+
+    Raises:
+        UserError: the state dict is not of this variant's `Xception`.
+    """
+    own = net.first.state_dict()
+    wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
+    if wrong:
+        shape = tuple(own[wrong[0]].shape)
+        raise UserError(
+            f"backbone weights lack '{wrong[0]}' of shape {shape}; give those of the same Xception"
+        )
+    net.first.load_state_dict(state)
+    for encoder in net.later:
+        fitting = encoder.state_dict()
+        for key, mine in fitting.items():
+            given = state[f"encoder.{key}"]
+            fitting[key] = given if given.shape == mine.shape else mine
+        encoder.load_state_dict(fitting)
+
+
+def _unit(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return int(x.shape[-2]), int(x.shape[-1])

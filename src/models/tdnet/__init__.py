@@ -1,0 +1,1 @@
+"""TDNet: temporally distributed networks (Hu et al., CVPR 2020)."""

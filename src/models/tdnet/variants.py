@@ -1,0 +1,58 @@
+"""The networks of the paper."""
+
+from __future__ import annotations
+
+from src.models.tdnet.bise import BisePath
+from src.models.tdnet.fanet import FAPath
+from src.models.tdnet.net import TDNet
+from src.models.tdnet.paths import PSPPath
+
+GROUPS = 2  # of channels; with four paths, every other one has the same (official code)
+
+
+def td4_psp18(
+    num_classes: int,
+    subsampling: int = 4,
+    norm_size: tuple[int, int] = (97, 193),
+    auxiliary: bool = True,
+    weights: str = "none",
+) -> TDNet:
+    """TD4-PSP18: four paths on dilated ResNet-18.
+
+    Args:
+        num_classes: K.
+        subsampling: n of the paper.
+        norm_size: of the maps of `SpatialNorm`.
+        auxiliary: with auxiliary heads for training.
+        weights: ImageNet initialisation, see `load_backbone`.
+    """
+    form = (18, 512, 128, norm_size, auxiliary, weights)
+    paths = [PSPPath(num_classes, i % GROUPS, GROUPS, *form) for i in range(4)]
+    return TDNet(paths, subsampling=subsampling)
+
+
+def td2_psp50(
+    num_classes: int,
+    subsampling: int = 4,
+    norm_size: tuple[int, int] = (97, 193),
+    auxiliary: bool = True,
+    weights: str = "none",
+) -> TDNet:
+    """TD2-PSP50: two paths on dilated ResNet-50 with a deep stem; arguments as for `td4_psp18`."""
+    form = (50, 512, 256, norm_size, auxiliary, weights)
+    paths = [PSPPath(num_classes, i, GROUPS, *form) for i in range(GROUPS)]
+    return TDNet(paths, subsampling=subsampling)
+
+
+def td4_bise18(num_classes: int, subsampling: int = 5, auxiliary: bool = True, weights: str = "none") -> TDNet:
+    """TD4-Bise18: four paths of a BiSeNet on ResNet-18; arguments as for `td4_psp18`."""
+    paths = [BisePath(num_classes, i % GROUPS, auxiliary, weights) for i in range(4)]
+    return TDNet(paths, subsampling=subsampling)
+
+
+def td2_fa18(
+    num_classes: int, subsampling: int = 3, norm_size: tuple[int, int] = (96, 192), weights: str = "none"
+) -> TDNet:
+    """TD2-FA18: two paths of FANet-18, which has no auxiliary head; arguments as for `td4_psp18`."""
+    paths = [FAPath(num_classes, norm_size, weights) for _ in range(2)]
+    return TDNet(paths, subsampling=subsampling)
