@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -34,17 +35,15 @@ class ClipBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
         """The same batch on `device`; Lightning calls this to move batches."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {
-            k: v.to(device, non_blocking=non_blocking) if isinstance(v, Tensor) else v
-            for k, v in values.items()
-        }
-        return ClipBatch(**moved)
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
         """The same batch in page-locked memory, for asynchronous copies to a GPU."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return ClipBatch(**{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in values.items()})
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
+        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "name"}
+        return ClipBatch(**tensors, name=self.name)
 
     def __len__(self) -> int:
         return self.frames.shape[0]

@@ -58,6 +58,11 @@ class CamVidFrame(Still):
             labels = read_index_labels(self.labels, indices)
         return check_sizes(self.name, read_picture(self.picture), labels)
 
+    def identity(self) -> Any:
+        """Names, sizes and modification times of the files, and what void becomes."""
+        files = (self.picture, self.labels)
+        return [[(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files], self.void]
+
 
 @dataclass(frozen=True)
 class CamVidSequence(Sequence):
@@ -75,9 +80,8 @@ class CamVidSequence(Sequence):
         return (still.read() for still in self.stills)
 
     def identity(self) -> Any:
-        """Names, sizes and modification times of the files."""
-        files = [path for still in self.stills for path in (still.picture, still.labels)]
-        return [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files]
+        """Those of the frames."""
+        return [still.identity() for still in self.stills]
 
 
 class CamVid(Source):

@@ -73,7 +73,7 @@ def read_index_labels(path: Path, table: NDArray[np.int16]) -> NDArray[np.uint8]
             f"label picture '{path}' has the values {wrong}; only {allowed.min()}..{allowed.max()} are classes, "
             "correct the file or the class list"
         )
-    return labels.astype(np.uint8)
+    return np.asarray(labels, np.uint8)
 
 
 def read_colour_labels(path: Path, colours: dict[tuple[int, int, int], int]) -> NDArray[np.uint8]:

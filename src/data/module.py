@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.data.batch import ClipBatch
+from src.data.clips import ClipDataset, scored_candidates, training_candidates
+from src.data.prepare_clips import Clip, ClipRecipe, prepare
 from src.data.sampling import EpochSampler
 from src.data.source import Source
 from src.data.stills import StillDataset
 from src.data.transforms import TrainTransform
+from src.errors import UserError
+from src.video.types import Encoding
+
+VIEWS = ("still", "frame", "pair", "window")
+DISTANCES = ("fixed", "uniform")
 
 
 class ClipDataModule(L.LightningDataModule):
@@ -19,19 +28,36 @@ class ClipDataModule(L.LightningDataModule):
 
     Args:
         source: the data set.
-        view: what a clip is: "still" (uncompressed labelled picture).
+        view: what a clip is: "still" (uncompressed labelled picture), "frame" (decoded frame), "pair" (keyframe
+            and current frame with the motion between them), "window" (the last `window` decoded frames).
+        window: T of the view "window".
+        distance: of training pairs: "fixed" (L - 1, the paper's) or "uniform" (1..L-1).
+        val_distances: distances to the keyframe that validation scores.
+        val_stride: every n-th of the frames that can be scored.
+        clips, val_clips: how the splits become clips.
+        encoding: of the clips.
         transform: augmentation of training clips.
         train_split, val_split: names of splits of the source.
-        batch_size: training clips per process and step.
-        val_batch_size: validation clips per process and step.
-        workers: loader processes.
+        batch_size, val_batch_size: clips per process and step.
+        workers: loader processes, and processes that prepare clips.
         seed: of everything drawn.
+        cache: folder of prepared clips.
+
+    Raises:
+        UserError: an unknown view or distance.
     """
 
     def __init__(
         self,
         source: Source,
         view: str,
+        window: int,
+        distance: str,
+        val_distances: list[int],
+        val_stride: int,
+        clips: ClipRecipe,
+        val_clips: ClipRecipe,
+        encoding: Encoding,
         transform: TrainTransform,
         train_split: str,
         val_split: str,
@@ -39,27 +65,75 @@ class ClipDataModule(L.LightningDataModule):
         val_batch_size: int,
         workers: int,
         seed: int,
+        cache: str,
     ) -> None:
         super().__init__()
-        self.source, self.view, self.transform = source, view, transform
+        if view not in VIEWS:
+            raise UserError(f"view '{view}' is unknown; choose one of {', '.join(VIEWS)}")
+        if distance not in DISTANCES:
+            raise UserError(f"distance '{distance}' is unknown; choose one of {', '.join(DISTANCES)}")
+        self.source, self.view, self.window, self.distance = source, view, window, distance
+        self.val_distances, self.val_stride = val_distances, val_stride
+        self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
         self.train_split, self.val_split = train_split, val_split
-        self.batch_size, self.val_batch_size, self.workers, self.seed = batch_size, val_batch_size, workers, seed
+        self.batch_size, self.val_batch_size, self.workers, self.seed = (
+            batch_size,
+            val_batch_size,
+            workers,
+            seed,
+        )
+        self.cache = Path(cache)
+
+    def prepare_data(self) -> None:
+        """Make the clips that are not in the cache; Lightning calls this in one process per machine."""
+        if self.view != "still":
+            for recipe, split in ((self.clips, self.train_split), (self.val_clips, self.val_split)):
+                self._prepared(recipe, split)
 
     def train_dataloader(self) -> DataLoader[ClipBatch]:
         """Shuffled, augmented clips."""
-        dataset = StillDataset(self.source.stills(self.train_split), self.source.normalisation, self.transform)
+        if self.view == "still":
+            dataset: Dataset[object] = StillDataset(
+                self.source.stills(self.train_split), self.source.normalisation, self.transform
+            )
+        else:
+            clips = self._prepared(self.clips, self.train_split)
+            candidates = training_candidates(clips, self._training_distances())
+            dataset = ClipDataset(candidates, self._frames(), self.source.normalisation, self.transform)
         return self._loader(dataset, self.batch_size, training=True)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:
-        """Whole pictures in order, every one exactly once."""
-        dataset = StillDataset(self.source.stills(self.val_split), self.source.normalisation, None)
+        """Whole frames in order, every one exactly once."""
+        if self.view == "still":
+            dataset: Dataset[object] = StillDataset(self.source.stills(self.val_split), self.source.normalisation, None)
+        else:
+            clips = self._prepared(self.val_clips, self.val_split)
+            candidates = scored_candidates(clips, self.val_distances, self.val_stride)
+            dataset = ClipDataset(candidates, self._frames(), self.source.normalisation, None)
         return self._loader(dataset, self.val_batch_size, training=False)
 
+    def _prepared(self, recipe: ClipRecipe, split: str) -> list[Clip]:
+        return prepare(recipe.jobs(self.source, split, self.encoding.gop), self.encoding, self.cache, self.workers)
+
+    def _training_distances(self) -> range:
+        gop = self.encoding.gop
+        if self.view == "pair":
+            return range(gop - 1, gop) if self.distance == "fixed" else range(1, gop)
+        return range(gop) if self.view == "frame" else range(self.window - 1, gop)
+
+    def _frames(self) -> int | str:
+        return "pair" if self.view == "pair" else 1 if self.view == "frame" else self.window
+
     def _loader(self, dataset: Dataset[object], batch_size: int, training: bool) -> DataLoader[ClipBatch]:
+        sampler = EpochSampler(len(dataset), training, self.seed)  # type: ignore[arg-type]
+        if training and len(sampler) < batch_size:
+            raise UserError(
+                f"the training split gives {len(sampler)} clips per process; lower data.batch_size={batch_size}"
+            )
         return DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=batch_size,
-            sampler=EpochSampler(len(dataset), training, self.seed),  # type: ignore[arg-type]
+            sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             drop_last=training,

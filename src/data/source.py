@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,10 @@ class Still(ABC):
             UserError: damaged files, label values out of range, or sizes that differ.
         """
 
+    @abstractmethod
+    def identity(self) -> Any:
+        """Plain data that changes when the files change; part of the key of prepared clips."""
+
 
 class Sequence(ABC):
     """A film before encoding; `name` is unique within a split."""
@@ -47,6 +52,10 @@ class Sequence(ABC):
     @abstractmethod
     def identity(self) -> Any:
         """Plain data that changes when the frames change; part of the key of prepared clips."""
+
+    def makers(self) -> list[ModuleType]:
+        """Modules whose code makes the frames, for generated films."""
+        return []
 
 
 @dataclass(frozen=True)

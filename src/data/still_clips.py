@@ -69,9 +69,7 @@ def render_still_clip(
 class _View:
     """The scene as seen `back` frames before the still: x, y below are relative to the vanishing point."""
 
-    def __init__(
-        self, layers: StillLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]
-    ) -> None:
+    def __init__(self, layers: StillLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]) -> None:
         self.layers, self.back, self.focal = layers, back, focal
         self.travel, self.side = float(path.back[back]), float(path.side[back])
         self.height, self.width = size
@@ -108,9 +106,7 @@ class _View:
         forward[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
         front = as_picture(cv2.warpAffine(thing.picture, forward, size, flags=cv2.INTER_LINEAR))
-        labels = as_picture(
-            cv2.warpAffine(thing.labels, forward, size, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,))
-        )
+        labels = as_picture(cv2.warpAffine(thing.labels, forward, size, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,)))
         area = np.s_[y0:y1, x0:x1]
         _blend(self.image[area], self.labels[area], _colours(front), labels, front[..., 3])
 
@@ -140,9 +136,7 @@ class _View:
     def _sample(self, layer: Layer, x: Map, y: Map) -> tuple[Picture, Picture, Picture]:
         left, top = (self.centre - layer.origin).astype(np.float32)
         x, y = x + left, y + top
-        picture = as_picture(
-            cv2.remap(layer.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        )
+        picture = as_picture(cv2.remap(layer.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         labels = as_picture(cv2.remap(layer.labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
         return _colours(picture), labels, picture[..., 3]
 

@@ -145,9 +145,7 @@ def _nearest(known: NDArray[np.bool_]) -> NDArray[np.intp]:
     """(H, W) flat index of the nearest known pixel of each pixel."""
     if not known.any():
         return np.arange(known.size).reshape(known.shape)
-    _, ids = cv2.distanceTransformWithLabels(
-        (~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-    )
+    _, ids = cv2.distanceTransformWithLabels((~known).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     position = np.zeros(int(ids.max()) + 1, np.intp)
     position[ids[known]] = np.flatnonzero(known)
     return np.asarray(position[ids])

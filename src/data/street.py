@@ -87,9 +87,7 @@ class _Painter:
             near = max(wall.near, camera.z + NEAR)
             if near < wall.far and wall.near < camera.z + _VIEW:
                 start = (near - wall.near) / (wall.far - wall.near)
-                planes.append(
-                    Plane(along(wall.x, near, wall.far, wall.height), wall.texture, wall.label, start)
-                )
+                planes.append(Plane(along(wall.x, near, wall.far, wall.height), wall.texture, wall.label, start))
         planes += _planes(self.street.things, camera, time, self.street.road + self.street.pavement)
         self.canvas.draw(camera, planes)
 

@@ -34,9 +34,7 @@ class _Sketch:
         cv2.fillPoly(self.image, [_pixels(points)], colour)
         cv2.fillPoly(self.cover, [_pixels(points)], 255)
 
-    def disc(
-        self, x: float, y: float, radius: float, colour: tuple[float, ...], hollow: bool = False
-    ) -> None:
+    def disc(self, x: float, y: float, radius: float, colour: tuple[float, ...], hollow: bool = False) -> None:
         thick = max(2, round(0.06 * FINE)) if hollow else -1
         centre, size = (round(x * FINE), round(y * FINE)), round(radius * FINE)
         cv2.circle(self.image, centre, size, colour, thick)
@@ -130,9 +128,7 @@ def car_side(rng: np.random.Generator, paint: tuple[float, float, float]) -> Tex
     """Side of a car, 4.2 m long and 1.5 m high."""
     body = _Sketch(4.2, 1.5, paint)
     darker = tuple(0.8 * c for c in paint)
-    body.area(
-        [(0.0, 0.72), (0.5, 0.08), (2.6, 0.08), (3.3, 0.66), (4.2, 0.8), (4.2, 1.25), (0.0, 1.25)], darker
-    )
+    body.area([(0.0, 0.72), (0.5, 0.08), (2.6, 0.08), (3.3, 0.66), (4.2, 0.8), (4.2, 1.25), (0.0, 1.25)], darker)
     body.area([(0.35, 0.64), (0.66, 0.18), (1.5, 0.18), (1.5, 0.64)], (50.0, 56.0, 64.0))
     body.area([(1.6, 0.64), (1.6, 0.18), (2.5, 0.18), (3.05, 0.64)], (50.0, 56.0, 64.0))
     for x in (0.85, 3.35):

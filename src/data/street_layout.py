@@ -158,9 +158,7 @@ def _add_walkers(street: Street, rng: np.random.Generator, side: int) -> None:
         if rng.random() < 0.12:
             x, speed = side * float(rng.uniform(0.0, street.road)), (-side * 1.2, 0.0)
         tall = float(rng.uniform(1.6, 1.9))
-        street.things.append(
-            Thing(x, z, tall / 2, 0.0, tall, people[int(rng.integers(4))], PEDESTRIAN, speed)
-        )
+        street.things.append(Thing(x, z, tall / 2, 0.0, tall, people[int(rng.integers(4))], PEDESTRIAN, speed))
 
 
 def _add_cars(street: Street, rng: np.random.Generator, speed: float) -> None:

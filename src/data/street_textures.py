@@ -17,9 +17,7 @@ _WALLS = ((150, 90, 70), (190, 170, 140), (165, 150, 135), (120, 75, 60), (205, 
 PAINT = ((160, 30, 30), (40, 60, 120), (190, 190, 195), (30, 30, 35), (225, 225, 220), (90, 95, 100))
 
 
-def grain(
-    rng: np.random.Generator, height: int, width: int, size: float, strength: float
-) -> NDArray[np.float32]:
+def grain(rng: np.random.Generator, height: int, width: int, size: float, strength: float) -> NDArray[np.float32]:
     """Smooth random field (height, width, 1), blobs of `size` pixels, standard deviation `strength`."""
     small = (max(2, int(height / size) + 2), max(2, int(width / size) + 2))
     noise = rng.normal(0.0, strength, small).astype(np.float32)
@@ -147,9 +145,7 @@ def sign(rng: np.random.Generator) -> Texture:
         corners = np.array([[middle, 0], [size - 1, size - 1], [0, size - 1]])
         cv2.fillPoly(cover, [corners], 255)
         image[:] = (190, 30, 35)
-        cv2.fillPoly(
-            image, [(corners * 0.6 + np.array([middle, size * 0.7]) * 0.4).astype(np.int32)], (235, 235, 230)
-        )
+        cv2.fillPoly(image, [(corners * 0.6 + np.array([middle, size * 0.7]) * 0.4).astype(np.int32)], (235, 235, 230))
     elif kind == 2:
         cover[2:-2] = 255
         image[:] = (35, 70, 160)

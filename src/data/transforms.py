@@ -64,7 +64,7 @@ def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tupl
 
     Where the window exceeds the picture, pixels are black, labels ignored and motion invalid.
     """
-    top, left, tall, wide = window
+    _, _, tall, wide = window
     height, width = size
     factor = np.array([width / wide, height / tall], np.float32)[:, None, None]
     shrinks = height < tall or width < wide
@@ -116,7 +116,6 @@ def normalise(pictures: Tensor, normalisation: Normalisation) -> Tensor:
 
 def _part(picture: NDArray[np.uint8], window: tuple[int, int, int, int], fill: int) -> NDArray[np.uint8]:
     top, left, tall, wide = window
-    height, width = picture.shape[:2]
     inner = picture[max(0, top) : top + tall, max(0, left) : left + wide]
     above, before = max(0, -top), max(0, -left)
     below, behind = tall - above - inner.shape[0], wide - before - inner.shape[1]

@@ -23,6 +23,12 @@ def shrink(image: Tensor, scale: float) -> Tensor:
     return F.interpolate(image, size=size, mode="bilinear", antialias=True)
 
 
+def constant_resolution(net: nn.Module, image: Tensor, scale: float) -> Tensor:
+    """Logits (B, K, H, W) at the size of the image (B, 3, H, W), of a network that sees it shrunk by `scale`."""
+    height, width = image.shape[-2:]
+    return resize(net(shrink(image, scale)), (height, width))
+
+
 class Segmenter(nn.Module, ABC):
     """A network from one normalised RGB picture (B, 3, H, W) to logits (B, K, H, W), split at `classify`.
 

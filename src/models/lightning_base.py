@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -12,7 +13,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.data.batch import ClipBatch
+from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
+from src.utils.checkpoints import read_checkpoint
+
+
+def load_net(net: nn.Module, checkpoint: Path) -> None:
+    """Fill a network with the weights that a checkpoint of ours holds of the same network.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or holds another network.
+    """
+    content = read_checkpoint(checkpoint)
+    state = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
+    try:
+        net.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"checkpoint '{checkpoint}' holds another network than the configured one: {error}"
+        ) from error
 
 
 class SegmentationModule(L.LightningModule):

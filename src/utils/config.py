@@ -8,6 +8,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -17,8 +18,17 @@ _CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
 def instantiate(node: DictConfig | dict[str, Any], **given: Any) -> Any:
-    """The object a `_target_` node describes, with `given` arguments added; containers become plain Python."""
-    return hydra.utils.instantiate(node, _convert_="all", **given)
+    """The object a `_target_` node describes, with `given` arguments added; containers become plain Python.
+
+    Raises:
+        UserError: as the constructors do.
+    """
+    try:
+        return hydra.utils.instantiate(node, _convert_="all", **given)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):  # bad input that a constructor noticed
+            raise error.__cause__ from error
+        raise
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -61,12 +71,12 @@ def _check(config: Any, reference: Any, path: str) -> None:
     if called:
         _check_call(config, path)
     known = set(reference.keys()) if isinstance(reference, DictConfig) and not reference._is_none() else set()
-    for key in config:
+    for key in map(str, config):
         node = config._get_node(key)
-        place = f"{path}.{key}" if path else str(key)
+        place = f"{path}.{key}" if path else key
         is_call = isinstance(node, DictConfig) and not node._is_none() and "_target_" in node
         if not called and known and key not in known and not is_call:
-            raise UserError(_unknown(place, str(key), known))
+            raise UserError(_unknown(place, key, known))
         _check(node, reference._get_node(key) if key in known else None, place)
 
 
@@ -79,9 +89,9 @@ def _check_call(node: DictConfig, path: str) -> None:
     accepted = set(parameters) | _CALL_KEYS | _accepted_by_bases(target, parameters)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not hasattr(target, "__mro__"):
         return
-    for key in node:
-        if str(key) not in accepted:
-            raise UserError(_unknown(f"{path}.{key}", str(key), accepted - _CALL_KEYS))
+    for key in map(str, node):
+        if key not in accepted:
+            raise UserError(_unknown(f"{path}.{key}", key, accepted - _CALL_KEYS))
 
 
 def _accepted_by_bases(target: Any, parameters: Any) -> set[str]:

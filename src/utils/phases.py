@@ -11,7 +11,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 from src.models.lightning_base import SegmentationModule
@@ -44,8 +44,9 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
         UserError: nothing to resume, or a run directory already in use.
     """
     resume = _resumes(config)
-    pending = [name for name in config.model.phases if not _is_done(config, name, run_dir)]
-    last = {name: run_dir / name / "checkpoints" / "last.ckpt" for name in config.model.phases}
+    names = [name for name, spec in config.model.phases.items() if spec is not None]
+    pending = [name for name in names if not _is_done(config, name, run_dir)]
+    last = {name: _last(run_dir, name) for name in names}
     if resume and config.ckpt_path == "last" and not any(path.exists() for path in last.values()):
         raise UserError(f"ckpt_path=last: '{run_dir}' holds no last.ckpt; give hydra.run.dir=RUN of the run to resume")
     if not resume and any(path.exists() for path in last.values()):
@@ -72,12 +73,17 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
             f"give model.num_classes={len(classes)}"
         )
     L.seed_everything(config.seed, workers=True, verbose=False)
-    module = instantiate(spec.module, class_names=list(classes.names))
+    start = {"start_from": _start_from(config, spec.start_from, run_dir)} if "start_from" in spec else {}
+    module = instantiate(spec.module, class_names=list(classes.names), **start)
     module.card = {
-        "config": resolved,
+        "config": OmegaConf.to_container(config),  # interpolations kept: an evaluation may change what they refer to
+        "resolved": resolved,
         "phase": name,
         "classes": classes.as_dict(),
-        "normalisation": {"mean": list(data.source.normalisation.mean), "std": list(data.source.normalisation.std)},
+        "normalisation": {
+            "mean": list(data.source.normalisation.mean),
+            "std": list(data.source.normalisation.std),
+        },
     }
     if config.channels_last:
         module.net.to(memory_format=torch.channels_last)
@@ -86,16 +92,29 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / "checkpoints")
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
-    trainer = instantiate(config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **spec.trainer)
+    trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **spec.trainer
+    )
     return Phase(name, folder, trainer, module, data, None)
+
+
+def _last(run_dir: Path, name: str) -> Path:
+    return run_dir / name / "checkpoints" / "last.ckpt"
+
+
+def _start_from(config: DictConfig, name: str, run_dir: Path) -> Path:
+    """The checkpoint of an earlier phase: the given one, or the last of this run."""
+    return Path(config.model.phases[name].get("given") or _last(run_dir, name))
 
 
 def _fit(phase: Phase) -> dict[str, float]:
     log.info("phase %s: files go to %s", phase.name, phase.folder)
     phase.trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     metrics = {key: float(value) for key, value in phase.trainer.callback_metrics.items()}
-    if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:
-        (phase.folder / DONE).write_text(json.dumps({"epochs": phase.trainer.current_epoch, **metrics}, indent=2) + "\n")
+    if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:  # type: ignore[attr-defined]
+        (phase.folder / DONE).write_text(
+            json.dumps({"epochs": phase.trainer.current_epoch, **metrics}, indent=2) + "\n"
+        )
     return metrics
 
 
@@ -108,6 +127,8 @@ def _is_done(config: DictConfig, name: str, run_dir: Path) -> bool:
 
 def _resumes(config: DictConfig) -> bool:
     if config.ckpt_path not in (None, "last"):
-        raise UserError(f"ckpt_path={config.ckpt_path} is not 'last'; a run is resumed in its own directory: "
-                        "ckpt_path=last hydra.run.dir=RUN")
+        raise UserError(
+            f"ckpt_path={config.ckpt_path} is not 'last'; a run is resumed in its own directory: "
+            "ckpt_path=last hydra.run.dir=RUN"
+        )
     return config.ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -38,7 +37,7 @@ def train(config: DictConfig) -> None:
 def _refuse_unsafe_multirun(config: DictConfig) -> None:
     """Lightning re-executes the command for each device, which would start the sweep again in each of them."""
     several = config.trainer.devices not in (1, "1", "auto") or config.trainer.num_nodes > 1
-    basic = "basic_launcher" in hydra.core.hydra_config.HydraConfig.get().launcher._target_
+    basic = "basic_launcher" in HydraConfig.get().launcher._target_
     if HydraConfig.get().mode == RunMode.MULTIRUN and several and basic:
         raise UserError(
             f"--multirun with trainer.devices={config.trainer.devices} trains each process with other values; "

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.batch import ClipBatch
 from src.losses.segmentation import SegmentationLoss
-from src.models.base import Segmenter, resize, shrink
-from src.models.lightning_base import SegmentationModule
+from src.models.base import Segmenter, constant_resolution, shrink
+from src.models.lightning_base import SegmentationModule, load_net
 
 
 class ImageModule(SegmentationModule):
@@ -20,13 +21,26 @@ class ImageModule(SegmentationModule):
         loss: on its main and auxiliary outputs, at label resolution.
         lr_scale: pictures are shrunk by this factor before the network, the logits enlarged to label size; 1.0,
             or the scale of a constant low-resolution baseline.
+        start: "own" initial weights, or those of the `high` branch trained before.
+        start_from: checkpoint of that branch.
+        base: arguments of `SegmentationModule`.
     """
 
     net: Segmenter
 
-    def __init__(self, net: Segmenter, loss: SegmentationLoss, lr_scale: float, **base: Any) -> None:
+    def __init__(
+        self,
+        net: Segmenter,
+        loss: SegmentationLoss,
+        lr_scale: float,
+        start: str = "own",
+        start_from: Path | None = None,
+        **base: Any,
+    ) -> None:
         super().__init__(net, **base)
         self.loss, self.lr_scale = loss, lr_scale
+        if start == "high" and start_from is not None:
+            load_net(net, start_from)
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch."""
@@ -37,9 +51,3 @@ class ImageModule(SegmentationModule):
     def predict_logits(self, batch: ClipBatch) -> Tensor:
         """Logits (B, K, H, W)."""
         return constant_resolution(self.net, batch.frames[:, -1], self.lr_scale)
-
-
-def constant_resolution(net: nn.Module, image: Tensor, scale: float) -> Tensor:
-    """Logits (B, K, H, W) at the size of the image (B, 3, H, W), of a network that sees it shrunk by `scale`."""
-    height, width = image.shape[-2:]
-    return resize(net(shrink(image, scale)), (height, width))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -48,7 +49,7 @@ class TimmSegmenter(Segmenter):
     ) -> None:
         super().__init__()
         self.encoder = _encoder(encoder)
-        fine, middle, deep = self.encoder.feature_info.channels()
+        fine, middle, deep = _info(self.encoder).channels()
         self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
         self.bins = tuple(bins)
         self.pool = nn.ModuleList(_unit(deep, width // len(bins), 1) for _ in bins)
@@ -97,7 +98,9 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
         state = _packaged_weights(name) or _downloaded_weights(name)
     else:
         if not Path(weights).is_file():
-            raise UserError(f"model weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
+            raise UserError(
+                f"model weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them"
+            )
         state = torch.load(weights, map_location="cpu", weights_only=True)
     _copy_in_order(encoder, state, weights)
 
@@ -111,13 +114,21 @@ def _size(x: Tensor) -> tuple[int, int]:
     return int(x.shape[-2]), int(x.shape[-1])
 
 
+def _info(encoder: nn.Module) -> Any:
+    return encoder.feature_info
+
+
 def _encoder(name: str) -> nn.Module:
     """The timm encoder, returning its levels at strides 4, 16 and 32."""
     if not timm.is_model(name):
-        raise UserError(f"model encoder '{name}' is not a timm model; timm.list_models() shows those there are")
-    strides = timm.create_model(name, features_only=True).feature_info.reduction()
+        raise UserError(
+            f"model encoder '{name}' is not a timm model; timm.list_models() shows those there are"
+        )
+    strides = _info(timm.create_model(name, features_only=True)).reduction()
     if not {4, 16, 32} <= set(strides):
-        raise UserError(f"timm encoder '{name}' has levels at strides {strides}; 4, 16 and 32 are needed, take another")
+        raise UserError(
+            f"timm encoder '{name}' has levels at strides {strides}; 4, 16 and 32 are needed, take another"
+        )
     levels = tuple(strides.index(s) for s in (4, 16, 32))
     encoder: nn.Module = timm.create_model(name, features_only=True, out_indices=levels)
     return encoder
@@ -161,5 +172,7 @@ def _copy_in_order(encoder: nn.Module, state: dict[str, Tensor], origin: str) ->
             )
         own[key] = given
     if len(state) < len(own):
-        raise UserError(f"weights '{origin}' hold {len(state)} tensors, the encoder {len(own)}; take a whole file")
+        raise UserError(
+            f"weights '{origin}' hold {len(state)} tensors, the encoder {len(own)}; take a whole file"
+        )
     encoder.load_state_dict(own)

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Makes the environment where there is none, trains AR-Seg and its baseline on the embedded street films and
+# prints the table. A second call goes on where the first stopped, and only evaluates where all is trained.
+set -euo pipefail
+source "$(dirname "$0")/environment.sh"
+run=logs/quickstart
+resume=()
+[ -e "$run/high/checkpoints/last.ckpt" ] && resume=(ckpt_path=last)
+python -m src.train experiment=arseg_street hydra.run.dir="$run" "${resume[@]}"
+python -m src.eval checkpoint="$run/low/checkpoints/last.ckpt" baseline="$run/constant/checkpoints/last.ckpt" \
+  hydra.run.dir="$run/eval"

@@ -1,0 +1,111 @@
+"""Prepared clips as training and validation samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from src.data.batch import Sample
+from src.data.prepare_clips import Clip
+from src.data.sampling import Draw
+from src.data.source import Normalisation
+from src.data.stills import Transform
+from src.data.transforms import to_tensors
+from src.errors import UserError
+from src.video.gop import read_gop, read_keyed
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A keyframe of a clip and the labelled frames that may be drawn after it."""
+
+    clip: Clip
+    key: int
+    frames: tuple[int, ...]
+
+
+def training_candidates(clips: list[Clip], distances: range) -> list[Candidate]:
+    """One candidate per GOP that has labelled frames at any of the distances."""
+    found = []
+    for clip in clips:
+        labelled = set(clip.labelled)
+        for key in range(0, clip.length, clip.gop):
+            frames = tuple(key + d for d in distances if key + d in labelled)
+            if frames:
+                found.append(Candidate(clip, key, frames))
+    return found
+
+
+def is_scored(clip: Clip, index: int) -> bool:
+    """Whether a frame can be reached at every distance: of a film coded from each of its first L frames on,
+    the frames L-1, L, .. of the film.
+
+    Only these are scored, so that all distances and all methods are compared on the same frames.
+    """
+    return clip.start + index >= clip.gop - 1
+
+
+def scored_candidates(clips: list[Clip], distances: list[int], stride: int) -> list[Candidate]:
+    """One candidate per scored frame at one of the distances; every `stride`-th of the film's frames."""
+    found = []
+    for clip in clips:
+        for index in clip.labelled:
+            taken = (clip.start + index - clip.gop + 1) % stride == 0
+            if is_scored(clip, index) and taken and index % clip.gop in distances:
+                found.append(Candidate(clip, index - index % clip.gop, (index,)))
+    return found
+
+
+class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
+    """Decoded clips with their motion.
+
+    Args:
+        candidates: what may be drawn.
+        frames: T of `ClipBatch`: 1 = the drawn frame; "pair" = its keyframe and itself; m = the m frames up to it.
+        normalisation: of the network's input.
+        transform: augmentation, or None.
+    """
+
+    def __init__(
+        self,
+        candidates: list[Candidate],
+        frames: int | str,
+        normalisation: Normalisation,
+        transform: Transform | None,
+    ) -> None:
+        if not candidates:
+            raise UserError(
+                "no labelled frame lies at the distances asked for; check video.gop and data.module.distance"
+            )
+        self.candidates, self.frames = candidates, frames
+        self.normalisation, self.transform = normalisation, transform
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Tensor | int | str]:
+        """Fields of `ClipBatch` without B; the frame is drawn among the candidate's by the seed."""
+        number, seed = draw
+        candidate = self.candidates[number]
+        rng = np.random.default_rng(seed)
+        index = int(rng.choice(candidate.frames))
+        sample = self._read(candidate, index)
+        if self.transform is not None:
+            sample = self.transform(sample, rng)
+        return to_tensors(sample, self.normalisation)
+
+    def _read(self, candidate: Candidate, index: int) -> Sample:
+        clip = candidate.clip
+        labels = clip.read_labels(index)
+        if isinstance(self.frames, str):
+            keyed = read_keyed(clip.film, candidate.key, index)
+            frames, field, valid = np.stack([keyed.key, keyed.image]), keyed.motion.field, keyed.motion.valid
+        else:
+            first = index - self.frames + 1
+            decoded = read_gop(clip.film, first - first % clip.gop, index)
+            frames = np.stack([frame.image for frame in decoded[-self.frames :]])
+            field, valid = np.zeros((2, *labels.shape), np.float32), np.ones(labels.shape, np.bool_)
+        return Sample(frames, labels, field, valid, index - candidate.key, f"{clip.name}:{index}")

@@ -1,0 +1,67 @@
+"""The embedded default data set `street` as a source of films; nothing is downloaded or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from src.data import street, street_canvas, street_figures, street_layout, street_textures
+from src.data.camvid import camvid_classes
+from src.data.source import Normalisation, Picture, Sequence, Source
+from src.data.street import render_street
+from src.errors import UserError
+
+
+@dataclass(frozen=True)
+class StreetFilm(Sequence):
+    """One procedural drive, labelled on every frame."""
+
+    name: str
+    fps: int
+    seed: int
+    length: int
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+        """Every frame with its labels."""
+        yield from render_street(self.seed, self.length, self.height, self.width, self.fps)
+
+    def identity(self) -> Any:
+        """What the renderer is given."""
+        return [self.seed, self.length, self.height, self.width, self.fps]
+
+    def makers(self) -> list[ModuleType]:
+        """The renderer."""
+        return [street, street_canvas, street_figures, street_layout, street_textures]
+
+
+class Street(Source):
+    """Films of procedural streets; the splits have seeds of their own, so no street occurs twice.
+
+    Args:
+        films: number of films by split.
+        length: frames per film.
+        height, width: of the frames, pixels.
+        fps: frames per second.
+    """
+
+    def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
+        self.films, self.length, self.height, self.width, self.fps = films, length, height, width, fps
+        self.classes = camvid_classes(void=False)
+        self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
+
+    def sequences(self, split: str) -> list[Sequence]:
+        """The films of a split."""
+        if split not in self.films:
+            raise UserError(f"split '{split}' is unknown; street has {', '.join(self.films)}")
+        first = 10_000 * list(self.films).index(split)
+        return [
+            StreetFilm(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)
+            for n in range(self.films[split])
+        ]

@@ -1,0 +1,75 @@
+"""Phase 2 of AR-Seg: the low branch and the fusion learn from the frozen high branch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.data.batch import ClipBatch
+from src.losses.segmentation import SegmentationLoss
+from src.models.arseg.net import ARSeg
+from src.models.base import shrink
+from src.models.lightning_base import SegmentationModule, load_net
+
+
+class ARSegModule(SegmentationModule):
+    """Trains low branch and fusion on (keyframe, current frame) pairs.
+
+    The loss is feature similarity training (paper section 3.3, equation 5): segmentation loss of the fused logits
+    plus mean squared error of the fused features to the high branch's features of the current frame.
+
+    Args:
+        net: both branches and the fusion.
+        loss: on the fused main output and the low branch's auxiliary outputs, at label resolution.
+        start_from: checkpoint of the high branch, which stays as it is.
+        low_start: the low branch starts from its "own" initial weights or from the "high" branch's.
+        feature_weight: factor of the mean squared error.
+        low_weight: factor of the segmentation loss on the unfused low branch.
+        fusion_from_epoch: until this epoch the low branch learns without keyframes.
+        base: arguments of `SegmentationModule`.
+    """
+
+    net: ARSeg
+
+    def __init__(
+        self,
+        net: ARSeg,
+        loss: SegmentationLoss,
+        start_from: Path,
+        low_start: str,
+        feature_weight: float,
+        low_weight: float,
+        fusion_from_epoch: int,
+        **base: Any,
+    ) -> None:
+        super().__init__(net, **base)
+        load_net(net.high, start_from)
+        if low_start == "high":
+            load_net(net.low, start_from)
+        self.loss = loss
+        self.feature_weight, self.low_weight = feature_weight, low_weight
+        self.fusion_from_epoch = fusion_from_epoch
+
+    def training_step(self, batch: ClipBatch, index: int) -> Tensor:
+        """Loss of one batch of pairs."""
+        fuse = self.current_epoch >= self.fusion_from_epoch
+        pair = self.net.forward_pair(
+            batch.frames[:, 0], batch.frames[:, 1], batch.motion, batch.motion_valid, fuse=fuse
+        )
+        losses = {
+            "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
+            "feature": self.feature_weight * F.mse_loss(pair.features, pair.target),
+        }
+        if self.low_weight and fuse:
+            losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
+        return self.log_losses(losses)
+
+    def predict_logits(self, batch: ClipBatch) -> Tensor:
+        """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
+        _, features = self.net.key(batch.frames[:, 0])
+        low = shrink(batch.frames[:, 1], self.net.lr_scale)
+        logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
+        return logits

@@ -1,0 +1,95 @@
+"""From a checkpoint of ours to the network it holds; needs nothing but the file."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from src.data.labels import ClassSet
+from src.data.source import Normalisation
+from src.errors import UserError
+from src.utils.config import instantiate
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network in eval mode and what its checkpoint says about it.
+
+    Attributes:
+        net: a Segmenter, an ARSeg, or another network of ours.
+        config: the configuration of the run that trained it, its interpolations kept.
+        classes: names and palette.
+        normalisation: of its input.
+        lr_scale: by which pictures are shrunk before a single-frame network, or before AR-Seg's low branch.
+    """
+
+    net: nn.Module
+    config: DictConfig
+    classes: ClassSet
+    normalisation: Normalisation
+    lr_scale: float
+
+
+def load_checkpoint(path: str | Path) -> Loaded:
+    """The network of a checkpoint written by `src.train` or `src.convert`, on the CPU.
+
+    Raises:
+        UserError: no such file, damaged, or not one of ours.
+    """
+    content = read_checkpoint(path)
+    card = content["card"]
+    config = OmegaConf.create(card["config"])
+    normalisation = card["normalisation"]
+    module = config.model.phases[card["phase"]].module
+    node = _without_initial_weights(module.net)
+    net: nn.Module = instantiate(OmegaConf.create(node))
+    prefix = "net."
+    state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
+    net.load_state_dict(state)
+    return Loaded(
+        net.eval(),
+        config,
+        ClassSet.from_dict(card["classes"]),
+        Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
+        float(module.get("lr_scale", config.model.lr_scale)),
+    )
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours, checked to have a card.
+
+    Raises:
+        UserError: no such file, damaged, or not one of ours.
+    """
+    if not Path(path).is_file():
+        raise UserError(f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train")
+    try:
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise UserError(
+            f"checkpoint '{path}' cannot be read ({type(error).__name__}); it is damaged or not a checkpoint, "
+            "give a .ckpt file written by src.train"
+        ) from error
+    if not isinstance(content, dict) or "card" not in content:
+        raise UserError(
+            f"checkpoint '{path}' was not written by this project (it carries no card); "
+            "convert official weights with python -m src.convert"
+        )
+    return content
+
+
+def _without_initial_weights(node: Any) -> Any:
+    """The node with every `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
+    if OmegaConf.is_config(node):
+        node = OmegaConf.to_container(node, resolve=True)
+    if isinstance(node, dict):
+        return {k: "none" if k == "weights" else _without_initial_weights(v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [_without_initial_weights(v) for v in node]
+    return node

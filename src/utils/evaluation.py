@@ -1,0 +1,174 @@
+"""Scores the ways to segment a compressed film on the same decoded frames, distance by distance."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from src.data.clips import is_scored
+from src.data.labels import ClassSet
+from src.data.module import ClipDataModule
+from src.data.prepare_clips import Clip, prepare
+from src.data.source import Normalisation
+from src.data.transforms import normalise
+from src.errors import UserError
+from src.metrics.confusion import DistanceConfusion
+from src.metrics.cost import Cost
+from src.models.arseg.net import ARSeg
+from src.models.base import Segmenter
+from src.utils.checkpoints import Loaded, load_checkpoint
+from src.utils.config import instantiate
+from src.utils.rows import Constant, Row, Step, predictions, rows_of
+from src.video.decode import Film
+from src.video.motion import MotionChain
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
+    """Score the rows of a checkpoint, print the table and write `metrics.json` into the run directory.
+
+    Raises:
+        UserError: a wrong checkpoint, a baseline of another data set or scale, or no films in the split.
+    """
+    loaded = load_checkpoint(config.checkpoint)
+    rows = _rows(loaded, config.baseline)
+    data = _merged(loaded.config, config)
+    module: ClipDataModule = instantiate(data.data.module)
+    clips = prepare(
+        module.val_clips.jobs(module.source, config.split, module.encoding.gop),
+        module.encoding,
+        module.cache,
+        module.workers,
+    )
+    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    scores = score(rows, clips, loaded.normalisation, len(loaded.classes), data.video.motion, device)
+    film = Film(clips[0].film, motion="none").info
+    height, width = film.height, film.width
+    about = {
+        "height": height,
+        "width": width,
+        "gop": module.encoding.gop,
+        "codec": module.encoding.codec,
+        "split": config.split,
+        "frames": sum(is_scored(clip, index) for clip in clips for index in clip.labelled),  # at all distances
+        "seed": int(loaded.config.seed),
+    }
+    results = [
+        {**_result(row, metric, loaded.classes, row.cost((height, width), module.encoding.gop)), **about}
+        for row, metric in zip(rows, scores, strict=True)
+    ]
+    (run_dir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+    print_table(results)
+    return results
+
+
+def score(
+    rows: list[Row],
+    clips: list[Clip],
+    normalisation: Normalisation,
+    num_classes: int,
+    motion: str,
+    device: torch.device,
+) -> list[DistanceConfusion]:
+    """One confusion matrix per row and distance, over the frames that occur at every distance."""
+    metrics = [DistanceConfusion(num_classes, clips[0].gop).to(device) for _ in rows]
+    for row in rows:
+        for net in (value for value in vars(row).values() if isinstance(value, torch.nn.Module)):
+            net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    for number, clip in enumerate(clips, start=1):
+        for step, labels, distance in _steps(clip, normalisation, motion, device):
+            found = predictions(rows, step, labels is not None)
+            if labels is not None:
+                for metric, prediction in zip(metrics, found, strict=True):
+                    metric.update(prediction, labels, torch.tensor([distance], device=device))
+        log.info("scored film %d/%d (%s)", number, len(clips), clip.name)
+    return metrics
+
+
+def _steps(
+    clip: Clip, normalisation: Normalisation, motion: str, device: torch.device
+) -> Iterator[tuple[Step, torch.Tensor | None, int]]:
+    """Frames of a clip with the labels of those that are scored, and their distance."""
+    chain = MotionChain()
+    labelled = set(clip.labelled)
+    for frame in Film(clip.film, motion=motion):  # type: ignore[arg-type]
+        distance = frame.index % clip.gop
+        if distance == 0:
+            chain.reset()
+        to_key = chain.update(frame)
+        step = Step(
+            normalise(torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None], normalisation),
+            distance == 0,
+            torch.from_numpy(to_key.field).to(device)[None],
+            torch.from_numpy(to_key.valid).to(device)[None],
+        )
+        scored = frame.index in labelled and is_scored(clip, frame.index)
+        labels = torch.from_numpy(clip.read_labels(frame.index)).to(device).long()[None] if scored else None
+        yield step, labels, distance
+
+
+def _rows(loaded: Loaded, baseline: str | None) -> list[Row]:
+    constant = _baseline(baseline, loaded) if baseline else None
+    if isinstance(loaded.net, ARSeg):
+        if constant is not None and constant[1] != loaded.net.lr_scale:
+            raise UserError(
+                f"baseline '{baseline}' was trained at scale {constant[1]}, AR-Seg's low branch at "
+                f"{loaded.net.lr_scale}; give one of the same scale"
+            )
+        return rows_of(loaded.net, constant)
+    rows: list[Row] = [Constant(loaded.net, loaded.lr_scale)]
+    return [*rows, Constant(*constant)] if constant else rows
+
+
+def _baseline(path: str, loaded: Loaded) -> tuple[Segmenter, float]:
+    baseline = load_checkpoint(path)
+    if not isinstance(baseline.net, Segmenter):
+        raise UserError(f"baseline '{path}' is not a single-frame network; give one trained at a constant scale")
+    if baseline.classes != loaded.classes or baseline.normalisation != loaded.normalisation:
+        raise UserError(f"baseline '{path}' was trained on other classes or another normalisation; train it alike")
+    return baseline.net, baseline.lr_scale
+
+
+def _merged(trained: DictConfig, given: DictConfig) -> DictConfig:
+    """The training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
+    merged = trained.copy()
+    for group in ("data", "video", "paths"):
+        for key, value in given[group].items():
+            if value is not None:
+                OmegaConf.update(merged, f"{group}.{key}", value)
+    return merged
+
+
+def _result(row: Row, metric: DistanceConfusion, classes: ClassSet, cost: Cost) -> dict[str, Any]:
+    iou = metric.compute()
+    by_distance = iou.nanmean(1)
+    return {
+        "method": row.method,
+        "scale": row.scale,
+        "miou": float(by_distance.nanmean()),
+        "miou_by_distance": [round(float(v), 6) for v in by_distance],
+        "iou": {name: float(v) for name, v in zip(classes.names, iou.nanmean(0), strict=True)},
+        "gmacs": {"key": cost.key, "nonkey": cost.nonkey, "amortised": cost.amortised},
+    }
+
+
+def print_table(results: list[dict[str, Any]]) -> None:
+    """The rows as a table on standard output."""
+    table = Table(title="mIoU (%) by distance to the keyframe, and GMACs per frame")
+    distances = range(len(results[0]["miou_by_distance"]))
+    for heading in ("method", "scale", "mean", *map(str, distances), "key", "non-key", "amortised"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for row in results:
+        gmacs = [f"{v:.2f}" if v is not None else "-" for v in row["gmacs"].values()]
+        values = [f"{100 * v:.1f}" for v in (row["miou"], *row["miou_by_distance"])]
+        table.add_row(row["method"], f"{row['scale']:g}", *values, *gmacs)
+    Console(width=max(110, 40 + 6 * len(distances))).print(table)
