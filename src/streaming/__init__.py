@@ -1,0 +1,1 @@
+"""Networks run frame by frame on a film of any length."""

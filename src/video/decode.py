@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 import av
-from av.container import InputContainer
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -42,7 +42,9 @@ class FilmInfo:
         codec: FFmpeg's name, e.g. "h264", "hevc".
         height, width: of the upright frames.
         fps: mean frames per second as the container states it, None where it does not.
+        time_base: seconds that every `pts` is a multiple of.
         frames: as the container states them, 0 where it does not.
+        all_intra: the codec has nothing but I frames (MJPEG, ProRes).
         orientation: how coded pictures are turned upright.
         motion: where vectors come from: "none", "exact" or "estimate".
         inexact: why the film has no exact vectors, None where it has.
@@ -52,7 +54,9 @@ class FilmInfo:
     height: int
     width: int
     fps: Fraction | None
+    time_base: Fraction
     frames: int
+    all_intra: bool
     orientation: Orientation
     motion: Literal["none", "exact", "estimate"]
     inexact: str | None
@@ -101,9 +105,7 @@ class Film:
             except av.FFmpegError:
                 first = None
             if first is None:
-                raise UserError(
-                    f"film '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again"
-                )
+                raise UserError(f"film '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
             orientation = orientation_of(first)
             height, width = orientation.size(*visible_size(container, stream))
             inexact = why_inexact(stream)
@@ -114,7 +116,9 @@ class Film:
                 height=height,
                 width=width,
                 fps=stream.average_rate,
+                time_base=Fraction(stream.time_base or Fraction(1, 90000)),
                 frames=stream.frames,
+                all_intra=stream.codec_context.codec.intra_only,
                 orientation=orientation,
                 motion=self._choose(motion, inexact),
                 inexact=inexact,

@@ -1,0 +1,65 @@
+"""One way to run any of our networks on the frames of a film."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.data.transforms import normalise
+from src.models.arseg.net import ARSeg
+from src.models.base import constant_resolution, resize
+from src.utils.checkpoints import Loaded
+from src.video.motion import NO_VECTORS, rasterise
+from src.video.types import Motion
+
+
+class FrameNetwork:
+    """Pictures in, labels out; the state goes through the caller, so that one network serves several films.
+
+    AR-Seg steps with motion, networks with `step` carry their state from frame to frame, and every other one
+    sees each frame alone, shrunk by the checkpoint's `lr_scale`.
+
+    Attributes:
+        follows_motion: whether frames between keyframes need their motion.
+    """
+
+    def __init__(self, loaded: Loaded, device: torch.device) -> None:
+        net: Any = loaded.net
+        self._net = net.to(device=device, memory_format=torch.channels_last).eval()
+        self._normalisation, self._scale, self._device = loaded.normalisation, loaded.lr_scale, device
+        self.follows_motion = isinstance(net, ARSeg)
+        self._has_state = hasattr(net, "init_state")
+
+    def init_state(self) -> Any:
+        """The state before the first frame."""
+        return self._net.init_state() if self._has_state else None
+
+    @torch.inference_mode()
+    def step(self, picture: NDArray[np.uint8], state: Any, motion: Motion | None) -> tuple[NDArray[np.uint8], Any]:
+        """Labels (H, W) of the next picture (H, W, 3) RGB, and the state after it; motion None = keyframe."""
+        image = normalise(torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None], self._normalisation)
+        image = image.contiguous(memory_format=torch.channels_last)
+        if self.follows_motion and motion is not None:
+            field, valid = (self._batched(x) for x in (motion.field, motion.valid))
+            logits, state = self._net.step(image, state, motion=field, motion_valid=valid)
+        elif self._has_state:
+            logits, state = self._net.step(image, state)
+        else:
+            logits = constant_resolution(self._net, image, self._scale)
+        # the official Cityscapes PSPNet gives coarse logits between keyframes
+        logits = resize(logits, (picture.shape[0], picture.shape[1]), align_corners=True)
+        return logits[0].argmax(0).to(torch.uint8).cpu().numpy(), state
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Compile and allocate what the first keyframe and the first other frame need, outside all timing."""
+        picture = np.zeros((height, width, 3), np.uint8)
+        state = self.step(picture, self.init_state(), None)[1]
+        if self.follows_motion:
+            self.step(picture, state, rasterise(NO_VECTORS, height, width))
+
+    def _batched(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)[None]
