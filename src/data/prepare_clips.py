@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -103,10 +105,16 @@ def prepare(jobs: list[ClipJob], encoding: Encoding, cache: Path, workers: int) 
 
 def clip_key(job: ClipJob, encoding: Encoding) -> str:
     """Hash of all that decides a clip's bytes: job, encoding, code and library versions."""
-    code = [inspect.getsource(module) for module in (*job.makers(), encode, colour)]
+    code = [_meaning(module) for module in (*job.makers(), encode, colour)]
     libraries = [av.__version__, av.library_versions, cv2.__version__, np.__version__]
     parts = [job.name, job.identity(), asdict(encoding), code, libraries]
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
+
+
+@functools.cache
+def _meaning(module: ModuleType) -> str:
+    """What a module's code does: its syntax tree, which comments and formatting leave as it is."""
+    return ast.dump(ast.parse(inspect.getsource(module)))
 
 
 def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: int) -> None:

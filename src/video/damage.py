@@ -37,8 +37,8 @@ class Watch:
     """Decodes a stream and says where data was lost: "stop" raises, "continue" warns and marks the picture.
 
     Where pictures were lost, the next one is marked, and the lost ones keep their index as far as their
-    packets are there, so that later indices stay aligned with labels. Bit errors that still decode leave no trace:
-    H.264 and its like carry no checksum.
+    packets are there, so that later indices stay aligned with labels. Bit errors that still decode leave no
+    trace: H.264 and its like carry no checksum.
     """
 
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy) -> None:

@@ -38,9 +38,7 @@ class ResNet(nn.Module):
         weights: see `load_backbone`.
     """
 
-    def __init__(
-        self, depth: int, dilation: str = "none", deep_stem: bool = False, weights: str = "none"
-    ) -> None:
+    def __init__(self, depth: int, dilation: str = "none", deep_stem: bool = False, weights: str = "none") -> None:
         super().__init__()
         self.depth, self.deep_stem = depth, deep_stem
         width = 128 if deep_stem else 64

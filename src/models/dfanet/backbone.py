@@ -122,9 +122,7 @@ class Xception(nn.Module):
     def __init__(self, variant: str) -> None:
         super().__init__()
         widths = XCEPTION[variant]
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_CHANNELS)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_CHANNELS))
         self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3))
 
     def levels(self, x: Tensor) -> Levels:

@@ -89,9 +89,7 @@ def load_classifier(net: DFANet, state: dict[str, Tensor]) -> None:
     wrong = [k for k, v in own.items() if k not in state or state[k].shape != v.shape]
     if wrong:
         shape = tuple(own[wrong[0]].shape)
-        raise UserError(
-            f"backbone weights lack '{wrong[0]}' of shape {shape}; give those of the same Xception"
-        )
+        raise UserError(f"backbone weights lack '{wrong[0]}' of shape {shape}; give those of the same Xception")
     net.first.load_state_dict(state)
     for encoder in net.later:
         fitting = encoder.state_dict()

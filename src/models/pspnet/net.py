@@ -95,9 +95,7 @@ class PSPNetFull(Segmenter):
         self.bottleneck = nn.Conv2d(5 * deep, 1024, 1)
         self.decoder = nn.Sequential(nn.Dropout2d(0.3), UpStage(1024, 256), UpStage(256, 64), UpStage(64, 64))
         self.final_conv = nn.Conv2d(64, num_classes, 1)
-        self.presence = nn.Sequential(
-            nn.Linear(middle, 256), nn.ReLU(inplace=True), nn.Linear(256, num_classes)
-        )
+        self.presence = nn.Sequential(nn.Linear(middle, 256), nn.ReLU(inplace=True), nn.Linear(256, num_classes))
 
     @property
     def classifier(self) -> nn.Module:
@@ -125,9 +123,7 @@ class UpStage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.PReLU()
-        )
+        self.conv = nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.PReLU())
         self.dropout = nn.Dropout2d(0.15)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""AR-Seg: high resolution on keyframes, low resolution between them, fused at the features."""

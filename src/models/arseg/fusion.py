@@ -1,0 +1,137 @@
+"""Cross-resolution feature fusion, CReFF (AR-Seg, paper section 3.2)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.models.arseg.local_attention import local_attention
+from src.models.arseg.warping import motion_at, warp, warp_officially
+from src.models.base import resize
+
+IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
+IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
+GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
+
+
+class CReFF(nn.Module):
+    """Low-resolution features of a frame, refined by features of its keyframe.
+
+    Keyframe features are warped by the motion; each pixel of the upsampled low-resolution features attends to
+    a window around its own place in them. The sum is the paper's; the gate learns, per pixel, how far to trust
+    the keyframe instead. Where no position of the window is valid the low-resolution feature stays as it is.
+
+    Args:
+        channels: C of the features.
+        window: side of the attention window.
+        mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it.
+        init: "kaiming" (the official code), or "identity": convolutions that change nothing and a learned
+            position term that starts on the centre tap, so that attention starts as the bare warp.
+        legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        window: int = 7,
+        mix: Literal["residual", "gate"] = "residual",
+        init: Literal["kaiming", "identity"] = "kaiming",
+        legacy: bool = False,
+    ) -> None:
+        super().__init__()
+        self.window, self.legacy = window, legacy
+        self.scale = 1.0 if legacy else channels**-0.5
+        self.query, self.key, self.value = (
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels) for _ in range(3)
+        )
+        self.position: nn.Parameter | None = None
+        self.gate = Gate(channels) if mix == "gate" else None
+        self._initialise(init)
+
+    def _initialise(self, init: str) -> None:
+        for conv in (self.query, self.key, self.value):
+            nn.init.kaiming_normal_(conv.weight, a=1)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+        if init == "identity":
+            for conv, centre in ((self.query, IDENTITY_QUERY), (self.key, 1.0), (self.value, 1.0)):
+                nn.init.zeros_(conv.weight)
+                conv.weight.data[:, :, 1, 1] = centre
+            offset = torch.arange(self.window) - self.window // 2
+            self.position = nn.Parameter(-IDENTITY_DECAY * (offset[:, None] ** 2 + offset**2).flatten().float())
+
+    def forward(self, low: Tensor, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
+        """Fused features (B, C, H, W).
+
+        Args:
+            low: (B, C, h, w) features of the current frame at low resolution.
+            key_features: (B, C, H, W) of its keyframe at high resolution.
+            motion: (B, 2, picture height, picture width) in pixels of the picture, x_key = x + motion(x).
+            motion_valid: (B, picture height, picture width) bool; None means all valid.
+        """
+        size = (key_features.shape[-2], key_features.shape[-1])
+        warped, valid = self.move(key_features, motion, motion_valid)
+        low, warped = _fast_layout(low), _fast_layout(warped)
+        low_up = resize(low, size, align_corners=self.legacy)
+        attended = local_attention(
+            self.query(low_up),
+            self.key(warped),
+            self.value(warped),
+            valid,
+            self.position,
+            window=self.window,
+            scale=self.scale,
+            zero_padding=self.legacy,
+        )
+        if self.gate is None:
+            return low_up + attended
+        return low_up + self._trust(low, low_up, attended, valid) * (attended - low_up)
+
+    def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Keyframe features warped to the current frame, and their validity (B, H, W); None in legacy form."""
+        if self.legacy:
+            return warp_officially(key_features, motion), None
+        height, width = key_features.shape[-2:]
+        return warp(key_features, *motion_at((height, width), motion, motion_valid))
+
+    def _trust(self, low: Tensor, low_up: Tensor, attended: Tensor, valid: Tensor | None) -> Tensor:
+        assert self.gate is not None
+        known = torch.ones_like(low_up[:, :1]) if valid is None else valid[:, None].to(low_up.dtype)
+        reachable = F.max_pool2d(known, self.window, stride=1, padding=self.window // 2)
+        trust: Tensor = self.gate(low, low_up, attended, known) * reachable
+        return trust
+
+
+class Gate(nn.Module):
+    """Weight in 0..1 of the attended feature, from both features, their distance and the validity.
+
+    Args:
+        channels: C of the features.
+        hidden: width.
+    """
+
+    def __init__(self, channels: int, hidden: int = 8) -> None:
+        super().__init__()
+        self.low = nn.Conv2d(channels, hidden, 1)
+        self.attended = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.difference = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.score = nn.Conv2d(hidden + 1, 1, 3, padding=1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
+
+    def forward(self, low: Tensor, low_up: Tensor, attended: Tensor, known: Tensor) -> Tensor:
+        """Weights (B, 1, H, W); `low` (B, C, h, w) is what `low_up` was upsampled from.
+
+        A 1x1 convolution and bilinear upsampling commute, so the low branch is projected before upsampling.
+        """
+        projected = resize(self.low(low), (low_up.shape[-2], low_up.shape[-1]))
+        projected = projected + self.attended(attended) + self.difference((attended - low_up).abs())
+        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(projected), known], 1)))
+        return trust
+
+
+def _fast_layout(x: Tensor) -> Tensor:
+    """channels_last on CPU, where depthwise convolutions are several times faster in it."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x

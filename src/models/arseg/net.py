@@ -1,0 +1,174 @@
+"""AR-Seg: one architecture at two resolutions, fused before a shared classifier (Hu et al., CVPR 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.errors import UserError
+from src.models.arseg.fusion import CReFF
+from src.models.base import Segmenter, resize, shrink
+
+
+class State(NamedTuple):
+    """What a frame leaves to the next: features (B, C, h, w) of the last keyframe, None before the first."""
+
+    features: Tensor | None
+
+
+@dataclass
+class PairOutput:
+    """Results of a training pair.
+
+    Attributes:
+        logits: (B, K, H, W) of the current frame.
+        features: (B, C, h, w) behind them, at the size of the high branch's features.
+        low_features: the same before fusion.
+        target: (B, C, h, w), the frozen high branch's features of the current frame.
+        auxiliary: outputs of the low branch's training-only heads.
+    """
+
+    logits: Tensor
+    features: Tensor
+    low_features: Tensor
+    target: Tensor
+    auxiliary: dict[str, Tensor]
+    decode: Callable[[Tensor], Tensor]
+
+    @property
+    def low_logits(self) -> Tensor:
+        """Logits (B, K, H, W) of `low_features`, computed on request."""
+        return self.decode(self.low_features)
+
+
+class ARSeg(nn.Module):
+    """High resolution on keyframes, low resolution and `fusion` on the frames between.
+
+    The high branch is trained beforehand: here it is frozen and stays in eval mode. The low branch's classifier
+    is replaced by the high branch's, as one module under both names: its parameters count once, and each branch
+    still loads the state dict of a Segmenter of its own.
+
+    Args:
+        high: network for keyframes, and teacher.
+        low: network for other frames, of the same architecture.
+        fusion: joins the features of both.
+        lr_scale: of pictures in the low branch, in 0..1.
+        legacy: None, or the outputs of the official code, for its weights: "logits", "log_probabilities"
+            (CamVid PSPNet), or "coarse_logits" (Cityscapes PSPNet: non-keyframes at feature resolution). The low
+            branch then also gets unfiltered pictures, resized by the corner-aligned convention.
+    """
+
+    def __init__(
+        self,
+        high: Segmenter,
+        low: Segmenter,
+        fusion: CReFF,
+        lr_scale: float = 0.5,
+        legacy: Literal["logits", "log_probabilities", "coarse_logits"] | None = None,
+    ) -> None:
+        super().__init__()
+        self.high, self.low, self.fusion = high.requires_grad_(False), low, fusion
+        self.lr_scale, self.legacy = lr_scale, legacy
+        self.num_classes = high.num_classes
+        _share_classifier(high, low)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> ARSeg:
+        """Training mode for low branch and fusion only."""
+        super().train(mode)
+        self.high.eval()
+        return self
+
+    def key(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Output (B, K, H, W) of a keyframe (B, 3, H, W), and the features that later frames use."""
+        features = self.high.features(image)
+        return self._output(self._decode(features, image.shape[-2:])), features
+
+    def nonkey(self, low_image: Tensor, features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
+        """Output (B, K, H, W) of a frame between keyframes.
+
+        Args:
+            low_image: (B, 3, int(H * lr_scale), int(W * lr_scale)).
+            features: of the keyframe, from `key`.
+            motion: (B, 2, H, W) in pixels of the picture, x_key = x + motion(x).
+            motion_valid: (B, H, W) bool; None means all valid.
+        """
+        fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
+        logits = self.low.classify(fused)
+        if self.legacy == "coarse_logits":
+            return logits
+        height, width = motion.shape[-2:]
+        return self._output(resize(logits, (height, width), self.low.align_corners))
+
+    def init_state(self) -> State:
+        """The state before the first frame."""
+        return State(None)
+
+    def step(
+        self, image: Tensor, state: State, motion: Tensor | None = None, motion_valid: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """Output of the next frame (B, 3, H, W) and the state after it; without motion it is a keyframe.
+
+        Raises:
+            UserError: motion for a frame that no keyframe came before.
+        """
+        if motion is None:
+            output, features = self.key(image)
+            return output, State(features)
+        if state.features is None:
+            raise UserError("the first frame came with motion, but there is no keyframe yet; start with a keyframe")
+        return self.nonkey(self.shrink(image), state.features, motion, motion_valid), state
+
+    def shrink(self, image: Tensor) -> Tensor:
+        """The picture (B, 3, int(H * lr_scale), int(W * lr_scale)) for the low branch."""
+        if self.legacy is None:
+            return shrink(image, self.lr_scale)
+        size = (int(image.shape[-2] * self.lr_scale), int(image.shape[-1] * self.lr_scale))
+        return resize(image, size, align_corners=True)
+
+    def warp_only(self, features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
+        """Logits (B, K, H, W) of keyframe features moved by the motion, without a network on the frame itself."""
+        moved, _ = self.fusion.move(features, motion, motion_valid)
+        return self._decode(moved, motion.shape[-2:])
+
+    def forward_pair(
+        self, key_images: Tensor, images: Tensor, motion: Tensor, motion_valid: Tensor | None, fuse: bool = True
+    ) -> PairOutput:
+        """Training form of one non-keyframe after its keyframe, pictures (B, 3, H, W) both.
+
+        Without `fuse` the low branch works alone, as in the first stage of the official recipe.
+        """
+        with torch.no_grad():
+            target = self.high.features(images)
+            key_features = self.high.features(key_images) if fuse else None
+        low, taps = self.low.encode(self.shrink(images))
+        low_features = resize(low, (target.shape[-2], target.shape[-1]), self.fusion.legacy)
+        features = low_features
+        if key_features is not None:
+            features = self.fusion(low, key_features, motion, motion_valid)
+
+        def decode(x: Tensor) -> Tensor:
+            return self._decode(x, images.shape[-2:])
+
+        auxiliary = self.low.auxiliary(taps)
+        return PairOutput(decode(features), features, low_features, target, auxiliary, decode)
+
+    def _decode(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
+        logits = self.high.classify(features)
+        return resize(logits, (size[0], size[1]), self.high.align_corners)
+
+    def _output(self, logits: Tensor) -> Tensor:
+        return F.log_softmax(logits, 1) if self.legacy == "log_probabilities" else logits
+
+
+def _share_classifier(high: Segmenter, low: Segmenter) -> None:
+    """Put the high branch's classifier in the place of the low branch's."""
+    replaced = low.classifier
+    for name, module in list(low.named_modules(remove_duplicate=False)):
+        if module is replaced:
+            low.set_submodule(name, high.classifier)
