@@ -53,9 +53,7 @@ def visible_comment(height: int, width: int) -> str:
 def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoStream:
     kind = container.format.name
     if kind.endswith("_pipe") or kind == "image2":
-        raise UserError(
-            f"film '{path}' is a single picture ({kind.removesuffix('_pipe')}); give a video file"
-        )
+        raise UserError(f"film '{path}' is a single picture ({kind.removesuffix('_pipe')}); give a video file")
     if kind == "tty":  # FFmpeg plays any text file as a teletype
         raise UserError(f"film '{path}' is a text file; give a video file")
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]

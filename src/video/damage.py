@@ -45,6 +45,7 @@ class Watch:
         self._path, self._container, self._stream, self._policy = path, container, stream, policy
         self._packets = self._next = 0
         self._ranked = stream.codec_context.codec.canonical_name in _PICTURE_PER_PACKET
+        self._untimed = container.format.name == "avi"  # FFmpeg makes times up, wrong ones with B frames
         self._times: list[int] = []  # sorted pts of the packets so far: a picture's rank is its index
         self._base: int | None = None
         self._end = Fraction(0)
@@ -65,6 +66,8 @@ class Watch:
                 failed += 1
                 continue
             for picture in pictures:
+                if self._untimed:
+                    picture.pts = None
                 index = self._index(picture)
                 lost = index - self._next
                 if lost > failed:

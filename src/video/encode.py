@@ -51,9 +51,7 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
         temporary.unlink(missing_ok=True)
 
 
-def _write(
-    frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding
-) -> int:
+def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding) -> int:
     height, width = shape[:2]
     count = 0
     with av.open(str(path), "w") as container:

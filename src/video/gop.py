@@ -79,9 +79,7 @@ def _pictures(
 ) -> Iterator[tuple[int, av.VideoFrame, NDArray[np.float32] | None]]:
     reason = why_inexact(stream)
     if reason:
-        raise UserError(
-            f"film '{path}' has no exact motion vectors: {reason}; write it with src.video.encode"
-        )
+        raise UserError(f"film '{path}' has no exact motion vectors: {reason}; write it with src.video.encode")
     request_vectors(stream)
     start = stream.start_time or 0
     ticks = 1 / (_rate(stream) * Fraction(stream.time_base or 1))

@@ -155,6 +155,4 @@ def _extend(previous, previous_valid, blocks, field, valid):  # type: ignore[no-
             lower_valid = previous_valid[y + step_y + more_y, x0 + step_x : x1 + step_x + 1]
             row_valid = valid[y, x0:x1]
             for i in range(x1 - x0):
-                row_valid[i] = (upper_valid[i] & upper_valid[i + more_x]) & (
-                    lower_valid[i] & lower_valid[i + more_x]
-                )
+                row_valid[i] = (upper_valid[i] & upper_valid[i + more_x]) & (lower_valid[i] & lower_valid[i + more_x])

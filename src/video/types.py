@@ -80,8 +80,6 @@ class Encoding:
         if self.fps <= 0:
             raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
         if (self.crf is None) == (self.bitrate is None):
-            raise UserError(
-                f"crf={self.crf} and bitrate={self.bitrate}: exactly one is needed; set the other to null"
-            )
+            raise UserError(f"crf={self.crf} and bitrate={self.bitrate}: exactly one is needed; set the other to null")
         if self.codec == "mpeg4" and self.crf is not None:
             raise UserError("mpeg4 has no constant-quality mode; set bitrate (kbit/s) instead of crf")
