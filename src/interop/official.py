@@ -34,9 +34,12 @@ def load_official(
             Without it both branches take `state_dict`, and a warning says so.
 
     Raises:
-        UserError: an unknown name, or tensors missing, left over, contradictory or of another shape.
+        UserError: an unknown name; tensors missing, left over, contradictory or of another shape; a second
+            state dict for a network of one branch.
     """
     release = find_release(name)
+    if key_state_dict is not None and release.key_branch is None:
+        raise UserError(f"'{name}' has one branch and takes no second state dict; leave it out")
     net: nn.Module = instantiate(release.net)
     state = _translate(name, release, state_dict, key_state_dict)
     _check(name, net, state)
@@ -59,8 +62,6 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
         UserError: see `load_official` and `read_checkpoint`.
     """
     release = find_release(name)
-    if key_source is not None and release.key_branch is None:
-        raise UserError(f"'{name}' has one branch, it takes no second file; leave '{key_source}' out")
     key_state = None if key_source is None else read_checkpoint(key_source)
     module = load_official(name, read_checkpoint(source), key_state)
     if isinstance(module, ARSeg) and module.high.classifier is not module.low.classifier:

@@ -72,7 +72,5 @@ def test_upsampling_is_the_official_factor_eight():
     net, x = BiSeNet(5).eval(), torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         coarse = net.classify(net.features(x))
-        official = torch.nn.functional.interpolate(
-            coarse, scale_factor=8, mode="bilinear", align_corners=False
-        )
+        official = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear", align_corners=False)
         torch.testing.assert_close(net(x), official)

@@ -124,9 +124,7 @@ def test_backbone_weights_from_a_classifier_file(tmp_path: Path):
     torch.manual_seed(0)
     donor = ResNet(18)
     file = tmp_path / "resnet18.pth"
-    torch.save(
-        {**donor.state_dict(), "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, file
-    )
+    torch.save({**donor.state_dict(), "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, file)
     net = PSPNet(5, weights=str(file))
     assert all(torch.equal(v, donor.state_dict()[k]) for k, v in net.backbone.state_dict().items())
 
