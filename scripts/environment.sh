@@ -10,6 +10,6 @@ stamp="$(python -c 'import sys; print(sys.prefix)')/.installed-$(cat pyproject.t
 if [ ! -e "$stamp" ]; then
   echo "installing the packages of pyproject.toml into $(python -c 'import sys; print(sys.prefix)')"
   python -m pip install --quiet --upgrade pip
-  python -m pip install --quiet --constraint constraints.txt --editable '.[dev,imagenet]'
+  python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
   touch "$stamp"
 fi

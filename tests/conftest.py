@@ -11,7 +11,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -49,6 +49,6 @@ def _compose(name: str, run_dir: Path, *overrides: str) -> DictConfig:
     given = [f"hydra.run.dir={run_dir}", f"hydra.runtime.output_dir={run_dir}", *overrides]
     config = compose(name, overrides=given, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
-    config = config.copy()
-    del config["hydra"]
+    with open_dict(config):
+        del config["hydra"]
     return config

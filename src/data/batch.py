@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from src.data.source import Normalisation
+
 
 @dataclass
 class ClipBatch:
@@ -68,3 +70,11 @@ class Sample:
     motion_valid: NDArray[np.bool_]
     distance: int
     name: str
+
+
+def normalise(pictures: Tensor, normalisation: Normalisation) -> Tensor:
+    """Float32 pictures (..., 3, H, W) with zero mean and unit variance, of uint8 RGB."""
+    shape = (3, 1, 1)
+    mean = torch.tensor(normalisation.mean, device=pictures.device).view(shape)
+    std = torch.tensor(normalisation.std, device=pictures.device).view(shape)
+    return (pictures.float() / 255 - mean) / std

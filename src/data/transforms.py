@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.data.batch import Sample
+from src.data.batch import Sample, normalise
 from src.data.labels import IGNORE
 from src.data.photometric import ColourJitter
 from src.data.source import Normalisation
@@ -104,14 +104,6 @@ def to_tensors(sample: Sample, normalisation: Normalisation) -> dict[str, Tensor
         "distance": sample.distance,
         "name": sample.name,
     }
-
-
-def normalise(pictures: Tensor, normalisation: Normalisation) -> Tensor:
-    """Float32 pictures (..., 3, H, W) with zero mean and unit variance, of uint8 RGB."""
-    shape = (3, 1, 1)
-    mean = torch.tensor(normalisation.mean, device=pictures.device).view(shape)
-    std = torch.tensor(normalisation.std, device=pictures.device).view(shape)
-    return (pictures.float() / 255 - mean) / std
 
 
 def _part(picture: NDArray[np.uint8], window: tuple[int, int, int, int], fill: int) -> NDArray[np.uint8]:

@@ -46,9 +46,7 @@ class OhemCrossEntropy(nn.Module):
         if not 0 < threshold < 1:
             raise UserError(f"threshold={threshold} is out of range; give a probability between 0 and 1")
         if min_kept < 0 or (isinstance(min_kept, float) and min_kept > 1):
-            raise UserError(
-                f"min_kept={min_kept} is out of range; give a number of pixels or a fraction up to 1.0"
-            )
+            raise UserError(f"min_kept={min_kept} is out of range; give a number of pixels or a fraction up to 1.0")
         self.threshold, self.min_kept, self.count_ignored = threshold, min_kept, count_ignored
         self.register_buffer("weights", torch.tensor(list(weights)) if weights else None)
 
@@ -65,9 +63,7 @@ class OhemCrossEntropy(nn.Module):
         if self.weights is None:
             return 1.0
         if len(self.weights) != classes:
-            raise UserError(
-                f"{len(self.weights)} class weights do not fit {classes} classes; give one per class"
-            )
+            raise UserError(f"{len(self.weights)} class weights do not fit {classes} classes; give one per class")
         return self.weights[torch.where(labels == IGNORE, 0, labels)]
 
     def _hardest(self, losses: Tensor) -> Tensor:

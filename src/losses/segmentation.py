@@ -48,9 +48,7 @@ class SegmentationLoss(nn.Module):
         weight: factor of the auxiliary losses.
     """
 
-    def __init__(
-        self, main: nn.Module, auxiliary: dict[str, nn.Module] | None = None, weight: float = 1.0
-    ) -> None:
+    def __init__(self, main: nn.Module, auxiliary: dict[str, nn.Module] | None = None, weight: float = 1.0) -> None:
         super().__init__()
         self.main = main
         self.auxiliary = nn.ModuleDict(auxiliary or {})
@@ -62,7 +60,5 @@ class SegmentationLoss(nn.Module):
         loss: Tensor = self.main(resize(logits, size), labels)
         for name, criterion in self.auxiliary.items():
             output = auxiliary[name]
-            loss = loss + self.weight * criterion(
-                resize(output, size) if output.ndim == 4 else output, labels
-            )
+            loss = loss + self.weight * criterion(resize(output, size) if output.ndim == 4 else output, labels)
         return loss

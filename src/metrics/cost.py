@@ -41,7 +41,8 @@ def count_macs(function: Callable[..., object], *arguments: object) -> int:
         shapes = [fake.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]
         with FlopCounterMode(display=False) as counter:
             function(*shapes)
-    return counter.get_total_flops() // 2
+    flops: int = counter.get_total_flops()
+    return flops // 2
 
 
 def frame_cost(net: nn.Module, size: tuple[int, int], gop: int = 1, scale: float = 1.0) -> Cost:

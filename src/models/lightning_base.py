@@ -29,9 +29,7 @@ def load_net(net: nn.Module, checkpoint: Path) -> None:
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(
-            f"checkpoint '{checkpoint}' holds another network than the configured one: {error}"
-        ) from error
+        raise UserError(f"checkpoint '{checkpoint}' holds another network than the configured one: {error}") from error
 
 
 class SegmentationModule(L.LightningModule):
@@ -72,10 +70,10 @@ class SegmentationModule(L.LightningModule):
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Seed dropout by epoch and rank, so that a resumed run draws what an uninterrupted one does."""
+    def on_train_batch_start(self, batch: ClipBatch, index: int) -> None:
+        """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
         seed = int(self.card.get("config", {}).get("seed", 0))
-        torch.manual_seed((seed * 1000 + self.current_epoch) * 1000 + self.global_rank)
+        torch.manual_seed((seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
 
     def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
         """The sum of named losses, each logged as train/<name> with the sum as train/loss."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.data.transforms import normalise
+from src.data.batch import normalise
 from src.models.arseg.net import ARSeg
 from src.models.base import constant_resolution, resize
 from src.utils.checkpoints import Loaded

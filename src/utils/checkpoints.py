@@ -48,6 +48,7 @@ def load_checkpoint(path: str | Path) -> Loaded:
     normalisation = card["normalisation"]
     module = config.model.phases[card["phase"]].module
     node = _without_initial_weights(module.net)
+    _refuse_foreign_code(node, str(path))
     net: nn.Module = instantiate(OmegaConf.create(node))
     prefix = "net."
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
@@ -82,6 +83,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "convert official weights with python -m src.convert"
         )
     return content
+
+
+def _refuse_foreign_code(node: Any, path: str) -> None:
+    """A network is rebuilt by calling what its card names: only our own classes may be named there."""
+    if isinstance(node, dict):
+        target = str(node.get("_target_", "src."))
+        if not target.startswith(("src.", "tests.")):
+            raise UserError(f"checkpoint '{path}' wants to call '{target}'; only networks of this project are loaded")
+        for value in node.values():
+            _refuse_foreign_code(value, path)
 
 
 def _without_initial_weights(node: Any) -> Any:

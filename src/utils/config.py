@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from typing import Any
 
 import hydra
@@ -14,6 +15,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from src.errors import UserError
 
+_PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
 _CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
@@ -67,21 +69,27 @@ def _check(config: Any, reference: Any, path: str) -> None:
         return
     if not isinstance(config, DictConfig) or config._is_none() or config._is_missing() or config._is_interpolation():
         return
-    called = "_target_" in config
-    if called:
-        _check_call(config, path)
+    target = config.get("_target_") or _overlaid(path)
+    if target is not None:
+        _check_call(config, str(target), path)
     known = set(reference.keys()) if isinstance(reference, DictConfig) and not reference._is_none() else set()
     for key in map(str, config):
         node = config._get_node(key)
         place = f"{path}.{key}" if path else key
         is_call = isinstance(node, DictConfig) and not node._is_none() and "_target_" in node
-        if not called and known and key not in known and not is_call:
+        if target is None and known and key not in known and not is_call:
             raise UserError(_unknown(place, key, known))
         _check(node, reference._get_node(key) if key in known else None, place)
 
 
-def _check_call(node: DictConfig, path: str) -> None:
-    target = get_object(str(node["_target_"]))
+def _overlaid(path: str) -> str | None:
+    """What the `trainer` and `data` nodes of a training phase are arguments of."""
+    found = re.fullmatch(r"model\.phases\.\w+\.(trainer|data)", path)
+    return _PHASE_ARGUMENTS[found[1]] if found else None
+
+
+def _check_call(node: DictConfig, name: str, path: str) -> None:
+    target = get_object(name)
     try:
         parameters = inspect.signature(target).parameters
     except ValueError:  # some C types have no signature; their constructor complains itself

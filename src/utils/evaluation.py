@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from src.data.batch import normalise
 from src.data.clips import is_scored
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
 from src.data.prepare_clips import Clip, prepare
 from src.data.source import Normalisation
-from src.data.transforms import normalise
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
 from src.metrics.cost import Cost

@@ -60,9 +60,7 @@ def test_labels_are_those_of_the_frames(clips: list[Clip], source: Street) -> No
             np.testing.assert_array_equal(clip.read_labels(index), truth[clip.start + index])
 
 
-def test_preparing_again_makes_nothing(
-    clips: list[Clip], source: Street, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_preparing_again_makes_nothing(clips: list[Clip], source: Street, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a clip was made again")
 

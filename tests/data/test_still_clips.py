@@ -25,9 +25,7 @@ def street_labels(height: int = 120, width: int = 160) -> np.ndarray:
     labels[middle:] = 3
     cv2.fillPoly(labels, [np.array([[0, height // 8], [50, middle - 4], [50, middle], [0, height - 30]])], 1)
     cv2.fillPoly(labels, [np.array([[width, 10], [110, middle - 4], [110, middle], [width, height - 30]])], 1)
-    cv2.fillPoly(
-        labels, [np.array([[0, height - 30], [50, middle], [56, middle], [30, height], [0, height]])], 4
-    )
+    cv2.fillPoly(labels, [np.array([[0, height - 30], [50, middle], [56, middle], [30, height], [0, height]])], 4)
     labels[20:95, 35:38] = 2
     labels[55:80, 66:90] = 8
     labels[50:84, 120:128] = 9
@@ -91,9 +89,7 @@ def test_image_and_labels_move_together(seed):
 
 
 def test_driving_backward_shrinks_the_scene_and_leaves_borders_unknown():
-    drive = replace(
-        CLEAN, standing=0.0, speed=(0.3, 0.3), moving=0.0, yaw=0.0, pitch=0.0, roll=0.0, drift=0.0
-    )
+    drive = replace(CLEAN, standing=0.0, speed=(0.3, 0.3), moving=0.0, yaw=0.0, pitch=0.0, roll=0.0, drift=0.0)
     _, labels = clip(0, drive)
     cars = [(frame == 8).sum() for frame in labels]
     unknown = [(frame == IGNORE).mean() for frame in labels]

@@ -16,9 +16,7 @@ HEIGHT, WIDTH = 96, 128
 CENTRE = (100.0, 80.0)
 
 
-def film(
-    seed: int, frames: int = 6, height: int = HEIGHT, width: int = WIDTH
-) -> tuple[np.ndarray, np.ndarray]:
+def film(seed: int, frames: int = 6, height: int = HEIGHT, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
     images, labels = zip(*render_street(seed, frames, height, width), strict=True)
     return np.stack(images), np.stack(labels)
 

@@ -37,7 +37,7 @@ class Layout:
     @property
     def tile_width(self) -> int:
         """Columns per tile: keys and values of seven rows stay within a 512 KB second-level cache."""
-        return min(self.shape[3], max(16, 64 // self.groups))
+        return min(self.shape[3], max(32, 64 // self.groups))
 
     def tiles(self, threads: int) -> NDArray[np.int64]:
         """Tiles (N, 5) = batch, y0, y1, x0, x1, cut so that every thread gets several."""
@@ -96,7 +96,8 @@ def _run(function: Callable[..., None], arguments: tuple[object, ...], layout: L
 
 
 def _layout(x: Tensor) -> Layout:
-    _, channels, height, width = shape = tuple(x.shape)
+    batch, channels, height, width = x.shape
+    shape = batch, channels, height, width
     plane = height * width
     if x.is_contiguous():
         return Layout(shape, (channels * plane, plane, width, 1))

@@ -111,7 +111,8 @@ def _dots(out, start, query, keys, n, top):
                     a6 += q * keys[group, s, i + 6, c]
                 t = WINDOW * r
                 if group == 0:
-                    out[i, t : t + WINDOW] = start[t : t + WINDOW]
+                    for j in range(WINDOW):
+                        out[i, t + j] = start[t + j]
                 out[i, t] += a0
                 out[i, t + 1] += a1
                 out[i, t + 2] += a2

@@ -36,8 +36,6 @@ class PIDNet(BranchSegmenter):
         pooling_channels: width of each scale of the pyramid pooling.
     """
 
-    def __init__(
-        self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96
-    ) -> None:
+    def __init__(self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96) -> None:
         head = BoundaryHead(width, head_channels, num_classes)
         super().__init__(ThreeBranch(width, pooling_channels), head)

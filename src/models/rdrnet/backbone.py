@@ -115,9 +115,7 @@ def rdrnet_backbone(
         reparam_stage(4 * width, 8 * width, semantic_blocks[1], down=True, active=False),
     ]
     detail = [reparam_stage(2 * width, 2 * width, n, down=False, active=False) for n in detail_blocks[:2]]
-    body = TwoBranch(
-        width, stem, semantic, detail, (semantic_blocks[2], detail_blocks[2]), pooling, fusion_1, fusion_2
-    )
+    body = TwoBranch(width, stem, semantic, detail, (semantic_blocks[2], detail_blocks[2]), pooling, fusion_1, fusion_2)
     initialise(body, zero_bias=True)
     set_batchnorm(body, momentum=0.03, eps=1e-3)
     return body

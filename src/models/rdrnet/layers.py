@@ -105,10 +105,7 @@ def basic_blocks(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequ
     """A stage of basic blocks, the first with `stride`, the last without its ReLU (the caller applies it)."""
     sizes = [inputs] + [outputs] * (blocks - 1)
     return nn.Sequential(
-        *(
-            BasicBlock(size, outputs, stride if i == 0 else 1, active=i < blocks - 1)
-            for i, size in enumerate(sizes)
-        )
+        *(BasicBlock(size, outputs, stride if i == 0 else 1, active=i < blocks - 1) for i, size in enumerate(sizes))
     )
 
 

@@ -83,7 +83,5 @@ class RDRNet(BranchSegmenter):
         fusion_2: bool = True,
     ) -> None:
         pyramid = build_pooling(pooling, 16 * width, pooling_channels, 4 * width)
-        backbone = rdrnet_backbone(
-            width, stem_blocks, semantic_blocks, detail_blocks, pyramid, fusion_1, fusion_2
-        )
+        backbone = rdrnet_backbone(width, stem_blocks, semantic_blocks, detail_blocks, pyramid, fusion_1, fusion_2)
         super().__init__(backbone, Head(4 * width, 2 * width, head_channels, num_classes))

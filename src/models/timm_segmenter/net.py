@@ -98,9 +98,7 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
         state = _packaged_weights(name) or _downloaded_weights(name)
     else:
         if not Path(weights).is_file():
-            raise UserError(
-                f"model weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them"
-            )
+            raise UserError(f"model weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
         state = torch.load(weights, map_location="cpu", weights_only=True)
     _copy_in_order(encoder, state, weights)
 
@@ -121,14 +119,10 @@ def _info(encoder: nn.Module) -> Any:
 def _encoder(name: str) -> nn.Module:
     """The timm encoder, returning its levels at strides 4, 16 and 32."""
     if not timm.is_model(name):
-        raise UserError(
-            f"model encoder '{name}' is not a timm model; timm.list_models() shows those there are"
-        )
+        raise UserError(f"model encoder '{name}' is not a timm model; timm.list_models() shows those there are")
     strides = _info(timm.create_model(name, features_only=True)).reduction()
     if not {4, 16, 32} <= set(strides):
-        raise UserError(
-            f"timm encoder '{name}' has levels at strides {strides}; 4, 16 and 32 are needed, take another"
-        )
+        raise UserError(f"timm encoder '{name}' has levels at strides {strides}; 4, 16 and 32 are needed, take another")
     levels = tuple(strides.index(s) for s in (4, 16, 32))
     encoder: nn.Module = timm.create_model(name, features_only=True, out_indices=levels)
     return encoder
@@ -172,7 +166,5 @@ def _copy_in_order(encoder: nn.Module, state: dict[str, Tensor], origin: str) ->
             )
         own[key] = given
     if len(state) < len(own):
-        raise UserError(
-            f"weights '{origin}' hold {len(state)} tensors, the encoder {len(own)}; take a whole file"
-        )
+        raise UserError(f"weights '{origin}' hold {len(state)} tensors, the encoder {len(own)}; take a whole file")
     encoder.load_state_dict(own)

@@ -22,7 +22,7 @@ def shift(height, width, x, y, batch=2):
 def test_zero_motion_is_the_identity():
     f = features()
     moved, valid = warp(f, shift(12, 17, 0, 0), torch.ones(2, 12, 17, dtype=torch.bool))
-    torch.testing.assert_close(moved, f, atol=1e-5, rtol=0)
+    assert torch.equal(moved, f)
     assert valid.all()
 
 
@@ -33,6 +33,17 @@ def test_whole_pixel_motion_copies_from_x_plus_motion():
     assert valid[:, 2:, :-3].all()
     assert not valid[:, :2].any()
     assert not valid[:, :, -3:].any()
+
+
+def test_sub_pixel_motion_equals_grid_sample():
+    f = features(height=9, width=14)
+    motion = 4 * torch.randn(2, 2, 9, 14, generator=torch.Generator().manual_seed(5))
+    moved, valid = warp(f, motion, torch.ones(2, 9, 14, dtype=torch.bool))
+    x, y = motion[:, 0] + torch.arange(14), motion[:, 1] + torch.arange(9)[:, None]
+    grid = torch.stack((2 * x / 13 - 1, 2 * y / 8 - 1), -1)
+    expected = F.grid_sample(f, grid, padding_mode="border", align_corners=True)
+    torch.testing.assert_close(moved, expected, atol=1e-4, rtol=0)
+    assert torch.equal(valid, ((grid[..., 0] * 13 / 14).abs() <= 1) & ((grid[..., 1] * 8 / 9).abs() <= 1))
 
 
 def test_motion_is_scaled_to_features_and_averages_valid_pixels_only():

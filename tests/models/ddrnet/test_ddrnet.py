@@ -12,9 +12,7 @@ TINY = {"num_classes": 5, "width": 8, "head_channels": 12, "pooling_channels": 8
 
 
 # Parameters with the auxiliary head, GMACs at 1024 x 2048 (paper: 36.3 and 143.1), computed with public code.
-@pytest.mark.parametrize(
-    ("width", "head", "size", "cost"), [(32, 64, 5.734e6, 36.28), (64, 128, 20.299e6, 143.06)]
-)
+@pytest.mark.parametrize(("width", "head", "size", "cost"), [(32, 64, 5.734e6, 36.28), (64, 128, 20.299e6, 143.06)])
 def test_published_size(width, head, size, cost):
     with torch.device("meta"):
         net = DDRNet(19, width, head)

@@ -62,9 +62,7 @@ def test_any_picture_size(size):
 
 
 @pytest.mark.parametrize("pooling", ["none", "ppm", "dappm", "pappm", "rppm"])
-@pytest.mark.parametrize(
-    ("fusion_1", "fusion_2"), [(True, True), (True, False), (False, True), (False, False)]
-)
+@pytest.mark.parametrize(("fusion_1", "fusion_2"), [(True, True), (True, False), (False, True), (False, False)])
 def test_every_ablation_trains_all_its_parameters_and_deploys(pooling, fusion_1, fusion_2):
     net = tiny(pooling=pooling, fusion_1=fusion_1, fusion_2=fusion_2)
     assert unreached(net) == []
