@@ -21,6 +21,8 @@ Policy = Literal["stop", "continue"]
 # Others have hidden pictures (VP8, AV1) or pack two in a packet.
 _PICTURE_PER_PACKET = ("h264", "hevc", "mpeg4")
 
+_REMEMBERED = 1000  # packets; decoders hold back a few dozen pictures at most
+
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +48,8 @@ class Watch:
         self._packets = self._next = 0
         self._ranked = stream.codec_context.codec.canonical_name in _PICTURE_PER_PACKET
         self._untimed = container.format.name == "avi"  # FFmpeg makes times up, wrong ones with B frames
-        self._times: list[int] = []  # sorted pts of the packets so far: a picture's rank is its index
+        self._times: list[int] = []  # sorted pts of the latest packets: a picture's rank is its index
+        self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the film
         self._base: int | None = None
         self._end = Fraction(0)
 
@@ -56,8 +59,11 @@ class Watch:
         Raises:
             UserError: damage under "stop".
         """
-        failed = 0
+        failed = torn = 0
         for packet in self._demux():
+            if packet.is_corrupt:  # transport streams: the hole lies between this packet and the next
+                self._report("the container marks data as missing")
+                torn = 2
             try:
                 pictures = packet.decode()
             except av.FFmpegError:
@@ -75,8 +81,8 @@ class Watch:
                 elif picture.is_corrupt and not failed:
                     self._report("data is missing and the decoder invented a replacement")
                 self._note(picture, index)
-                yield Coded(picture, index, failed > 0 or lost > 0 or picture.is_corrupt)
-                failed = 0
+                yield Coded(picture, index, failed > 0 or lost > 0 or torn > 0 or picture.is_corrupt)
+                failed, torn = 0, max(0, torn - 1)
         self._check_end()
 
     def _demux(self) -> Iterator[av.Packet[VideoStream]]:
@@ -97,7 +103,10 @@ class Watch:
     def _index(self, picture: av.VideoFrame) -> int:
         if not self._ranked or picture.pts is None:
             return self._next
-        rank = bisect_left(self._times, picture.pts)
+        rank = self._forgotten + bisect_left(self._times, picture.pts)
+        if len(self._times) > 2 * _REMEMBERED:
+            del self._times[:_REMEMBERED]
+            self._forgotten += _REMEMBERED
         if self._base is None:  # leading pictures of an open GOP that the film was cut in are never shown
             self._base = rank
         return max(rank - self._base, self._next)
@@ -114,8 +123,10 @@ class Watch:
             self._report(f"the container promises {promised} frames and holds {self._packets}: cut short")
         elif short > 3 / Fraction(self._stream.average_rate or 25):
             self._report(f"{float(short):.2f} s before the stated end: cut short")
-        elif self._ranked and self._base is not None and self._next < len(self._times) - self._base:
-            self._report(f"the last {len(self._times) - self._base - self._next} frames are lost")
+        elif self._ranked and self._base is not None:
+            missing = self._forgotten + len(self._times) - self._base - self._next
+            if missing > 0:
+                self._report(f"the last {missing} frames are lost")
 
     def _report(self, what: str) -> None:
         rate = self._stream.average_rate

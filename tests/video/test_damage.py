@@ -104,3 +104,20 @@ def test_a_film_that_starts_inside_a_gop_still_counts_from_zero(tmp_path):
     path = write(tmp_path / "film.hevc", pan(COUNT, 128, 160, (1, 0)), "libx265", options)
     frames = list(Film(path, motion="none"))
     assert [frame.index for frame in frames] == list(range(COUNT))
+
+
+def test_packets_missing_from_a_transport_stream_are_noticed(tmp_path):
+    path = tmp_path / "film.ts"
+    write(
+        path, pan(COUNT, 128, 160, (1.5, 0.5)), codec="libx264", options={"bf": "0", "refs": "1", "g": "10", "qp": "10"}
+    )
+    data = path.read_bytes()
+    half = len(data) // 2 // 188 * 188
+    holed = tmp_path / "holed.ts"
+    holed.write_bytes(data[:half] + data[half + 3 * 188 :])
+    assert not any(frame.damaged for frame in Film(path, motion="none"))
+    with pytest.raises(UserError, match="damaged at frame"):
+        list(Film(holed, motion="none"))
+    frames = list(Film(holed, motion="none", on_damage="continue"))
+    assert any(frame.damaged for frame in frames)
+    assert len(frames) >= COUNT - 4
