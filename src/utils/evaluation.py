@@ -162,13 +162,20 @@ def _result(row: Row, metric: DistanceConfusion, classes: ClassSet, cost: Cost) 
 
 
 def print_table(results: list[dict[str, Any]]) -> None:
-    """The rows as a table on standard output."""
-    table = Table(title="mIoU (%) by distance to the keyframe, and GMACs per frame")
-    distances = range(len(results[0]["miou_by_distance"]))
-    for heading in ("method", "scale", "mean", *map(str, distances), "key", "non-key", "amortised"):
-        table.add_column(heading, justify="left" if heading == "method" else "right")
+    """The rows on standard output: mIoU by distance with GMACs, then IoU by class, all IoU in percent."""
+    distances = [str(d) for d in range(len(results[0]["miou_by_distance"]))]
+    classes = list(results[0]["iou"])
+    by_distance = Table(title="mIoU (%): mean and by distance to the keyframe; GMACs per frame")
+    by_class = Table(title="IoU (%) by class, mean over distances")
+    for table, headings in ((by_distance, ["mean", *distances, "key", "non-key", "amortised"]), (by_class, classes)):
+        table.add_column("method", no_wrap=True)
+        for heading in headings:
+            table.add_column(heading, justify="right")
     for row in results:
-        gmacs = [f"{v:.2f}" if v is not None else "-" for v in row["gmacs"].values()]
-        values = [f"{100 * v:.1f}" for v in (row["miou"], *row["miou_by_distance"])]
-        table.add_row(row["method"], f"{row['scale']:g}", *values, *gmacs)
-    Console(width=max(110, 40 + 6 * len(distances))).print(table)
+        name = f"{row['method']} {row['scale']:g}x" if row["scale"] else row["method"]
+        gmacs = [f"{v:.2f}" for v in row["gmacs"].values()]
+        by_distance.add_row(name, *(f"{100 * v:.1f}" for v in (row["miou"], *row["miou_by_distance"])), *gmacs)
+        by_class.add_row(name, *(f"{100 * row['iou'][c]:.1f}" for c in classes))
+    console = Console(width=max(120, 48 + 8 * len(distances)))
+    console.print(by_distance)
+    console.print(by_class)
