@@ -1,14 +1,26 @@
-# Sourced by the other scripts: makes .venv where there is no environment, and installs the project into it.
-# CUDA or CPU build of torch: install the one you want beforehand; it is kept if it is recent enough.
+# Sourced by the other scripts: makes .venv where no environment is active, and installs the project into it.
+# CUDA or CPU build of torch: install the one you want into the environment beforehand; it is kept.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
-  [ -x .venv/bin/python ] || python3 -m venv .venv
+  if [ ! -x .venv/bin/pip ]; then
+    python="$(command -v python3 || command -v python)"
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+      echo "error: $("$python" --version) is too old; install Python 3.11 or newer, or activate an environment with it" >&2
+      exit 2
+    }
+    # Debian ships Python without venv; virtualenv from pip does the same
+    "$python" -m venv .venv 2>/dev/null || {
+      "$python" -m pip install --quiet --user --break-system-packages virtualenv
+      "$python" -m virtualenv --quiet .venv
+    }
+  fi
   # shellcheck disable=SC1091
   source .venv/bin/activate
 fi
-stamp="$(python -c 'import sys; print(sys.prefix)')/.installed-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)"
+prefix="$(python -c 'import sys; print(sys.prefix)')"
+stamp="$prefix/.installed-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
-  echo "installing the packages of pyproject.toml into $(python -c 'import sys; print(sys.prefix)')"
+  echo "installing the packages of pyproject.toml into $prefix; this takes a few minutes"
   python -m pip install --quiet --upgrade pip
   python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
   touch "$stamp"

@@ -159,6 +159,18 @@ def test_a_given_high_branch_skips_phase_1(
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+@pytest.mark.parametrize(("logger", "files"), [("wandb", "wandb/offline-run-*"), ("tensorboard", "events.out.*")])
+def test_loggers_work_offline(
+    logger: str, files: str, finished: Path, composed: Compose, tmp_path: Path, street_cache: Path
+) -> None:
+    given = finished / "high" / "checkpoints" / "last.ckpt"
+    choice = [f"logger={logger}", f"model.high_checkpoint={given}", "model.phases.constant=null", "model.low_epochs=1"]
+    choice += ["logger.wandb.offline=true"] if logger == "wandb" else []
+    train(tiny(composed, tmp_path, street_cache, *choice))
+    assert list((tmp_path / "low").glob(files))
+    assert (tmp_path / "low" / "metrics.csv").exists()
+
+
 def test_wrong_class_count_is_refused(composed: Compose, tmp_path: Path, street_cache: Path) -> None:
     with pytest.raises(UserError, match=r"model\.num_classes=7"):
         train(tiny(composed, tmp_path, street_cache, "model.num_classes=7"))

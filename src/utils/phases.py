@@ -109,6 +109,8 @@ def _start_from(config: DictConfig, name: str, run_dir: Path) -> Path:
 
 def _fit(phase: Phase) -> dict[str, float]:
     log.info("phase %s: files go to %s", phase.name, phase.folder)
+    for logger in phase.trainer.loggers:
+        logger.log_hyperparams(phase.module.card["resolved"])
     phase.trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     metrics = {key: float(value) for key, value in phase.trainer.callback_metrics.items()}
     if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:  # type: ignore[attr-defined]

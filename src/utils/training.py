@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,6 +14,7 @@ from src.errors import UserError
 from src.utils.config import check_keys, plain
 from src.utils.phases import run_phases
 from src.utils.provenance import write_provenance
+from src.utils.quiet import quiet
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +25,27 @@ def train(config: DictConfig) -> None:
     Raises:
         UserError: unknown keys, or a sweep over several devices in one process.
     """
+    quiet()
     check_keys(config)
     _refuse_unsafe_multirun(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     write_provenance(run_dir, resolved)
-    metrics = run_phases(config, resolved, run_dir)
+    try:
+        metrics = run_phases(config, resolved, run_dir)
+    finally:
+        _close_wandb()
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     log.info("run directory: %s", run_dir)
+
+
+def _close_wandb() -> None:
+    """End the run that all phases log to, or the next job of a sweep would go on with it."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        wandb.finish()
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:

@@ -1,0 +1,24 @@
+"""Keeps a training log readable: each line once, and only lines that say something about the run."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+
+_ADVERTISEMENTS = ("litlogger", "litmodels")
+_EXPECTED = (
+    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # inside Lightning
+    ".*module.s. in eval mode at the start of training.*",  # AR-Seg's frozen high branch
+    ".*does not have many workers.*",  # two cores have no more to give
+    ".*smaller than the logging interval.*",  # short epochs
+)
+
+
+def quiet() -> None:
+    """Drop Lightning's second copy of each line, its advertisements, and warnings that are expected here."""
+    lightning = logging.getLogger("lightning.pytorch")
+    lightning.handlers.clear()
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).addFilter(lambda record: not any(a in record.getMessage() for a in _ADVERTISEMENTS))
+    for message in _EXPECTED:
+        warnings.filterwarnings("ignore", message)
