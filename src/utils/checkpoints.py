@@ -47,7 +47,7 @@ def load_checkpoint(path: str | Path) -> Loaded:
     config = OmegaConf.create(card["config"])
     normalisation = card["normalisation"]
     module = config.model.phases[card["phase"]].module
-    node = _without_initial_weights(module.net)
+    node = without_initial_weights(module.net)
     _refuse_foreign_code(node, str(path))
     net: nn.Module = instantiate(OmegaConf.create(node))
     prefix = "net."
@@ -95,12 +95,12 @@ def _refuse_foreign_code(node: Any, path: str) -> None:
             _refuse_foreign_code(value, path)
 
 
-def _without_initial_weights(node: Any) -> Any:
+def without_initial_weights(node: Any) -> Any:
     """The node with every `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)
     if isinstance(node, dict):
-        return {k: "none" if k == "weights" else _without_initial_weights(v) for k, v in node.items()}
+        return {k: "none" if k == "weights" else without_initial_weights(v) for k, v in node.items()}
     if isinstance(node, list):
-        return [_without_initial_weights(v) for v in node]
+        return [without_initial_weights(v) for v in node]
     return node
