@@ -1,0 +1,31 @@
+"""Tables are generated from metrics.json and nothing else."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.errors import UserError
+from src.report import markdown, read_results
+
+
+def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
+    row = {
+        "method": "AR", "scale": 0.5, "miou": 0.512, "miou_by_distance": [0.6, 0.424], "iou": {"sky": 0.9},
+        "gmacs": {"key": 4.0, "nonkey": 1.0, "amortised": 2.5},
+    }  # fmt: skip
+    constant = {**row, "method": "constant", "scale": 1.0, "gmacs": {"key": 5.0, "nonkey": 5.0, "amortised": 5.0}}
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps([constant, row]))
+    lines = markdown(read_results(path), [0, 1, 11]).splitlines()
+    assert lines[0] == "| method | mean mIoU | d = 0 | d = 1 | GMACs key | non-key | amortised | share |"
+    assert lines[-1] == "| AR 0.5x | 51.2 | 60.0 | 42.4 | 4.00 | 1.00 | 2.50 | 0.500 |"
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", "{}", '[{"loss": 1}]'])
+def test_other_files_are_refused(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        read_results(path)
