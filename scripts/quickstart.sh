@@ -6,6 +6,6 @@ source "$(dirname "$0")/environment.sh"
 run=logs/quickstart
 resume=()
 [ -e "$run/high/checkpoints/last.ckpt" ] && resume=(ckpt_path=last)
-python -m src.train experiment=arseg_street hydra.run.dir="$run" "${resume[@]}"
+python -m src.train experiment=arseg_street hydra.run.dir="$run" ${resume[@]+"${resume[@]}"}
 python -m src.eval checkpoint="$run/low/checkpoints/last.ckpt" baseline="$run/constant/checkpoints/last.ckpt" \
   hydra.run.dir="$run/eval"

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.models.arseg.net import ARSeg
-from src.utils.checkpoints import load_checkpoint
+from src.utils.checkpoints import _refuse_foreign_code, load_checkpoint
 from src.utils.config import check_keys
 from src.utils.evaluation import evaluate
 from src.utils.training import train
@@ -68,6 +68,27 @@ def test_experiments_compose_and_every_key_is_read(name: str, composed: Compose,
 @pytest.mark.parametrize("name", ["fdr", "limit", "overfit", "profiler"])
 def test_debug_presets_compose(name: str, composed: Compose, tmp_path: Path) -> None:
     check_keys(composed("train", tmp_path, "experiment=arseg_street", f"debug={name}"))
+
+
+@pytest.mark.parametrize("name", ["fdr", "overfit"])
+def test_debug_presets_run_all_phases(name: str, composed: Compose, tmp_path: Path, street_cache: Path) -> None:
+    train(tiny(composed, tmp_path, street_cache, f"debug={name}", "trainer.detect_anomaly=false"))
+    assert json.loads((tmp_path / "constant" / "done.json").read_text())["epochs"] == (1 if name == "fdr" else 2)
+
+
+def test_the_defaults_train_on_the_embedded_films(composed: Compose, tmp_path: Path, street_cache: Path) -> None:
+    films = [part for part in TINY if part.startswith("data.") or part.startswith("video.")]
+    train(composed("train", tmp_path, *films, f"paths.cache={street_cache}", "model.epochs=1", "debug=limit"))
+    assert (tmp_path / "image" / "done.json").exists()
+
+
+@pytest.mark.parametrize("override", ["video.motion=estimate", "video.codec=hevc", "model.low_start=hihg"])
+def test_what_cannot_be_trained_is_refused(
+    override: str, composed: Compose, tmp_path: Path, street_cache: Path
+) -> None:
+    given = "model.high_checkpoint=absent.ckpt"
+    with pytest.raises(UserError, match=override.split("=")[0]):
+        train(tiny(composed, tmp_path, street_cache, given, override))
 
 
 @pytest.mark.parametrize(
@@ -206,10 +227,17 @@ def test_a_baseline_that_does_not_fit_is_refused(finished: Path, composed: Compo
             evaluate(composed("eval", tmp_path, f"checkpoint={low}", f"baseline={baseline}"), tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint"])
+@pytest.mark.parametrize("content", [None, b"", b"not a checkpoint", b"\x80\x02X\x01\x00\x00\x00\xff."])
 def test_a_wrong_checkpoint_is_one_clear_error(content: bytes | None, tmp_path: Path) -> None:
     path = tmp_path / "wrong.ckpt"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"wrong\.ckpt"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("target", ["os.system", "src.utils.provenance.subprocess.run", "src.gone"])
+def test_a_checkpoint_may_only_name_our_networks(target: str) -> None:
+    for node in ({"_target_": target}, {"parts": [{"_target_": target}]}):
+        with pytest.raises(UserError, match="only networks of this project"):
+            _refuse_foreign_code(node, "some.ckpt")

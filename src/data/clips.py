@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from src.data.batch import Sample
 from src.data.prepare_clips import Clip
-from src.data.sampling import Draw
+from src.data.sampling import Draw, as_draw
 from src.data.source import Normalisation
 from src.data.stills import Transform
 from src.data.transforms import to_tensors
@@ -86,9 +86,9 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
     def __len__(self) -> int:
         return len(self.candidates)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Tensor | int | str]:
+    def __getitem__(self, draw: Draw | int) -> dict[str, Tensor | int | str]:
         """Fields of `ClipBatch` without B; the frame is drawn among the candidate's by the seed."""
-        number, seed = draw
+        number, seed = as_draw(draw)
         candidate = self.candidates[number]
         rng = np.random.default_rng(seed)
         index = int(rng.choice(candidate.frames))

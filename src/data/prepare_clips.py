@@ -26,6 +26,7 @@ import numpy as np
 from rich.progress import track
 
 from src.data.source import Picture, Source
+from src.errors import UserError
 from src.video import colour, encode
 from src.video.types import Encoding
 
@@ -93,11 +94,19 @@ def prepare(jobs: list[ClipJob], encoding: Encoding, cache: Path, workers: int) 
 
     A clip counts as made when its `.json` exists, which is written last; so a run that is killed loses at most
     the clips in work.
+
+    Raises:
+        UserError: the cache cannot be made or written.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"paths.cache '{cache}' cannot be made ({error.strerror}); give another folder") from error
     places = [cache / clip_key(job, encoding) for job in jobs]
     missing = [(j, p) for j, p in zip(jobs, places, strict=True) if not p.with_suffix(".json").exists()]
     if missing:
+        if not os.access(cache, os.W_OK):
+            raise UserError(f"paths.cache '{cache}' is read-only and lacks {len(missing)} clips; give another folder")
         log.info("preparing %d of %d clips in %s", len(missing), len(jobs), cache)
         _make_all(missing, encoding, workers)
     return [_load(job, place, encoding) for job, place in zip(jobs, places, strict=True)]

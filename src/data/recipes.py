@@ -84,7 +84,9 @@ class ClipsFromFilms(ClipRecipe):
         """
         sequences = source.sequences(split)
         if not sequences:
-            raise UserError(f"split '{split}' has no films; make clips from its stills (data/clips=stills)")
+            raise UserError(
+                f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"
+            )
         for sequence in sequences:
             if len(sequence) < gop:
                 raise UserError(f"film '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
@@ -114,7 +116,9 @@ class ClipsFromStills(ClipRecipe):
         """
         stills = source.stills(split)
         if not stills:
-            raise UserError(f"split '{split}' has no stills; take clips from its films (data/clips=films)")
+            raise UserError(
+                f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
+            )
         return [
             StillJob(f"{s.name}_v{v}", s, gop, zlib.crc32(f"{s.name}/{v}/{self.seed}".encode()), self.motion)
             for v in range(self.variants)

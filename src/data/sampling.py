@@ -11,6 +11,11 @@ from torch.utils.data import Sampler
 Draw = tuple[int, int]  # index of the clip, seed of what is random about it
 
 
+def as_draw(given: Draw | int) -> Draw:
+    """A draw as it is; a bare index, which Lightning's `overfit_batches` puts in its place, with a fixed seed."""
+    return (given, 0) if isinstance(given, int) else given
+
+
 class EpochSampler(Sampler[Draw]):
     """Indices with a seed each, split over processes.
 

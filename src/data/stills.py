@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.data.batch import Sample
-from src.data.sampling import Draw
+from src.data.sampling import Draw, as_draw
 from src.data.source import Normalisation, Still
 from src.data.transforms import to_tensors
+from src.errors import UserError
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
@@ -23,17 +24,22 @@ class StillDataset(Dataset[dict[str, "Tensor | int | str"]]):
         stills: what to read.
         normalisation: of the network's input.
         transform: augmentation, or None.
+
+    Raises:
+        UserError: no stills.
     """
 
     def __init__(self, stills: list[Still], normalisation: Normalisation, transform: Transform | None) -> None:
+        if not stills:
+            raise UserError("the data set has no stills of this split; take decoded frames: data.pictures=frame")
         self.stills, self.normalisation, self.transform = stills, normalisation, transform
 
     def __len__(self) -> int:
         return len(self.stills)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Tensor | int | str]:
+    def __getitem__(self, draw: Draw | int) -> dict[str, Tensor | int | str]:
         """Fields of `ClipBatch` without B."""
-        index, seed = draw
+        index, seed = as_draw(draw)
         picture, labels = self.stills[index].read()
         sample = Sample(
             picture[None],

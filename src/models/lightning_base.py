@@ -29,7 +29,20 @@ def load_net(net: nn.Module, checkpoint: Path) -> None:
     try:
         net.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"checkpoint '{checkpoint}' holds another network than the configured one: {error}") from error
+        first = str(error).splitlines()[1].strip()[:200]  # of hundreds
+        raise UserError(
+            f"checkpoint '{checkpoint}' holds another network than the configured one ({first}); configure it alike"
+        ) from error
+
+
+def check_start(start: str) -> None:
+    """Refuse what is neither "own" initial weights nor the "high" branch's.
+
+    Raises:
+        UserError: anything else.
+    """
+    if start not in ("own", "high"):
+        raise UserError(f"model.low_start={start} is not one of own, high; choose one of these")
 
 
 class SegmentationModule(L.LightningModule):

@@ -83,7 +83,9 @@ def _check(config: Any, reference: Any, path: str) -> None:
 
 
 def _overlaid(path: str) -> str | None:
-    """What the `trainer` and `data` nodes of a training phase are arguments of."""
+    """What `limits` and the `trainer` and `data` nodes of a training phase are arguments of."""
+    if path == "limits":
+        return _PHASE_ARGUMENTS["trainer"]
     found = re.fullmatch(r"model\.phases\.\w+\.(trainer|data)", path)
     return _PHASE_ARGUMENTS[found[1]] if found else None
 

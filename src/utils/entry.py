@@ -22,7 +22,9 @@ def reports_errors(task: Callable[[DictConfig], None]) -> Callable[[DictConfig],
         try:
             task(config)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
+            # raised in a data loader process, it comes with that process's traceback before it
+            message = str(error).rsplit("UserError: ", 1)[-1].strip()
+            print(f"error: {message}", file=sys.stderr)
             sys.exit(2)
 
     return wrapped

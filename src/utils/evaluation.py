@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter
 from src.utils.checkpoints import Loaded, load_checkpoint
 from src.utils.config import instantiate
+from src.utils.provenance import write_json
 from src.utils.rows import Constant, Row, Step, predictions, rows_of
 from src.video.decode import Film
 from src.video.motion import MotionChain
@@ -66,7 +66,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         {**_result(row, metric, loaded.classes, row.cost((height, width), module.encoding.gop)), **about}
         for row, metric in zip(rows, scores, strict=True)
     ]
-    (run_dir / "metrics.json").write_text(json.dumps(results, indent=2) + "\n")
+    write_json(run_dir / "metrics.json", results)
     print_table(results)
     return results
 

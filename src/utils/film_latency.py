@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -16,6 +18,8 @@ from src.streaming.segment import Segmented, segment
 from src.utils.checkpoints import Loaded
 from src.utils.latency import Round, Subject
 from src.video.decode import Film
+
+log = logging.getLogger(__name__)
 
 STEPS = ("decode", "motion", "network", "total")
 NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # any will do: nobody looks at the labels
@@ -37,12 +41,15 @@ def measure_film(
     for results in zip(*runs, strict=True):
         for subject, times, result in zip(subjects, found, results, strict=True):
             _add(times, _kind(subject, len(times["total"]), result), result)
-    if any(not {kind for kind, _ in times["total"]} & set(subject.lasting) for subject, times in zip(subjects, found)):
-        raise UserError(f"film '{path}' is too short for this network; give a longer one")
+        if len(found[0]["total"]) % 100 == 0:
+            log.info("%d frames", len(found[0]["total"]))
+    for subject, times in zip(subjects, found, strict=True):
+        if not {kind for kind, _ in times["total"]} & set(subject.lasting):
+            raise UserError(f"film '{path}' is too short for {subject.name}; give one of {len(subject.kinds)} frames")
     return [{step: [times] for step, times in steps.items()} for steps in found]
 
 
-def _run(subject: Subject, path: Path, config: DictConfig, device: torch.device, threads: int):  # type: ignore[no-untyped-def]
+def _run(subject: Subject, path: Path, config: DictConfig, device: torch.device, threads: int) -> Iterator[Segmented]:
     loaded = Loaded(subject.net, config, ClassSet((), ()), NORMALISATION, subject.scale)
     network = FrameNetwork(loaded, device)
     film = Film(path, "auto" if network.follows_motion else "none", "stop", threads)

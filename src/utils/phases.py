@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.errors import UserError
 from src.models.lightning_base import SegmentationModule
 from src.utils.config import instantiate
+from src.utils.provenance import write_json
 
 log = logging.getLogger(__name__)
 
@@ -92,8 +92,9 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / "checkpoints")
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
+    arguments = {**spec.trainer, **config.limits}
     trainer = instantiate(
-        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **spec.trainer
+        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
     return Phase(name, folder, trainer, module, data, None)
 
@@ -114,9 +115,7 @@ def _fit(phase: Phase) -> dict[str, float]:
     phase.trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     metrics = {key: float(value) for key, value in phase.trainer.callback_metrics.items()}
     if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:  # type: ignore[attr-defined]
-        (phase.folder / DONE).write_text(
-            json.dumps({"epochs": phase.trainer.current_epoch, **metrics}, indent=2) + "\n"
-        )
+        write_json(phase.folder / DONE, {"epochs": phase.trainer.current_epoch, **metrics})
     return metrics
 
 

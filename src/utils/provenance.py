@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -20,8 +21,15 @@ def write_provenance(run_dir: Path, config: dict[str, Any]) -> None:
     text = yaml.safe_dump(config, sort_keys=False)
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "config_resolved.yaml").write_text(text)
-    (run_dir / "provenance.json").write_text(json.dumps(provenance(), indent=2) + "\n")
+    write_json(run_dir / "provenance.json", provenance())
     Console(width=110).print(Syntax(text, "yaml", background_color="default"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that is whole or not there, readable by people."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(unfinished, path)
 
 
 def provenance() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.errors import UserError
@@ -23,14 +24,15 @@ def train(config: DictConfig) -> None:
     """Check the configuration, write what the run is, and train.
 
     Raises:
-        UserError: unknown keys, or a sweep over several devices in one process.
+        UserError: unknown keys, a sweep over several devices in one process, or clips without exact motion.
     """
     quiet()
     check_keys(config)
     _refuse_unsafe_multirun(config)
+    _refuse_inexact_motion(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
-    write_provenance(run_dir, resolved)
+    rank_zero_only(write_provenance)(run_dir, resolved)
     try:
         metrics = run_phases(config, resolved, run_dir)
     finally:
@@ -48,6 +50,17 @@ def _close_wandb() -> None:
         wandb.finish()
 
 
+def _refuse_inexact_motion(config: DictConfig) -> None:
+    """Training clips are coded for exact vectors; noticed now rather than after hours of preparation."""
+    if config.video.motion not in ("exact", "auto"):
+        raise UserError(
+            f"video.motion={config.video.motion}: training reads the codec's own vectors; "
+            "train with video.motion=exact and give another to src.eval"
+        )
+    if config.video.codec == "hevc":
+        raise UserError("video.codec=hevc: FFmpeg exports no motion vectors of it; train with h264 or mpeg4")
+
+
 def _refuse_unsafe_multirun(config: DictConfig) -> None:
     """Lightning re-executes the command for each device, which would start the sweep again in each of them."""
     several = config.trainer.devices not in (1, "1", "auto") or config.trainer.num_nodes > 1
@@ -55,5 +68,5 @@ def _refuse_unsafe_multirun(config: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN and several and basic:
         raise UserError(
             f"--multirun with trainer.devices={config.trainer.devices} trains each process with other values; "
-            "use hydra/launcher=slurm or a wandb agent"
+            "submit one job for each value, or use a wandb agent"
         )

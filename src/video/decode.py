@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import av
 import numpy as np
@@ -73,7 +73,7 @@ class Film:
         threads: of the decoder.
 
     Raises:
-        UserError: no readable film, motion="exact" where there is none; while iterating, damage.
+        UserError: no readable film, an unknown `motion`, motion="exact" where there is none; while iterating, damage.
     """
 
     def __init__(
@@ -125,6 +125,8 @@ class Film:
             )
 
     def _choose(self, motion: MotionSource, inexact: str | None) -> Literal["none", "exact", "estimate"]:
+        if motion not in get_args(MotionSource):
+            raise UserError(f"motion '{motion}' is not one of {', '.join(get_args(MotionSource))}; choose one of these")
         if motion == "exact" and inexact:
             raise UserError(self._no_exact(inexact))
         if motion != "auto":

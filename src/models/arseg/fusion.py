@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.errors import UserError
 from src.models.arseg.local_attention import local_attention
 from src.models.arseg.warping import motion_at, warp, warp_officially
 from src.models.base import resize
@@ -31,6 +32,9 @@ class CReFF(nn.Module):
         init: "kaiming" (the official code), or "identity": convolutions that change nothing and a learned
             position term that starts on the centre tap, so that attention starts as the bare warp.
         legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
+
+    Raises:
+        UserError: an unknown `mix` or `init`.
     """
 
     def __init__(
@@ -42,6 +46,9 @@ class CReFF(nn.Module):
         legacy: bool = False,
     ) -> None:
         super().__init__()
+        for name, value, choices in (("mix", mix, ("residual", "gate")), ("init", init, ("kaiming", "identity"))):
+            if value not in choices:
+                raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
         self.window, self.legacy = window, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (

@@ -11,8 +11,7 @@ from torch import Tensor
 from src.data.batch import ClipBatch
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
-from src.models.base import shrink
-from src.models.lightning_base import SegmentationModule, load_net
+from src.models.lightning_base import SegmentationModule, check_start, load_net
 
 
 class ARSegModule(SegmentationModule):
@@ -46,6 +45,7 @@ class ARSegModule(SegmentationModule):
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
+        check_start(low_start)
         load_net(net.high, start_from)
         if low_start == "high":
             load_net(net.low, start_from)
@@ -70,6 +70,6 @@ class ARSegModule(SegmentationModule):
     def predict_logits(self, batch: ClipBatch) -> Tensor:
         """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
         _, features = self.net.key(batch.frames[:, 0])
-        low = shrink(batch.frames[:, 1], self.net.lr_scale)
+        low = self.net.shrink(batch.frames[:, 1])
         logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
         return logits

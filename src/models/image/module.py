@@ -10,7 +10,7 @@ from torch import Tensor
 from src.data.batch import ClipBatch
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter, constant_resolution, shrink
-from src.models.lightning_base import SegmentationModule, load_net
+from src.models.lightning_base import SegmentationModule, check_start, load_net
 
 
 class ImageModule(SegmentationModule):
@@ -38,6 +38,7 @@ class ImageModule(SegmentationModule):
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
+        check_start(start)
         self.loss, self.lr_scale = loss, lr_scale
         if start == "high" and start_from is not None:
             load_net(net, start_from)

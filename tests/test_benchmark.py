@@ -1,0 +1,156 @@
+"""Counts against what was published or counted with the official code, and the command's last line."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from src.benchmark import main
+from src.models.arseg.net import ARSeg
+from src.models.folding import fold_batchnorms
+from src.utils.benchmarking import benchmark, build, count
+from src.utils.latency import Subject, means, ratio, statistics, subjects_of
+from src.utils.sweep_table import as_table
+from src.utils.timing import run_all
+from src.video.encode import encode
+from src.video.types import Encoding
+from tests.video.films import pan
+
+CITY, CAMVID, SQUARE = (1024, 2048), (720, 960), (1024, 1024)
+# GMACs (key, non-key, amortised) counted with the official code of each method, without training-only heads:
+# AR-Seg (PSPNet-18, BiSeNet-18), TDNet (FA18 and Bise18 with their own n), the RDRNet repository (deployed RDRNet,
+# DDRNet, PIDNet). DFANet has no official code: a literal reading of the paper's tables, published are 3.4 and 2.1.
+REFERENCE = {
+    "pspnet18_camvid": (CAMVID, 308.64, None, 308.64),
+    "arseg_pspnet18_camvid": (CAMVID, 308.64, 83.10, 101.89),
+    "arseg_pspnet18_cityscapes": (CITY, 539.98, 137.33, 170.89),
+    "arseg_bisenet18": (CITY, 118.34, 30.75, 38.05),
+    "tdnet_td4_psp18": (CITY, 414.93, 468.08, 468.08),
+    "tdnet_td2_psp50": (CITY, 934.35, 981.60, 981.60),
+    "tdnet_td2_fa18": (CITY, 49.91, 90.91, 90.91),
+    "pspnet50": (CITY, 1472.84, None, 1472.84),
+    "pspnet101": (CITY, 2093.46, None, 2093.46),
+    "rdrnet_s_simple": (CITY, 40.912, None, 40.912),
+    "rdrnet_s": (CITY, 43.368, None, 43.368),
+    "rdrnet_m": (CITY, 161.583, None, 161.583),
+    "rdrnet_l": (CITY, 238.032, None, 238.032),
+    "ddrnet23_slim": (CITY, 36.28, None, 36.28),
+    "ddrnet23": (CITY, 143.06, None, 143.06),
+    "pidnet_s": (CITY, 47.19, None, 47.19),
+    "dfanet_a": (SQUARE, 3.521, None, 3.521),
+    "dfanet_b": (SQUARE, 2.033, None, 2.033),
+}
+PARAMETERS = {  # training form and inference graph, from the same sources
+    "pspnet18_camvid": (17_461_979, 17_393_103),
+    "rdrnet_s_simple": (8_833_126, 7_163_718 - 38_355),
+    "rdrnet_l": (43_345_830, 36_953_574 - 300_563),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_multiply_adds_are_those_of_the_official_code(name, composed, tmp_path):
+    size, *expected = REFERENCE[name]
+    found = count(composed("benchmark", tmp_path, f"model={name}"), size)
+    values = [found["gmacs_key"], found["gmacs_nonkey"], found["gmacs_amortised"]]
+    for value, reference in zip(values, expected, strict=True):
+        assert value == (None if reference is None else pytest.approx(reference, rel=0.005))
+    if name in PARAMETERS:
+        assert (found["params_train"], found["params_inference"]) == PARAMETERS[name]
+
+
+def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
+    alone = count(composed("benchmark", tmp_path, "model=pspnet18_camvid"), (64, 64))["params_inference"]
+    classifier, fusion = 64 * 12 + 12, 30 * 64  # three depthwise convolutions with bias
+    both = count(composed("benchmark", tmp_path, "model=arseg_pspnet18_camvid"), (64, 64))
+    assert both["params_inference"] == 2 * alone - classifier + fusion
+    assert both["gop"] == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["timm", "arseg_bisenet18", "tdnet_td2_fa18", "rdrnet_s_simple", "dfanet_b", "pidnet_s"]
+)
+@torch.inference_mode()
+def test_folding_keeps_the_outputs(name, composed, tmp_path):
+    net = build(composed("benchmark", tmp_path, f"model={name}"), torch.device("cpu"))
+    for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.8, 1.2)
+    picture = torch.randn(1, 3, 64, 96)
+    before = run_all(net, picture)
+    count_before = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    folded = fold_batchnorms(net, run_all, (64, 64))
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == count_before - folded
+    assert folded > count_before / 3
+    assert (run_all(net, picture) - before).abs().max() < 1e-4 * before.abs().max()
+
+
+def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, capsys):
+    config = composed(
+        "benchmark",
+        tmp_path,
+        "model=bisenet18",
+        "input.height=64",
+        "input.width=96",
+        "rounds=2",
+        "warmup=1",
+        "threads=1",
+    )
+    benchmark(config)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads((tmp_path / "metrics" / "benchmark.json").read_text())["result"] == result
+    assert (result["model"], result["height"], result["width"], result["gop"]) == ("bisenet18", 64, 96, 1)
+    assert result["gmacs_nonkey"] is None
+    assert result["latency"]["milliseconds"]["network"]["amortised"]["median"] > 0
+    assert result["latency"]["threads"] == 1
+
+
+def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
+    net = build(composed("benchmark", tmp_path, "model=arseg_timm"), torch.device("meta"))
+    ar, constant = subjects_of(net, 4, 1.0)
+    assert isinstance(ar.net, ARSeg)
+    assert constant.net is ar.net.high
+    assert (ar.kinds, constant.kinds) == (("key", "nonkey", "nonkey", "nonkey"), ("key",) * 4)
+
+
+def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    encode(pan(8, 64, 96, (2, 1)), film, Encoding("h264", 4, 15, crf=23))
+    given = ["model=arseg_timm", f"film={film}", "video.gop=4", "threads=1"]
+    result = benchmark(composed("benchmark", tmp_path, *given))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result
+    assert (result["height"], result["width"]) == (64, 96)
+    times = result["latency"]["milliseconds"]
+    assert set(times) == {"decode", "motion", "network", "total"}
+    assert times["motion"]["nonkey"]["median"] > 0
+    constant = result["latency"]["constant_milliseconds"]
+    assert constant["network"]["nonkey"] is None
+    assert set(result["latency"]["ratio_to_constant"]) == {"network", "total"}
+
+
+def test_statistics_of_rounds():
+    rounds = [[("key", 10.0), ("nonkey", 4.0)], [("key", 12.0), ("nonkey", 2.0)]]
+    found = statistics(rounds, ("key", "nonkey"))
+    assert found["key"] == {"median": 11.0, "p95": 11.9}
+    assert found["nonkey"]["median"] == 3.0
+    assert found["amortised"] == {"median": 7.0, "p95": 7.0}
+    assert statistics([[("key", 1.0)]], ("key",))["nonkey"] is None
+    assert ratio(means(rounds, ("key", "nonkey")), [14.0, 14.0]) == 0.5
+    assert Subject("x", nn.Identity(), 1.0, ("key",), ("key",)).kinds == ("key",)
+
+
+def test_sweep_table_has_a_line_per_result():
+    row = {"model": "x", "params_train": 2, "params_inference": 1, "gmacs_key": 1.0, "gmacs_nonkey": None}
+    row |= {"gmacs_amortised": 1.0, "height": 64, "width": 96}
+    assert as_table([row, row]).row_count == 2
+
+
+def test_bad_values_end_in_one_line(monkeypatch, tmp_path, capsys):
+    run = f"hydra.run.dir={tmp_path}"
+    monkeypatch.setattr("sys.argv", ["benchmark", "model=bisenet18", "input.height=0", "latency=false", run])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    assert "input.height=0" in capsys.readouterr().err.splitlines()[-1]
