@@ -22,7 +22,8 @@ def main(config: DictConfig) -> None:
 
     check_keys(config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through `finally`, as Ctrl-C does
-    print_summary(predict(Request(**plain(config))))
+    given = plain(config)
+    print_summary(predict(Request(**given.pop("video"), **given)))
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ def test_bad_checkpoint_is_one_clear_error_and_leaves_nothing(tmp_path, kind):
 
 def test_exact_motion_of_a_b_frame_film_is_refused_with_the_remedy(ar, tmp_path):
     film = free_film(tmp_path / "film.mp4", range(6), Fraction(1, 25))
-    with pytest.raises(UserError, match="motion=estimate"):
+    with pytest.raises(UserError, match=r"video\.motion=estimate"):
         predict(request(ar, film, tmp_path / "output", motion="exact"))
 
 

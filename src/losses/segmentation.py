@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
+from src.errors import UserError
 from src.models.base import resize
 
 
@@ -24,7 +25,15 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Scalar of logits (B, K, H, W) and labels (B, H, W)."""
+        """Scalar of logits (B, K, H, W) and labels (B, H, W).
+
+        Raises:
+            UserError: not as many weights as classes.
+        """
+        if self.weights is not None and len(self.weights) != logits.shape[1]:
+            raise UserError(
+                f"the loss has {len(self.weights)} class weights for {logits.shape[1]} classes; give one each"
+            )
         total = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
         return total / (labels != IGNORE).sum().clamp(min=1)
 

@@ -18,8 +18,3 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float) -> LambdaLR:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise))))
 
     return LambdaLR(optimizer, factor)
-
-
-def poly(optimizer: Optimizer, total_steps: int, power: float) -> LambdaLR:
-    """(1 - step / total_steps) ** power."""
-    return LambdaLR(optimizer, lambda step: max(0.0, 1 - step / total_steps) ** power)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +25,7 @@ from src.metrics.cost import Cost
 from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter
 from src.utils.checkpoints import Loaded, load_checkpoint
-from src.utils.config import instantiate
+from src.utils.config import instantiate, plain
 from src.utils.provenance import write_json
 from src.utils.rows import Constant, Row, Step, predictions, rows_of
 from src.video.decode import Film
@@ -62,6 +63,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         "frames": sum(is_scored(clip, index) for clip in clips for index in clip.labelled),  # at all distances
         "seed": int(loaded.config.seed),
     }
+    (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(plain(data), sort_keys=False))
     results = [
         {**_result(row, metric, loaded.classes, row.cost((height, width), module.encoding.gop)), **about}
         for row, metric in zip(rows, scores, strict=True)

@@ -139,7 +139,7 @@ class Film:
 
     def _no_exact(self, reason: str) -> str:
         return (
-            f"film '{self.path}' has no exact motion vectors: {reason}; set motion=estimate, or encode it "
+            f"film '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate, or encode it "
             "with one reference frame and without B frames (x264: bframes=0:ref=1)"
         )
 

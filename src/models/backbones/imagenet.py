@@ -28,7 +28,7 @@ def load_backbone(backbone: ResNet, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = _download(backbone) if weights == "imagenet" else _read(weights)
+    state = _download(backbone) if weights == "imagenet" else read_weights(weights)
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     try:
         backbone.load_state_dict(state)
@@ -54,10 +54,20 @@ def _download(backbone: ResNet) -> dict[str, Tensor]:
     return state
 
 
-def _read(weights: str) -> dict[str, Tensor]:
+def read_weights(weights: str) -> dict[str, Tensor]:
+    """The state dict in a file.
+
+    Raises:
+        UserError: no such file, or not a state dict.
+    """
     if not Path(weights).is_file():
         raise UserError(f"weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
-    state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make torch.load fail in many ways
+        raise UserError(
+            f"weights '{weights}' cannot be read ({type(error).__name__}); give a whole state dict"
+        ) from error
     return state
 
 

