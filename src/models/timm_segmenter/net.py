@@ -95,10 +95,8 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     """
     if weights == "none":
         return
-    if weights == "imagenet":
-        state = _packaged_weights(name) or _downloaded_weights(name)
-    else:
-        state = read_weights(weights)
+    imagenet = weights == "imagenet"
+    state = (_packaged_weights(name) or _downloaded_weights(name)) if imagenet else read_weights(weights)
     _copy_in_order(encoder, state, weights)
 
 
