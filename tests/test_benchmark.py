@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from src.benchmark import main
+from src.errors import UserError
 from src.models.arseg.net import ARSeg
 from src.models.folding import fold_batchnorms
 from src.utils.benchmarking import benchmark, build, count
@@ -147,10 +147,8 @@ def test_sweep_table_has_a_line_per_result():
     assert as_table([row, row]).row_count == 2
 
 
-def test_bad_values_end_in_one_line(monkeypatch, tmp_path, capsys):
-    run = f"hydra.run.dir={tmp_path}"
-    monkeypatch.setattr("sys.argv", ["benchmark", "model=bisenet18", "input.height=0", "latency=false", run])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 2
-    assert "input.height=0" in capsys.readouterr().err.splitlines()[-1]
+@pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])
+def test_values_out_of_range_are_named(wrong, composed, tmp_path):
+    with pytest.raises(UserError, match=wrong):
+        benchmark(composed("benchmark", tmp_path, "model=bisenet18", wrong))
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,5 +65,6 @@ def _save(content: dict[str, Any], path: Path) -> None:
         torch.save(content, unfinished)
         os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise UserError(f"output '{path}' cannot be written ({error}); give a path in a folder of yours") from error
