@@ -12,17 +12,17 @@ from src.utils.conversion import convert_release
 from tests.interop.parity import recipe
 
 
-def config(composed, tmp_path, name, key=None, **state):
+def config(composed, tmp_path, name, high=None, **state):
     """Files of an official release and the configuration that converts them."""
     for part, content in state.items():
         torch.save(content, tmp_path / f"{part}.pth")
     given = [f"name={name}", f"source={tmp_path}/source.pth", f"output={tmp_path}/ours.ckpt"]
-    return composed("convert", tmp_path, *given, *([f"key_source={tmp_path}/{key}.pth"] if key else []))
+    return composed("convert", tmp_path, *given, *([f"key_source={tmp_path}/{high}.pth"] if high else []))
 
 
 @torch.inference_mode()
 def test_arseg_comes_back_with_its_conventions(composed, tmp_path):
-    own, high = recipe.state_dict("arseg_camvid_psp18_AR", ""), recipe.state_dict("arseg_camvid_psp18_HR", "")
+    own, high = recipe.state_dict("arseg_camvid_psp18_AR"), recipe.state_dict("arseg_camvid_psp18_HR")
     high |= {key: own[key] for key in own if key.startswith("final_conv.")}  # the classifier is shared
     path = convert_release(config(composed, tmp_path, "arseg_camvid_psp18", "key", source=own, key=high))
     loaded, official = load_checkpoint(path), load_official("arseg_camvid_psp18", own, high)
