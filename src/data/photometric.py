@@ -19,9 +19,12 @@ class ColourJitter:
         brightness, contrast, saturation: factors are drawn from 1 - value .. 1 + value.
         hue: shift drawn from -value .. value of the full circle, 0..0.5.
         blur: probability of a slight Gaussian blur.
+        compression: probability of JPEG compression, whose losses resemble those of a keyframe.
     """
 
-    def __init__(self, brightness: float, contrast: float, saturation: float, hue: float, blur: float) -> None:
+    def __init__(
+        self, brightness: float, contrast: float, saturation: float, hue: float, blur: float, compression: float
+    ) -> None:
         self._transform = A.Compose(
             [
                 A.ColorJitter(
@@ -32,6 +35,7 @@ class ColourJitter:
                     p=1.0,
                 ),
                 A.GaussianBlur(sigma_limit=(0.3, 1.0), p=blur),
+                A.ImageCompression(quality_range=(40, 95), p=compression),
             ]
         )
 

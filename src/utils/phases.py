@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.errors import UserError
 from src.models.lightning_base import SegmentationModule
 from src.utils.config import instantiate
+from src.utils.precision import trainer_precision
 from src.utils.provenance import write_json
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,11 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / "checkpoints")
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
-    arguments = {**spec.trainer, **config.limits}
+    arguments = {
+        **spec.trainer,
+        **config.limits,
+        **trainer_precision(config.trainer.precision, config.trainer.accelerator),
+    }
     trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
