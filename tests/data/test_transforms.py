@@ -67,7 +67,7 @@ def test_vectors_that_leave_the_crop_are_invalid() -> None:
 
 
 def test_colour_jitter_is_one_draw_for_all_frames_and_follows_the_seed() -> None:
-    jitter = ColourJitter(0.5, 0.5, 0.5, 0.05, 0.0)
+    jitter = ColourJitter(0.5, 0.5, 0.5, 0.05, blur=0.5, compression=0.5)
     frame = panned_pair().frames[:1]
     frames = np.concatenate([frame, frame, frame])
     first = jitter(frames, np.random.default_rng(1))
