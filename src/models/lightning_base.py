@@ -79,9 +79,15 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser with its schedule over the whole run."""
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        optimizer = self.make_optimizer(self.parameter_groups())
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor", 1.0)
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What is optimised; a group may scale the learning rate by its `lr_factor`."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
 
     def on_train_batch_start(self, batch: ClipBatch, index: int) -> None:
         """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""

@@ -10,10 +10,10 @@ from torch.optim.lr_scheduler import LambdaLR
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float) -> LambdaLR:
     """Linear rise over the first `warmup` (0..1) of the steps, then half a cosine down to zero."""
-    rise = max(1, round(warmup * total_steps))
+    rise = round(warmup * total_steps)
 
     def factor(step: int) -> float:
-        if step < rise and warmup > 0:
+        if step < rise:
             return (step + 1) / rise
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise))))
 

@@ -28,6 +28,7 @@ class ARSegModule(SegmentationModule):
         feature_weight: factor of the mean squared error.
         low_weight: factor of the segmentation loss on the unfused low branch.
         fusion_from_epoch: until this epoch the low branch learns without keyframes.
+        fusion_lr: factor of the learning rate for the fusion, which unlike the low branch starts untrained.
         base: arguments of `SegmentationModule`.
     """
 
@@ -42,6 +43,7 @@ class ARSegModule(SegmentationModule):
         feature_weight: float,
         low_weight: float,
         fusion_from_epoch: int,
+        fusion_lr: float,
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
@@ -51,7 +53,12 @@ class ARSegModule(SegmentationModule):
             load_net(net.low, start_from)
         self.loss = loss
         self.feature_weight, self.low_weight = feature_weight, low_weight
-        self.fusion_from_epoch = fusion_from_epoch
+        self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The low branch, and the fusion at its own learning rate."""
+        low = [p for p in self.net.low.parameters() if p.requires_grad]
+        return [{"params": low}, {"params": list(self.net.fusion.parameters()), "lr_factor": self.fusion_lr}]
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch of pairs."""
