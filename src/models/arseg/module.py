@@ -67,7 +67,7 @@ class ARSegModule(SegmentationModule):
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
         return self.log_losses(losses)
 
-    def predict_logits(self, batch: ClipBatch) -> Tensor:
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
         _, features = self.net.key(batch.frames[:, 0])
         low = self.net.shrink(batch.frames[:, 1])
