@@ -11,9 +11,8 @@
 #SBATCH --signal=SIGUSR1@90
 #SBATCH --requeue
 #SBATCH --open-mode=append
-# AR-Seg's fusion has no gradient in the epochs before it starts: DDP must look for unused parameters.
 set -euo pipefail
 source .venv/bin/activate
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 srun python -m src.train \
-  trainer.devices="$SLURM_NTASKS_PER_NODE" trainer.num_nodes="$SLURM_JOB_NUM_NODES" trainer.strategy=ddp_find_unused_parameters_true "$@"
+  trainer.devices="$SLURM_NTASKS_PER_NODE" trainer.num_nodes="$SLURM_JOB_NUM_NODES" "$@"

@@ -48,13 +48,16 @@ def is_scored(clip: Clip, index: int) -> bool:
     return clip.start + index >= clip.gop - 1
 
 
-def scored_candidates(clips: list[Clip], distances: list[int], stride: int) -> list[Candidate]:
-    """One candidate per scored frame at one of the distances; every `stride`-th of the film's frames."""
+def scored_candidates(clips: list[Clip], distances: list[int], stride: int, frames: int = 1) -> list[Candidate]:
+    """One candidate per scored frame at one of the distances; every `stride`-th of the film's frames.
+
+    Of the scored frames only those count that are the last of `frames` frames in every coding of the film.
+    """
     found = []
     for clip in clips:
         for index in clip.labelled:
-            taken = (clip.start + index - clip.gop + 1) % stride == 0
-            if is_scored(clip, index) and taken and index % clip.gop in distances:
+            place = clip.start + index - clip.gop + 1 - (frames - 1)
+            if place >= 0 and place % stride == 0 and index % clip.gop in distances:
                 found.append(Candidate(clip, index - index % clip.gop, (index,)))
     return found
 

@@ -108,7 +108,7 @@ class ClipDataModule(L.LightningDataModule):
             dataset: Dataset[object] = StillDataset(self.source.stills(self.val_split), self.source.normalisation, None)
         else:
             clips = self._prepared(self.val_clips, self.val_split)
-            candidates = scored_candidates(clips, self.val_distances, self.val_stride)
+            candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())
             dataset = ClipDataset(candidates, self._frames(), self.source.normalisation, None)
         return self._loader(dataset, self.val_batch_size, training=False)
 
@@ -122,7 +122,10 @@ class ClipDataModule(L.LightningDataModule):
         return range(gop) if self.view == "frame" else range(self.window - 1, gop)
 
     def _frames(self) -> int | str:
-        return "pair" if self.view == "pair" else 1 if self.view == "frame" else self.window
+        return "pair" if self.view == "pair" else self._history()
+
+    def _history(self) -> int:
+        return self.window if self.view == "window" else 1
 
     def _loader(self, dataset: Dataset[object], batch_size: int, training: bool) -> DataLoader[ClipBatch]:
         sampler = EpochSampler(len(dataset), training, self.seed)  # type: ignore[arg-type]

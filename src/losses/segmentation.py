@@ -55,19 +55,34 @@ class SegmentationLoss(nn.Module):
         main: criterion of the main logits.
         auxiliary: criterion of each auxiliary output, by the name the network gives it.
         weight: factor of the auxiliary losses.
+        align_corners: of the resize to label size; PSPNet's and TDNet's logits are aligned.
     """
 
-    def __init__(self, main: nn.Module, auxiliary: dict[str, nn.Module] | None = None, weight: float = 1.0) -> None:
+    def __init__(
+        self,
+        main: nn.Module,
+        auxiliary: dict[str, nn.Module] | None = None,
+        weight: float = 1.0,
+        align_corners: bool = False,
+    ) -> None:
         super().__init__()
         self.main = main
         self.auxiliary = nn.ModuleDict(auxiliary or {})
-        self.weight = weight
+        self.weight, self.align_corners = weight, align_corners
 
     def forward(self, logits: Tensor, auxiliary: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Scalar of main logits (B, K, h, w), auxiliary outputs by name and labels (B, H, W)."""
-        size = (int(labels.shape[-2]), int(labels.shape[-1]))
-        loss: Tensor = self.main(resize(logits, size), labels)
+        loss = self.of_main(logits, labels)
         for name, criterion in self.auxiliary.items():
-            output = auxiliary[name]
-            loss = loss + self.weight * criterion(resize(output, size) if output.ndim == 4 else output, labels)
+            loss = loss + self.weight * criterion(self._at_label_size(auxiliary[name], labels), labels)
         return loss
+
+    def of_main(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar of main logits (B, K, h, w) alone."""
+        loss: Tensor = self.main(self._at_label_size(logits, labels), labels)
+        return loss
+
+    def _at_label_size(self, output: Tensor, labels: Tensor) -> Tensor:
+        if output.ndim == 2:  # of an image-level head
+            return output
+        return resize(output, (int(labels.shape[-2]), int(labels.shape[-1])), self.align_corners)

@@ -54,6 +54,10 @@ class SegmentationModule(L.LightningModule):
         scheduler: called with the optimiser and `total_steps`, stepped per optimiser step.
         class_names: names of the classes 0..K-1, for the log.
         distances: number of distances to the keyframe that validation tells apart.
+        decay: weight decay is for "all" parameters, or for the "weights" of convolutions and linear layers only.
+
+    Raises:
+        UserError: another `decay`.
     """
 
     card: dict[str, Any]
@@ -65,29 +69,44 @@ class SegmentationModule(L.LightningModule):
         scheduler: Callable[..., LRScheduler],
         class_names: list[str],
         distances: int,
+        decay: str,
     ) -> None:
         super().__init__()
+        if decay not in ("all", "weights"):
+            raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
         self.net = net
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.class_names = class_names
+        self.class_names, self.decay = class_names, decay
         self.confusion = DistanceConfusion(len(class_names), distances)
         self.card = {}
 
-    def predict_logits(self, batch: ClipBatch) -> Tensor:
-        """Logits (B, K, H, W) of the last frame of each clip."""
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
+        """Logits (B, K, H, W) of the last frame of each clip of the validation batch number `index`."""
         raise NotImplementedError
 
     def configure_optimizers(self) -> Any:
         """The optimiser with its schedule over the whole run."""
-        optimizer = self.make_optimizer(self.parameter_groups())
+        groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
+        optimizer = self.make_optimizer(groups)
         for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor", 1.0)
+            group["lr"] *= group.pop("lr_factor")
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What is optimised; a group may scale the learning rate by its `lr_factor`."""
-        return [{"params": [p for p in self.parameters() if p.requires_grad]}]
+    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What is optimised, in groups with a factor of the learning rate each."""
+        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
+
+    def _groups(self, parameters: list[nn.Parameter], factor: float) -> list[dict[str, Any]]:
+        if self.decay == "all":
+            return [{"params": parameters, "lr_factor": factor}]
+        weights = {id(m.weight) for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+        decayed = [p for p in parameters if id(p) in weights]
+        spared = [p for p in parameters if id(p) not in weights]
+        return [
+            {"params": decayed, "lr_factor": factor},
+            {"params": spared, "lr_factor": factor, "weight_decay": 0.0},
+        ]
 
     def on_train_batch_start(self, batch: ClipBatch, index: int) -> None:
         """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
@@ -103,7 +122,7 @@ class SegmentationModule(L.LightningModule):
 
     def validation_step(self, batch: ClipBatch, index: int) -> None:
         """Count the confusion of the last frames at their distances."""
-        self.confusion.update(self.predict_logits(batch).argmax(1), batch.labels, batch.distance)
+        self.confusion.update(self.predict_logits(batch, index).argmax(1), batch.labels, batch.distance)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""

@@ -18,3 +18,18 @@ def cosine(optimizer: Optimizer, total_steps: int, warmup: float) -> LambdaLR:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise))))
 
     return LambdaLR(optimizer, factor)
+
+
+def poly(optimizer: Optimizer, total_steps: int, power: float, warmup: float, start: float) -> LambdaLR:
+    """Exponential rise from the factor `start` over the first `warmup` (0..1) of the steps under (1 - t / T)^power.
+
+    At the last step and beyond the factor is zero (the official TDNet code runs on into complex numbers).
+    """
+    rise = round(warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < rise:
+            return float(start ** (1 - step / rise))
+        return float(max(0.0, 1 - step / total_steps) ** power)
+
+    return LambdaLR(optimizer, factor)

@@ -26,7 +26,7 @@ class Loaded:
         config: the configuration of the run that trained it, its interpolations kept.
         classes: names and palette.
         normalisation: of its input.
-        lr_scale: by which pictures are shrunk before a single-frame network, or before AR-Seg's low branch.
+        lr_scale: by which pictures are shrunk before a single-frame network or AR-Seg's low branch.
     """
 
     net: nn.Module
@@ -58,7 +58,7 @@ def load_checkpoint(path: str | Path) -> Loaded:
         config,
         ClassSet.from_dict(card["classes"]),
         Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
-        float(module.get("lr_scale", config.model.lr_scale)),
+        float(module.get("lr_scale", config.model.get("lr_scale", 1.0))),
     )
 
 

@@ -27,7 +27,7 @@ from src.models.base import Segmenter
 from src.utils.checkpoints import Loaded, load_checkpoint
 from src.utils.config import instantiate, plain
 from src.utils.provenance import write_json
-from src.utils.rows import Constant, Row, Step, predictions, rows_of
+from src.utils.rows import Row, Step, predictions, rows_of
 from src.video.decode import Film
 from src.video.motion import MotionChain
 
@@ -109,6 +109,7 @@ def _steps(
         to_key = chain.update(frame)
         step = Step(
             normalise(torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None], normalisation),
+            frame.index,
             distance == 0,
             torch.from_numpy(to_key.field).to(device)[None],
             torch.from_numpy(to_key.valid).to(device)[None],
@@ -120,15 +121,12 @@ def _steps(
 
 def _rows(loaded: Loaded, baseline: str | None) -> list[Row]:
     constant = _baseline(baseline, loaded) if baseline else None
-    if isinstance(loaded.net, ARSeg):
-        if constant is not None and constant[1] != loaded.net.lr_scale:
-            raise UserError(
-                f"baseline '{baseline}' was trained at scale {constant[1]}, AR-Seg's low branch at "
-                f"{loaded.net.lr_scale}; give one of the same scale"
-            )
-        return rows_of(loaded.net, constant)
-    rows: list[Row] = [Constant(loaded.net, loaded.lr_scale)]
-    return [*rows, Constant(*constant)] if constant else rows
+    if isinstance(loaded.net, ARSeg) and constant is not None and constant[1] != loaded.net.lr_scale:
+        raise UserError(
+            f"baseline '{baseline}' was trained at scale {constant[1]}, AR-Seg's low branch at "
+            f"{loaded.net.lr_scale}; give one of the same scale"
+        )
+    return rows_of(loaded.net, loaded.lr_scale, constant)
 
 
 def _baseline(path: str, loaded: Loaded) -> tuple[Segmenter, float]:

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from src.data.source import Source
 from src.errors import UserError
 from src.models.lightning_base import SegmentationModule
+from src.utils.checkpoints import read_checkpoint
 from src.utils.config import instantiate
 from src.utils.precision import trainer_precision
 from src.utils.provenance import write_json
@@ -74,8 +77,10 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
             f"give model.num_classes={len(classes)}"
         )
     L.seed_everything(config.seed, workers=True, verbose=False)
-    start = {"start_from": _start_from(config, spec.start_from, run_dir)} if "start_from" in spec else {}
-    module = instantiate(spec.module, class_names=list(classes.names), **start)
+    needed = _needed(config, name, run_dir)
+    for path in needed.values():
+        _check_same_data(path, data.source)
+    module = instantiate(spec.module, class_names=list(classes.names), **needed)
     module.card = {
         "config": OmegaConf.to_container(config),  # interpolations kept: an evaluation may change what they refer to
         "resolved": resolved,
@@ -87,13 +92,14 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         },
     }
     if config.channels_last:
-        module.net.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)  # a teacher too
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
         if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
             callback.dirpath = str(folder / "checkpoints")
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     arguments = {
+        "strategy": _strategy(config),
         **spec.trainer,
         **config.limits,
         **trainer_precision(config.trainer.precision, config.trainer.accelerator),
@@ -108,9 +114,45 @@ def _last(run_dir: Path, name: str) -> Path:
     return run_dir / name / "checkpoints" / "last.ckpt"
 
 
-def _start_from(config: DictConfig, name: str, run_dir: Path) -> Path:
-    """The checkpoint of an earlier phase: the given one, or the last of this run."""
-    return Path(config.model.phases[name].get("given") or _last(run_dir, name))
+def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
+    """Arguments of a phase's module that are checkpoints of earlier phases: the given ones, or the last of this run."""
+    phases, found = config.model.phases, {}
+    for argument, earlier in phases[name].get("needs", {}).items():
+        if earlier is None:
+            continue
+        if phases.get(earlier) is None:
+            raise UserError(
+                f"model.phases.{name}.needs.{argument}={earlier}, but that phase is left out; "
+                f"name another phase, or null for none"
+            )
+        found[argument] = Path(phases[earlier].get("given") or _last(run_dir, earlier))
+    return found
+
+
+def _check_same_data(path: Path, source: Source) -> None:
+    """A network trained on other classes or another normalisation would be silently wrong here."""
+    card = read_checkpoint(path)["card"]
+    if tuple(card["classes"]["names"]) != tuple(source.classes.names):
+        raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
+    theirs, ours = card["normalisation"], source.normalisation
+    if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
+        raise UserError(
+            f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "
+            "give the same as data.source.mean=[..] and data.source.std=[..]"
+        )
+
+
+def several_processes(trainer: DictConfig) -> bool:
+    """Whether a Trainer of this configuration runs one process for each of several devices."""
+    if trainer.devices == "auto":
+        return trainer.num_nodes > 1 or (trainer.accelerator != "cpu" and torch.cuda.device_count() > 1)
+    return trainer.num_nodes > 1 or trainer.devices not in (1, "1")
+
+
+def _strategy(config: DictConfig) -> Any:
+    """DDP that looks for unused parameters: AR-Seg's fusion starts late, and TDNet's paths take turns."""
+    automatic = config.trainer.strategy == "auto" and several_processes(config.trainer)
+    return "ddp_find_unused_parameters_true" if automatic else config.trainer.strategy
 
 
 def _fit(phase: Phase) -> dict[str, float]:

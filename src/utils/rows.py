@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from src.metrics.cost import Cost, frame_cost, warp_cost
+from src.metrics.stream_cost import inference_cost
 from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter, constant_resolution
+from src.models.tdnet.net import TDNet
 
 
 @dataclass
@@ -20,12 +22,14 @@ class Step:
 
     Attributes:
         image: (1, 3, H, W) normalised.
+        index: frames since the start of the film.
         is_key: whether a GOP starts here.
         motion: (1, 2, H, W) pixels to the keyframe.
         motion_valid: (1, H, W) bool.
     """
 
     image: Tensor
+    index: int
     is_key: bool
     motion: Tensor
     motion_valid: Tensor
@@ -42,12 +46,12 @@ class Row(ABC):
     method: str
     scale: float
 
-    def key(self, step: Step) -> None:  # noqa: B027  # constant rows have no use for it
-        """Take in a keyframe; called for every keyframe, scored or not."""
+    def observe(self, step: Step) -> None:  # noqa: B027  # constant rows have no use for it
+        """Take in a frame; called for every frame of a film in order, scored or not."""
 
     @abstractmethod
     def logits(self, step: Step) -> Tensor:
-        """Logits (1, K, H, W) of a scored frame; for a keyframe, after `key`."""
+        """Logits (1, K, H, W) of a scored frame, after `observe`."""
 
     @abstractmethod
     def cost(self, size: tuple[int, int], gop: int) -> Cost:
@@ -76,9 +80,10 @@ class WarpOnly(Row):
         self.method, self.net, self.scale = "warp only", net, 0.0
         self.features: Any = None
 
-    def key(self, step: Step) -> None:
-        """Remember the features."""
-        self.features = self.net.high.features(step.image)
+    def observe(self, step: Step) -> None:
+        """Remember a keyframe's features."""
+        if step.is_key:
+            self.features = self.net.high.features(step.image)
 
     def logits(self, step: Step) -> Tensor:
         """Logits of the moved features."""
@@ -97,9 +102,10 @@ class AltRes(Row):
         self.output: Any = None
         self.state = net.init_state()
 
-    def key(self, step: Step) -> None:
-        """Run the high branch."""
-        self.output, self.state = self.net.step(step.image, self.state)
+    def observe(self, step: Step) -> None:
+        """Run the high branch on a keyframe."""
+        if step.is_key:
+            self.output, self.state = self.net.step(step.image, self.state)
 
     def logits(self, step: Step) -> Tensor:
         """The high branch's logits on a keyframe, the fused ones elsewhere."""
@@ -113,18 +119,66 @@ class AltRes(Row):
         return frame_cost(self.net, size, gop)
 
 
-def rows_of(net: ARSeg, baseline: tuple[Segmenter, float] | None) -> list[Row]:
-    """The rows of AR-Seg's table; the constant low-resolution one only where a network was trained for it."""
-    rows: list[Row] = [Constant(net.high, 1.0)]
-    if baseline is not None:
-        rows.append(Constant(*baseline))
-    return [*rows, WarpOnly(net), AltRes(net)]
+class Propagated(Row):
+    """TDNet: paths that take turns and hand on what they saw."""
+
+    def __init__(self, net: TDNet) -> None:
+        self.method, self.net, self.scale = "TDNet", net, 1.0
+        self.output: Any = None
+        self.state = net.init_state()
+
+    def observe(self, step: Step) -> None:
+        """Run the next path; the first of a film without past."""
+        state = self.state if step.index else self.net.init_state()
+        self.output, self.state = self.net.step(step.image, state)
+
+    def logits(self, step: Step) -> Tensor:
+        """The fused logits."""
+        output: Tensor = self.output
+        return output
+
+    def cost(self, size: tuple[int, int], gop: int) -> Cost:
+        """Once all paths have contributed, every frame costs the same."""
+        steady = inference_cost(self.net, size, gop).gmacs_amortised
+        return Cost(steady, steady, *size, gop)
+
+
+class OwnPath(Row):
+    """TDNet's paths in turn, each by itself: what propagation adds is the difference to it."""
+
+    def __init__(self, net: TDNet) -> None:
+        self.method, self.net, self.scale = "own path", net, 1.0
+
+    def logits(self, step: Step) -> Tensor:
+        """Logits of the path that TDNet runs on the same frame."""
+        return self.net.alone(step.image, step.index % self.net.num_paths)
+
+    def cost(self, size: tuple[int, int], gop: int) -> Cost:
+        """That of a frame without past."""
+        first = inference_cost(self.net, size, gop).gmacs_key
+        return Cost(first, first, *size, gop)
+
+
+def rows_of(net: nn.Module, scale: float, baseline: tuple[Segmenter, float] | None) -> list[Row]:
+    """The rows of a network's table.
+
+    Args:
+        net: any network of ours.
+        scale: by which it sees pictures shrunk, if it is a single-frame network.
+        baseline: a single-frame network to compare with and its scale: AR-Seg's at constant low resolution, TDNet's
+            teacher.
+    """
+    given: list[Row] = [] if baseline is None else [Constant(*baseline)]
+    if isinstance(net, ARSeg):
+        return [Constant(net.high, 1.0), *given, WarpOnly(net), AltRes(net)]
+    if isinstance(net, TDNet):
+        return [*given, OwnPath(net), Propagated(net)]
+    return [Constant(net, scale), *given]
 
 
 @torch.inference_mode()
 def predictions(rows: list[Row], step: Step, scored: bool) -> list[Tensor]:
     """Class indices (1, H, W) by each row; none where the frame is not scored."""
-    if step.is_key:
-        for row in rows:
-            row.key(step)
+    for row in rows:
+        row.observe(step)
     return [row.logits(step).argmax(1) for row in rows] if scored else []

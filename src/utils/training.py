@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.config import check_keys, plain
-from src.utils.phases import run_phases
+from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
 
@@ -70,9 +70,8 @@ def _refuse_inexact_motion(config: DictConfig) -> None:
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:
     """Lightning re-executes the command for each device, which would start the sweep again in each of them."""
-    several = config.trainer.devices not in (1, "1", "auto") or config.trainer.num_nodes > 1
     basic = "basic_launcher" in HydraConfig.get().launcher._target_
-    if HydraConfig.get().mode == RunMode.MULTIRUN and several and basic:
+    if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and basic:
         raise UserError(
             f"--multirun with trainer.devices={config.trainer.devices} trains each process with other values; "
             "submit one job for each value, or use a wandb agent"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
 from src.losses.segmentation import SegmentationLoss
@@ -55,10 +55,10 @@ class ARSegModule(SegmentationModule):
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The low branch, and the fusion at its own learning rate."""
+    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The low branch, and the fusion at a learning rate of its own."""
         low = [p for p in self.net.low.parameters() if p.requires_grad]
-        return [{"params": low}, {"params": list(self.net.fusion.parameters()), "lr_factor": self.fusion_lr}]
+        return [(low, 1.0), (list(self.net.fusion.parameters()), self.fusion_lr)]
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch of pairs."""
@@ -74,7 +74,7 @@ class ARSegModule(SegmentationModule):
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
         return self.log_losses(losses)
 
-    def predict_logits(self, batch: ClipBatch) -> Tensor:
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
         _, features = self.net.key(batch.frames[:, 0])
         low = self.net.shrink(batch.frames[:, 1])

@@ -49,6 +49,6 @@ class ImageModule(SegmentationModule):
         loss = self.loss(self.net.classify(features), self.net.auxiliary(taps), batch.labels)
         return self.log_losses({"segmentation": loss})
 
-    def predict_logits(self, batch: ClipBatch) -> Tensor:
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W)."""
         return constant_resolution(self.net, batch.frames[:, -1], self.lr_scale)

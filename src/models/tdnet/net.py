@@ -81,6 +81,10 @@ class TDNet(nn.Module):
         key = tokens(encoding.key(subsample(features, self.subsampling)))
         return _enlarge(logits, image), self._remember(state, small_query, key, small_value)
 
+    def alone(self, image: Tensor, path: int) -> Tensor:
+        """Logits (B, K, H, W) of pictures (B, 3, H, W) by path number `path`, without anything propagated."""
+        return self.step(image, self.init_state()._replace(path=path))[0]
+
     def forward(self, clip: Tensor, path: int) -> ClipOutput:
         """Logits of the last of m frames (B, m, 3, H, W), which runs path number `path`, for training.
 

@@ -7,25 +7,33 @@ from typing import cast
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.models.bisenet.net import BiSeNet
 from src.models.pspnet.net import PSPNet
+from src.models.tdnet.bise import BisePath
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import PSPPath, group_channels
 
 
-def start_from_image_network(net: TDNet, image: PSPNet) -> None:
-    """Copy a trained PSPNet into every path of a TDNet on PSPNet paths (official code).
+def start_from_image_network(net: TDNet, image: nn.Module) -> None:
+    """Copy a trained PSPNet or BiSeNet into every path of a TDNet on paths of that kind (official code).
 
-    Backbones become equal, pyramids take their group's channels. Where the widths allow it, auxiliary heads
-    become equal and heads take the group's share of the 3x3 convolution (TD4-PSP18). Encodings, projections
-    and normalisations stay as they are.
+    From a PSPNet, backbones become equal and pyramids take their group's channels. Where the widths allow it,
+    auxiliary heads become equal and heads take the group's share of the 3x3 convolution (TD4-PSP18). From a
+    BiSeNet, context paths become equal. Encodings, projections and normalisations stay as they are.
 
     Raises:
-        UserError: the two networks do not have the same backbone or number of classes.
+        UserError: the two networks are not of one kind, or differ in backbone or number of classes.
     """
     for path in net.paths:
-        if not isinstance(path, PSPPath):
-            raise UserError(f"{type(path).__name__} cannot start from a PSPNet; take a PSP variant of TDNet")
-        _start_path(path, image)
+        if isinstance(path, PSPPath) and isinstance(image, PSPNet):
+            _start_path(path, image)
+        elif isinstance(path, BisePath) and isinstance(image, BiSeNet):
+            path.context.load_state_dict(image.context.state_dict())
+        else:
+            raise UserError(
+                f"{type(path).__name__} cannot start from a {type(image).__name__}; "
+                "PSPPath takes a PSPNet at stride 8, BisePath a BiSeNet"
+            )
 
 
 def _start_path(path: PSPPath, image: PSPNet) -> None:

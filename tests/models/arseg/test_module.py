@@ -29,6 +29,7 @@ def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(tmp_path, 
         scheduler=partial(cosine, warmup=0.0),
         class_names=["a", "b"],
         distances=2,
+        decay="all",
     )
     module._trainer = SimpleNamespace(estimated_stepping_batches=10)
     found = module.configure_optimizers()

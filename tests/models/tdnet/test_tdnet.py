@@ -11,9 +11,8 @@ from src.errors import UserError
 from src.models.base import resize
 from src.models.tdnet import variants
 from src.models.tdnet.net import TDNet
-from src.models.tdnet.norm import SpatialNorm
-from src.models.tdnet.paths import Path
 from src.models.tdnet.propagation import subsample, tokens
+from tests.models.tdnet.tiny import tiny_tdnet
 
 CLASSES = 5
 
@@ -39,32 +38,10 @@ GMACS = [
 ]
 
 
-class TinyPath(Path):
-    """A sub-network of two layers, to test what lies between paths."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.channels, self.value_channels, self.num_classes = 12, 16, CLASSES
-        self.backbone = nn.Sequential(nn.Conv2d(3, 12, 9, 8, 4), nn.BatchNorm2d(12), nn.ReLU())
-        self.norm = SpatialNorm((5, 7))
-        nn.init.normal_(self.norm.weight)
-        self.head = nn.Conv2d(16, CLASSES, 1)
-
-    def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.backbone(x), {}
-
-
 @pytest.fixture(params=[2, 4])
 def tiny(request) -> TDNet:
-    """An untrained TDNet whose attention is sharp: the norm in front of the heads removes what is uniform."""
     torch.manual_seed(request.param)
-    net = TDNet([TinyPath() for _ in range(request.param)], key_channels=8, subsampling=3).eval()
-    for encoding in net.encodings:
-        encoding.query[3].weight.data.mul_(8)
-        encoding.key[3].weight.data.mul_(8)
-    for projection in net.projections.values():
-        projection.linear.weight.data.mul_(4)
-    return net
+    return tiny_tdnet(CLASSES, request.param).eval()
 
 
 def stream(net: TDNet, frames: Tensor) -> list[Tensor]:
@@ -128,6 +105,7 @@ def test_first_frames_are_those_of_their_path_alone(tiny):
         value = tiny.encodings[t].value(tiny.paths[t].encode(frames[:, t])[0])
         own = resize(tiny.paths[t].classify(value), (40, 56), align_corners=True)
         torch.testing.assert_close(logits, own)
+        assert torch.equal(logits, tiny.alone(frames[:, t], t))
 
 
 @torch.no_grad()
@@ -151,7 +129,7 @@ def test_wrong_input_is_named(tiny):
 
 
 def test_state_dict_round_trip_and_export(tiny):
-    other = TDNet([TinyPath() for _ in range(tiny.num_paths)], key_channels=8, subsampling=3).eval()
+    other = tiny_tdnet(CLASSES, tiny.num_paths).eval()
     other.load_state_dict(tiny.state_dict())
     frames, state = torch.randn(1, 6, 3, 40, 56), other.init_state()
     with torch.no_grad():
