@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from src.metrics.cost import Cost, frame_cost, warp_cost
 from src.models.arseg.net import ARSeg
-from src.models.base import Segmenter, constant_resolution
+from src.models.base import Segmenter, constant_resolution, resize
 
 
 @dataclass
@@ -122,9 +122,9 @@ def rows_of(net: ARSeg, baseline: tuple[Segmenter, float] | None) -> list[Row]:
 
 
 @torch.inference_mode()
-def predictions(rows: list[Row], step: Step, scored: bool) -> list[Tensor]:
-    """Class indices (1, H, W) by each row; none where the frame is not scored."""
+def predictions(rows: list[Row], step: Step, size: tuple[int, int] | None) -> list[Tensor]:
+    """Class indices (1, H, W) by each row at the size of the labels; none where the frame has none (`size` is None)."""
     if step.is_key:
         for row in rows:
             row.key(step)
-    return [row.logits(step).argmax(1) for row in rows] if scored else []
+    return [] if size is None else [resize(row.logits(step), size).argmax(1) for row in rows]
