@@ -70,7 +70,7 @@ def check_alignment(film: Path, stills: tuple[tuple[int, Path], ...], version: s
     Raises:
         UserError: other frames fit better than those at the indices.
     """
-    scores = np.mean([_similarity(film, index, read_picture(still)) for index, still in stills], axis=0)
+    scores = np.mean([_similarity(film, index, still) for index, still in stills], axis=0)
     best = int(np.nanargmax(scores)) - AROUND
     at, found = float(scores[AROUND]), float(np.nanmax(scores))
     if found - at > TIE:
@@ -81,21 +81,19 @@ def check_alignment(film: Path, stills: tuple[tuple[int, Path], ...], version: s
     log.info("%s: %d stills compared with the film, correlation %.3f at their frames", film.name, len(stills), at)
 
 
-def _similarity(film: Path, index: int, still: Picture) -> list[float]:
+def _similarity(film: Path, index: int, still: Path) -> list[float]:
     """Correlation of a still with the frames around `index`; NaN where there are none."""
+    picture = read_picture(still)
     first, last = max(0, index - AROUND), min(count_frames(film) - 1, index + AROUND)
-    frames = dict(enumerate(read_frames(film, first, last + 1), start=first))
-    near = range(index - AROUND, index + AROUND + 1)
-    return [_correlation(frames[n], still, film) if n in frames else float("nan") for n in near]
-
-
-def _correlation(a: Picture, b: Picture, film: Path) -> float:
-    if a.shape != b.shape:
-        raise UserError(
-            f"film '{film}' is {a.shape[1]}x{a.shape[0]}, its stills are {b.shape[1]}x{b.shape[0]}; "
-            "take the original film"
-        )
-    return float(np.corrcoef(_grey(a).ravel(), _grey(b).ravel())[0, 1])
+    correlation = [float("nan")] * (2 * AROUND + 1)
+    for number, frame in enumerate(read_frames(film, first, last + 1), start=first):
+        if frame.shape != picture.shape:
+            raise UserError(
+                f"still '{still}' is {picture.shape[1]}x{picture.shape[0]}, film '{film}' is {frame.shape[1]}x"
+                f"{frame.shape[0]}; take both from the official release"
+            )
+        correlation[number - index + AROUND] = float(np.corrcoef(_grey(frame).ravel(), _grey(picture).ravel())[0, 1])
+    return correlation
 
 
 def _grey(picture: Picture) -> NDArray[np.uint8]:
