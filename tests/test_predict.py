@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.labels import read_index_labels
+from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.streaming.predict import predict
 from src.streaming.request import Request
@@ -90,9 +90,8 @@ def test_odd_size_gives_pictures_and_labels_of_that_size(ar, tmp_path):
     assert (info.height, info.width, info.codec) == (45, 67, "h264")
     files = sorted((tmp_path / "output" / "labels").iterdir())
     assert [f.name for f in files] == [f"{i:06d}.png" for i in range(5)]
-    table = np.full(256, -1, np.int16)
-    table[: len(CLASSES)] = range(len(CLASSES))
-    assert read_index_labels(files[3], table).shape == (45, 67)
+    coding = IndexCoding(tuple((index, index) for index in range(len(CLASSES))), ())
+    assert coding.read(files[3]).shape == (45, 67)
 
 
 @pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])

@@ -82,7 +82,7 @@ def test_the_defaults_train_on_the_embedded_films(composed: Compose, tmp_path: P
     assert (tmp_path / "image" / "done.json").exists()
 
 
-@pytest.mark.parametrize("override", ["video.motion=estimate", "video.codec=hevc", "model.low_start=hihg"])
+@pytest.mark.parametrize("override", ["video.codec=hevc", "model.low_start=hihg"])
 def test_what_cannot_be_trained_is_refused(
     override: str, composed: Compose, tmp_path: Path, street_cache: Path
 ) -> None:

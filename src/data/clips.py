@@ -15,7 +15,8 @@ from src.data.source import Normalisation
 from src.data.stills import Transform
 from src.data.transforms import to_tensors
 from src.errors import UserError
-from src.video.gop import read_gop, read_keyed
+from src.video.gop import ClipMotion, read_gop, read_keyed
+from src.video.motion import identity
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
     Args:
         candidates: what may be drawn.
         frames: T of `ClipBatch`: 1 = the drawn frame; "pair" = its keyframe and itself; m = the m frames up to it.
+        motion: where the motion of pairs comes from, "exact" or "estimate".
         normalisation: of the network's input.
         transform: augmentation, or None.
     """
@@ -76,6 +78,7 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         self,
         candidates: list[Candidate],
         frames: int | str,
+        motion: ClipMotion,
         normalisation: Normalisation,
         transform: Transform | None,
     ) -> None:
@@ -83,7 +86,7 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
             raise UserError(
                 "no labelled frame lies at the distances asked for; check video.gop and data.module.distance"
             )
-        self.candidates, self.frames = candidates, frames
+        self.candidates, self.frames, self.motion = candidates, frames, motion
         self.normalisation, self.transform = normalisation, transform
 
     def __len__(self) -> int:
@@ -104,11 +107,12 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         clip = candidate.clip
         labels = clip.read_labels(index)
         if isinstance(self.frames, str):
-            keyed = read_keyed(clip.film, candidate.key, index)
+            keyed = read_keyed(clip.film, candidate.key, index, self.motion)
             frames, field, valid = np.stack([keyed.key, keyed.image]), keyed.motion.field, keyed.motion.valid
         else:
             first = index - self.frames + 1
-            decoded = read_gop(clip.film, first - first % clip.gop, index)
+            decoded = read_gop(clip.film, first - first % clip.gop, index, "none")
             frames = np.stack([frame.image for frame in decoded[-self.frames :]])
-            field, valid = np.zeros((2, *labels.shape), np.float32), np.ones(labels.shape, np.bool_)
+            still = identity(*labels.shape)
+            field, valid = still.field, still.valid
         return Sample(frames, labels, field, valid, index - candidate.key, f"{clip.name}:{index}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from src.errors import UserError
 
 IGNORE = 255
+
+Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -20,7 +24,7 @@ class ClassSet:
     """Names and RGB palette of the classes 0..K-1; every other label value is `IGNORE`."""
 
     names: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
+    palette: tuple[Colour, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -43,50 +47,127 @@ class ClassSet:
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """RGB picture (H, W, 3).
+    """RGB picture (H, W, 3), upright.
 
     Raises:
-        UserError: missing or unreadable file.
+        UserError: missing, unreadable or cut short.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise UserError(_unreadable("picture", path))
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return _read_jpeg(path)
+    picture = _decoded("picture", path, cv2.IMREAD_COLOR)
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_index_labels(path: Path, table: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """Labels (H, W) of an 8-bit index picture, mapped through `table` (256 entries, -1 = not allowed).
+def _read_jpeg(path: Path) -> NDArray[np.uint8]:
+    """By Pillow, which notices files that are cut short; OpenCV fills them up with grey."""
+    try:
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(_unreadable("picture", path)) from error
 
-    Raises:
-        UserError: unreadable, not one channel of 8 bits, or a value outside the table.
+
+def _decoded(kind: str, path: Path, flags: int) -> NDArray[Any]:
+    try:
+        picture = cv2.imread(str(path), flags)
+    except cv2.error:  # a damaged header that promises a picture of gigapixels
+        picture = None
+    if picture is None:
+        raise UserError(_unreadable(kind, path))
+    return picture
+
+
+class LabelCoding(ABC):
+    """How a label picture says which class a pixel has; picklable, and compared by what it says."""
+
+    @abstractmethod
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Labels (H, W): classes 0..K-1 or `IGNORE`.
+
+        Raises:
+            UserError: missing, unreadable or of another coding, or a value that is neither class nor ignored.
+        """
+
+
+@dataclass(frozen=True)
+class IndexCoding(LabelCoding):
+    """8-bit indices, of one channel or with a palette.
+
+    Attributes:
+        classes: class by index value.
+        ignored: index values without a class; every value that is in neither is an error.
     """
-    values = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if values is None:
-        raise UserError(_unreadable("label picture", path))
+
+    classes: tuple[tuple[int, int], ...]
+    ignored: tuple[int, ...]
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Labels (H, W)."""
+        table = np.full(256, -1, np.int16)
+        table[list(self.ignored)] = IGNORE
+        for value, index in self.classes:
+            table[value] = index
+        values = _read_indices(path)
+        labels = table[values]
+        if (labels < 0).any():
+            wrong = sorted(set(values[labels < 0].tolist()))
+            raise UserError(
+                f"label picture '{path}' has the values {wrong}; only {_ranges(np.flatnonzero(table >= 0).tolist())} "
+                "are known, correct the file or the class list"
+            )
+        return np.asarray(labels, np.uint8)
+
+
+@dataclass(frozen=True)
+class ColourCoding(LabelCoding):
+    """RGB colours, compared exactly.
+
+    Attributes:
+        classes: class by colour.
+        ignored: colours without a class; None: all that are not a class's.
+    """
+
+    classes: tuple[tuple[Colour, int], ...]
+    ignored: tuple[Colour, ...] | None
+
+    def read(self, path: Path) -> NDArray[np.uint8]:
+        """Labels (H, W)."""
+        packed = read_picture(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        labels = np.full(packed.shape, IGNORE, np.uint8)
+        for colour, index in self.classes:
+            labels[packed == _packed(colour)] = index
+        if self.ignored is not None:
+            known = [_packed(colour) for colour, _ in self.classes] + [_packed(colour) for colour in self.ignored]
+            foreign = np.setdiff1d(packed, known)
+            if len(foreign):
+                shown = [tuple(int(v) >> shift & 255 for shift in (16, 8, 0)) for v in foreign[:3]]
+                raise UserError(
+                    f"label picture '{path}' has {len(foreign)} colours that no class has, such as {shown}; add "
+                    "them to the class list, or to what it ignores"
+                )
+        return labels
+
+
+def _packed(colour: Colour) -> int:
+    return (colour[0] << 16) + (colour[1] << 8) + colour[2]
+
+
+def _read_indices(path: Path) -> NDArray[np.uint8]:
+    values = _decoded("label picture", path, cv2.IMREAD_UNCHANGED)
+    if values.ndim == 3:
+        with Image.open(path) as picture:  # OpenCV has checked the file, but shows palette pictures in colour
+            if picture.mode == "P":
+                return np.asarray(picture, np.uint8)
     if values.ndim != 2 or values.dtype != np.uint8:
         raise UserError(f"label picture '{path}' is not 8-bit indices of one channel; give index labels")
-    labels = table[values]
-    if (labels < 0).any():
-        wrong = sorted(set(values[labels < 0].tolist()))
-        allowed = np.flatnonzero(table >= 0)
-        raise UserError(
-            f"label picture '{path}' has the values {wrong}; only {allowed.min()}..{allowed.max()} are classes, "
-            "correct the file or the class list"
-        )
-    return np.asarray(labels, np.uint8)
+    return np.asarray(values, np.uint8)
 
 
-def read_colour_labels(path: Path, colours: dict[tuple[int, int, int], int]) -> NDArray[np.uint8]:
-    """Labels (H, W) of an RGB colour picture by exact colour; colours not in the table are ignored.
-
-    Raises:
-        UserError: missing or unreadable file.
-    """
-    packed = read_picture(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
-    labels = np.full(packed.shape, IGNORE, np.uint8)
-    for (red, green, blue), index in colours.items():
-        labels[packed == (red << 16) + (green << 8) + blue] = index
-    return labels
+def _ranges(values: list[int]) -> str:
+    """For messages: 0..11, 255."""
+    starts = [v for v in values if v - 1 not in values]
+    ends = [v for v in values if v + 1 not in values]
+    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True))
 
 
 def _unreadable(kind: str, path: Path) -> str:

@@ -10,17 +10,21 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.data.batch import ClipBatch
-from src.data.clips import ClipDataset, scored_candidates, training_candidates
-from src.data.prepare_clips import Clip, ClipRecipe, prepare
+from src.data.clips import Candidate, ClipDataset, scored_candidates, training_candidates
+from src.data.damage import POLICIES
+from src.data.prepare_clips import Clip, ClipJob, ClipRecipe, prepare
 from src.data.sampling import EpochSampler
 from src.data.source import Source
-from src.data.stills import StillDataset
-from src.data.transforms import TrainTransform
+from src.data.stills import StillDataset, Transform
+from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError
+from src.video.gop import ClipMotion
 from src.video.types import Encoding
+from src.video.vectors import EXPORTING
 
 VIEWS = ("still", "frame", "pair", "window")
 DISTANCES = ("fixed", "uniform")
+MOTIONS = ("exact", "estimate", "auto")
 
 
 class ClipDataModule(L.LightningDataModule):
@@ -36,15 +40,18 @@ class ClipDataModule(L.LightningDataModule):
         val_stride: every n-th of the frames that can be scored.
         clips, val_clips: how the splits become clips.
         encoding: of the clips.
+        motion: of pairs: "exact", "estimate", or "auto", which is exact where the codec allows it.
         transform: augmentation of training clips.
+        fit: of pictures before validation, or None; labels keep their size.
         train_split, val_split: names of splits of the source.
         batch_size, val_batch_size: clips per process and step.
         workers: loader processes, and processes that prepare clips.
         seed: of everything drawn.
         cache: folder of prepared clips.
+        on_damage: "stop" at damaged files, or "skip" clips that cannot be made, with a warning.
 
     Raises:
-        UserError: an unknown view or distance.
+        UserError: an unknown view, distance, motion or on_damage.
     """
 
     def __init__(
@@ -58,7 +65,9 @@ class ClipDataModule(L.LightningDataModule):
         clips: ClipRecipe,
         val_clips: ClipRecipe,
         encoding: Encoding,
+        motion: str,
         transform: TrainTransform,
+        fit: FitSize | None,
         train_split: str,
         val_split: str,
         batch_size: int,
@@ -66,12 +75,17 @@ class ClipDataModule(L.LightningDataModule):
         workers: int,
         seed: int,
         cache: str,
+        on_damage: str,
     ) -> None:
         super().__init__()
-        if view not in VIEWS:
-            raise UserError(f"view '{view}' is unknown; choose one of {', '.join(VIEWS)}")
-        if distance not in DISTANCES:
-            raise UserError(f"distance '{distance}' is unknown; choose one of {', '.join(DISTANCES)}")
+        for key, value, choices in (
+            ("view", view, VIEWS),
+            ("distance", distance, DISTANCES),
+            ("motion", motion, MOTIONS),
+            ("on_damage", on_damage, POLICIES),
+        ):
+            if value not in choices:
+                raise UserError(f"{key} '{value}' is unknown; choose one of {', '.join(choices)}")
         self.source, self.view, self.window, self.distance = source, view, window, distance
         self.val_distances, self.val_stride = val_distances, val_stride
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
@@ -82,13 +96,20 @@ class ClipDataModule(L.LightningDataModule):
             workers,
             seed,
         )
-        self.cache = Path(cache)
+        self.cache, self.fit, self.on_damage = Path(cache), fit, on_damage
+        exact = motion == "exact" or (motion == "auto" and encoding.codec in EXPORTING)
+        self.motion: ClipMotion = "exact" if exact else "estimate"
 
     def prepare_data(self) -> None:
         """Make the clips that are not in the cache; Lightning calls this in one process per machine."""
         if self.view != "still":
-            for recipe, split in ((self.clips, self.train_split), (self.val_clips, self.val_split)):
-                self._prepared(recipe, split)
+            for split in (self.train_split, self.val_split):
+                self.prepared(split)
+
+    def jobs(self, split: str) -> list[ClipJob]:
+        """The clips of a split: of `train_split` for training, of any other for evaluation."""
+        recipe = self.clips if split == self.train_split else self.val_clips
+        return recipe.jobs(self.source, split, self.encoding.gop)
 
     def train_dataloader(self) -> DataLoader[ClipBatch]:
         """Shuffled, augmented clips."""
@@ -97,29 +118,35 @@ class ClipDataModule(L.LightningDataModule):
                 self.source.stills(self.train_split), self.source.normalisation, self.transform
             )
         else:
-            clips = self._prepared(self.clips, self.train_split)
+            clips = self.prepared(self.train_split)
             candidates = training_candidates(clips, self._training_distances())
-            dataset = ClipDataset(candidates, self._frames(), self.source.normalisation, self.transform)
+            dataset = self._dataset(candidates, self.transform)
         return self._loader(dataset, self.batch_size, training=True)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
         if self.view == "still":
-            dataset: Dataset[object] = StillDataset(self.source.stills(self.val_split), self.source.normalisation, None)
+            dataset: Dataset[object] = StillDataset(
+                self.source.stills(self.val_split), self.source.normalisation, self.fit
+            )
         else:
-            clips = self._prepared(self.val_clips, self.val_split)
+            clips = self.prepared(self.val_split)
             candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())
-            dataset = ClipDataset(candidates, self._frames(), self.source.normalisation, None)
+            dataset = self._dataset(candidates, self.fit)
         return self._loader(dataset, self.val_batch_size, training=False)
 
-    def _prepared(self, recipe: ClipRecipe, split: str) -> list[Clip]:
-        return prepare(recipe.jobs(self.source, split, self.encoding.gop), self.encoding, self.cache, self.workers)
+    def prepared(self, split: str) -> list[Clip]:
+        """The clips of a split on disk; those that are not are made."""
+        return prepare(self.jobs(split), self.encoding, self.cache, self.workers, self.on_damage)
 
     def _training_distances(self) -> range:
         gop = self.encoding.gop
         if self.view == "pair":
             return range(gop - 1, gop) if self.distance == "fixed" else range(1, gop)
         return range(gop) if self.view == "frame" else range(self.window - 1, gop)
+
+    def _dataset(self, candidates: list[Candidate], transform: Transform | None) -> ClipDataset:
+        return ClipDataset(candidates, self._frames(), self.motion, self.source.normalisation, transform)
 
     def _frames(self) -> int | str:
         return "pair" if self.view == "pair" else self._history()

@@ -8,27 +8,36 @@ import hashlib
 import inspect
 import json
 import logging
-import multiprocessing
 import os
-import sys
-import time
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import av
-import cv2
 import numpy as np
-from rich.progress import track
 
+from src.data.clip_files import (
+    FILM,
+    LABELS,
+    TOOLS,
+    Record,
+    is_made,
+    read_record,
+    remove_leftovers,
+    write_clip,
+    write_manifest,
+)
+from src.data.clip_pool import Pool
+from src.data.damage import refuse_or_skip
 from src.data.source import Picture, Source
 from src.errors import UserError
 from src.video import colour, encode
 from src.video.types import Encoding
+
+SAMPLE = 4  # clips made before the need of disk space is told
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +47,10 @@ class ClipJob(ABC):
 
     name: str
     start: int  # index of the clip's first frame in its sequence; tells which frames of several clips are one
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of frames."""
 
     @abstractmethod
     def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
@@ -89,34 +102,42 @@ class Clip:
         return labels
 
 
-def prepare(jobs: list[ClipJob], encoding: Encoding, cache: Path, workers: int) -> list[Clip]:
+def prepare(jobs: list[ClipJob], encoding: Encoding, cache: Path, workers: int, on_damage: str = "stop") -> list[Clip]:
     """The clips of all jobs, in order; those not in the cache are made, by `workers` processes.
 
-    A clip counts as made when its `.json` exists, which is written last; so a run that is killed loses at most
-    the clips in work.
+    A run that is killed loses at most the clips in work. Under on_damage="skip" clips of damaged files are left
+    out, with a warning each.
 
     Raises:
-        UserError: the cache cannot be made or written.
+        UserError: damaged files, a cache that cannot be written, or too little space for what is missing.
     """
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"paths.cache '{cache}' cannot be made ({error.strerror}); give another folder") from error
+    _make_folder(cache)
     places = [cache / clip_key(job, encoding) for job in jobs]
-    missing = [(j, p) for j, p in zip(jobs, places, strict=True) if not p.with_suffix(".json").exists()]
+    missing = [(j, p) for j, p in zip(jobs, places, strict=True) if not is_made(p)]
     if missing:
         if not os.access(cache, os.W_OK):
             raise UserError(f"paths.cache '{cache}' is read-only and lacks {len(missing)} clips; give another folder")
         log.info("preparing %d of %d clips in %s", len(missing), len(jobs), cache)
-        _make_all(missing, encoding, workers)
-    return [_load(job, place, encoding) for job, place in zip(jobs, places, strict=True)]
+        _make_all(missing, encoding, workers, on_damage)
+        write_manifest(cache)
+    clips = [_load(job, place, encoding) for job, place in zip(jobs, places, strict=True)]
+    found = [clip for clip in clips if clip is not None]
+    if jobs and not found:
+        raise UserError("no clip is left: all files are damaged; replace them")
+    return found
+
+
+def _make_folder(cache: Path) -> None:
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"paths.cache '{cache}' cannot be made ({error.strerror}); give another folder") from error
 
 
 def clip_key(job: ClipJob, encoding: Encoding) -> str:
     """Hash of all that decides a clip's bytes: job, encoding, code and library versions."""
     code = [_meaning(module) for module in (*job.makers(), encode, colour)]
-    libraries = [av.__version__, av.library_versions, cv2.__version__, np.__version__]
-    parts = [job.name, job.identity(), asdict(encoding), code, libraries]
+    parts = [job.name, job.identity(), asdict(encoding), code, TOOLS]
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -126,53 +147,62 @@ def _meaning(module: ModuleType) -> str:
     return ast.dump(ast.parse(inspect.getsource(module)))
 
 
-def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: int) -> None:
-    # spawn: a forked child of a process that already runs torch threads may hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max(1, workers), mp_context=context) as pool:
-        results = pool.map(_make, missing, [encoding] * len(missing))
-        done: Iterable[None] = results
-        if sys.stdout.isatty():
-            done = track(results, description="preparing clips", total=len(missing))
-        spoke = time.monotonic()
-        for count, _ in enumerate(done, start=1):
-            if not sys.stdout.isatty() and (time.monotonic() - spoke > 30 or count == len(missing)):
-                log.info("prepared %d/%d clips", count, len(missing))
-                spoke = time.monotonic()
+def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: int, on_damage: str) -> None:
+    def failed(error: UserError) -> None:
+        refuse_or_skip(str(error), on_damage)
+
+    cache = missing[0][1].parent
+    remove_leftovers(cache)
+    first, rest = _sample(missing)
+    try:
+        with Pool(workers) as pool:
+            made = pool.run(_Make(encoding), first, failed)
+            if rest:
+                _check_space(made, rest, cache)
+                pool.run(_Make(encoding), rest, failed)
+    except OSError as error:
+        raise UserError(f"paths.cache '{cache}' cannot be written ({error.strerror}); make room there") from error
+    finally:
+        remove_leftovers(cache)
 
 
-def _make(job_and_place: tuple[ClipJob, Path], encoding: Encoding) -> None:
-    cv2.setNumThreads(0)
-    job, place = job_and_place
-    labels: dict[str, Picture] = {}
-    length = 0
+@dataclass(frozen=True)
+class _Make:
+    """`write_clip` for processes: picklable."""
 
-    def pictures() -> Iterator[Picture]:
-        nonlocal length
-        for picture, label in job.frames():
-            if label is not None:
-                labels[str(length)] = label
-            length += 1
-            yield picture
+    encoding: Encoding
 
-    encode.encode(pictures(), place.with_suffix(".mp4"), encoding)
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.npz")
-    np.savez_compressed(temporary, **labels)  # type: ignore[arg-type]
-    os.replace(temporary, place.with_suffix(".npz"))
-    record = {"name": job.name, "length": length, "labelled": sorted(map(int, labels))}
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.json")
-    temporary.write_text(json.dumps(record))
-    os.replace(temporary, place.with_suffix(".json"))
+    def __call__(self, job_and_place: tuple[ClipJob, Path]) -> Record:
+        return write_clip(*job_and_place, self.encoding)
 
 
-def _load(job: ClipJob, place: Path, encoding: Encoding) -> Clip:
-    record = json.loads(place.with_suffix(".json").read_text())
-    return Clip(
-        job.name,
-        place.with_suffix(".mp4"),
-        place.with_suffix(".npz"),
-        job.start,
-        record["length"],
-        encoding.gop,
-        tuple(record["labelled"]),
-    )
+Missing = list[tuple[ClipJob, Path]]
+
+
+def _sample(missing: Missing) -> tuple[Missing, Missing]:
+    """A few clips from the whole length of the list, by which the need of the others is told, and the others."""
+    chosen = set(range(0, len(missing), max(1, len(missing) // SAMPLE)))
+    others = [task for number, task in enumerate(missing) if number not in chosen]
+    return [missing[number] for number in sorted(chosen)], others
+
+
+def _check_space(made: list[Record], rest: Missing, cache: Path) -> None:
+    frames = sum(record["length"] for record in made)
+    if frames == 0:  # all of them damaged
+        return
+    per_frame = sum(record["film"]["bytes"] + record["labels"]["bytes"] for record in made) / frames
+    need, free = per_frame * sum(len(job) for job, _ in rest), shutil.disk_usage(cache).free
+    log.info("disk: %d more clips need about %.2f GB, %.2f GB are free", len(rest), need / 1e9, free / 1e9)
+    if need > free:
+        raise UserError(
+            f"paths.cache '{cache}' has {free / 1e9:.2f} GB free, {len(rest)} clips need about {need / 1e9:.2f} GB; "
+            "make room, give another folder or a lower video.bitrate"
+        )
+
+
+def _load(job: ClipJob, place: Path, encoding: Encoding) -> Clip | None:
+    record = read_record(place)
+    if record is None:  # left out as damaged
+        return None
+    film, labels = place.with_suffix(FILM), place.with_suffix(LABELS)
+    return Clip(job.name, film, labels, job.start, record["length"], encoding.gop, tuple(record["labelled"]))

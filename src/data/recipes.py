@@ -1,7 +1,11 @@
-"""The ways to get clips from a data set: its own films, or films made from its stills."""
+"""The ways to get clips from a data set: its own films, or films made from its stills.
+
+Every way puts labelled frames at chosen distances from the keyframe before them, by where a clip begins.
+"""
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,24 +20,39 @@ from src.data.prepare_clips import ClipJob, ClipRecipe
 from src.data.scene_motion import StillMotion
 from src.data.source import Picture, Sequence, Source, Still
 from src.data.still_clips import render_still_clip
+from src.data.still_layers import SceneRoles
 from src.errors import UserError
+
+DISTANCES = ("all", "last")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class FilmJob(ClipJob):
-    """A film coded from frame `start` on, so that frame t lies (t - start) mod L after its keyframe."""
+    """Frames start..stop - 1 of a film; frame t lies (t - start) mod L after its keyframe.
+
+    Attributes:
+        only: index of the one frame whose labels are kept; None: all.
+    """
 
     name: str
     start: int
+    stop: int
     sequence: Sequence
+    only: int | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
     def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
-        """Frames start, start + 1, .. of the sequence."""
-        return islice(self.sequence.frames(), self.start, None)
+        """Pictures and labels."""
+        for index, (picture, labels) in enumerate(self.sequence.frames(self.start, self.stop), start=self.start):
+            yield picture, labels if self.only in (None, index) else None
 
     def identity(self) -> Any:
-        """The sequence and where it starts."""
-        return [self.sequence.identity(), self.start]
+        """The sequence, and what of it is taken."""
+        return [self.sequence.identity(), self.start, self.stop, self.only]
 
     def makers(self) -> list[ModuleType]:
         """The sequence's own."""
@@ -42,24 +61,29 @@ class FilmJob(ClipJob):
 
 @dataclass(frozen=True)
 class StillJob(ClipJob):
-    """A synthetic film of one GOP that ends at a labelled still."""
+    """A synthetic film of one GOP that ends at a labelled still, from its frame `start` on."""
 
     name: str
-    still: Still
+    start: int
     length: int
+    still: Still
     seed: int
     motion: StillMotion
-    start: int = 0
+    roles: SceneRoles
+
+    def __len__(self) -> int:
+        return self.length - self.start
 
     def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
         """The rendered film, labelled on every frame."""
         image, labels = self.still.read()
         rng = np.random.default_rng(self.seed)
-        return zip(*render_still_clip(image, labels, self.length, rng, self.motion), strict=True)
+        frames = render_still_clip(image, labels, self.length, rng, self.motion, self.roles)
+        return islice(zip(*frames, strict=True), self.start, None)
 
     def identity(self) -> Any:
-        """The still, the length, the seed and the distribution of motion."""
-        return [self.still.identity(), self.length, self.seed, asdict(self.motion)]
+        """The still, what is rendered, and what of it is taken."""
+        return [self.still.identity(), self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
 
     def makers(self) -> list[ModuleType]:
         """The renderer."""
@@ -68,7 +92,7 @@ class StillJob(ClipJob):
 
 @dataclass(frozen=True)
 class ClipsFromFilms(ClipRecipe):
-    """A data set's own films, each coded once per phase of the GOP.
+    """A data set's own films as a whole, each coded once per phase of the GOP: for films with labels throughout.
 
     Args:
         phases: how many of the L phases; None: all, so that every frame occurs at every distance.
@@ -82,16 +106,60 @@ class ClipsFromFilms(ClipRecipe):
         Raises:
             UserError: no films, or films shorter than one GOP.
         """
-        sequences = source.sequences(split)
-        if not sequences:
-            raise UserError(
-                f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"
-            )
+        sequences = _films(source, split)
         for sequence in sequences:
             if len(sequence) < gop:
                 raise UserError(f"film '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
         starts = range(gop if self.phases is None else self.phases)
-        return [FilmJob(f"{s.name}_from{start:02d}", start, s) for s in sequences for start in starts]
+        return [FilmJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
+
+
+@dataclass(frozen=True)
+class ClipsAtLabels(ClipRecipe):
+    """For each labelled frame of a data set's films, clips that begin at each of its distances before it.
+
+    The paper's way (AR-Seg, section 4.1), for films of which few frames are labelled.
+
+    Args:
+        distances: "all", 0..L-1, or the "last", L-1.
+        whole_gop: code the frames after the labelled one too, up to the end of its GOP or of the film.
+
+    Raises:
+        UserError: other distances.
+    """
+
+    distances: str
+    whole_gop: bool
+
+    def __post_init__(self) -> None:
+        _check_distances(self.distances)
+
+    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+        """One clip per labelled frame and distance; frames that have too few before them are left out.
+
+        Raises:
+            UserError: no films, or none of their labelled frames has L-1 frames before it.
+        """
+        labelled = [(sequence, n) for sequence in _films(source, split) for n in sequence.labelled()]
+        latest = max(n for _, n in labelled)
+        if latest < gop - 1:
+            raise UserError(
+                f"video.gop={gop} needs {gop - 1} frames before a labelled frame, the films of '{split}' have at most "
+                f"{latest}; give video.gop={latest + 1} or less"
+            )
+        early = sum(n < gop - 1 for _, n in labelled)
+        if early:
+            log.info("%d of %d labelled frames have too few frames before them", early, len(labelled))
+        distances = range(gop) if self.distances == "all" else range(gop - 1, gop)
+        return [
+            FilmJob(f"{s.name}_{n:05d}_d{d:02d}", n - d, self._stop(s, n, d, gop), s, n)
+            for s, n in labelled
+            for d in distances
+            if d <= n
+        ]
+
+    def _stop(self, sequence: Sequence, labelled: int, distance: int, gop: int) -> int:
+        return min(len(sequence), labelled - distance + gop) if self.whole_gop else labelled + 1
 
 
 @dataclass(frozen=True)
@@ -100,16 +168,24 @@ class ClipsFromStills(ClipRecipe):
 
     Args:
         variants: films per still.
+        distances: of the still from its keyframe: "all", 0..L-1, or the "last", L-1.
         seed: of their motion.
         motion: its distribution.
+
+    Raises:
+        UserError: other distances.
     """
 
     variants: int
+    distances: str
     seed: int
     motion: StillMotion
 
+    def __post_init__(self) -> None:
+        _check_distances(self.distances)
+
     def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
-        """One clip per still and variant.
+        """One clip per still, variant and distance.
 
         Raises:
             UserError: the split has no stills.
@@ -119,8 +195,27 @@ class ClipsFromStills(ClipRecipe):
             raise UserError(
                 f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
             )
+        starts = range(gop) if self.distances == "all" else range(1)
         return [
-            StillJob(f"{s.name}_v{v}", s, gop, zlib.crc32(f"{s.name}/{v}/{self.seed}".encode()), self.motion)
+            StillJob(f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles)
             for v in range(self.variants)
             for s in stills
+            for start in starts
         ]
+
+    def _seed(self, still: Still, variant: int) -> int:
+        return zlib.crc32(f"{still.name}/{variant}/{self.seed}".encode())
+
+
+def _films(source: Source, split: str) -> list[Sequence]:
+    sequences = source.sequences(split)
+    if not sequences:
+        raise UserError(
+            f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"
+        )
+    return sequences
+
+
+def _check_distances(distances: str) -> None:
+    if distances not in DISTANCES:
+        raise UserError(f"distances '{distances}' is not one of {', '.join(DISTANCES)}; choose one of these")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.labels import ClassSet
-from src.errors import UserError
+from src.data.still_layers import SceneRoles
 
 Picture = NDArray[np.uint8]
 
@@ -46,8 +46,16 @@ class Sequence(ABC):
         """Number of frames."""
 
     @abstractmethod
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
-        """RGB (H, W, 3) and labels (H, W), None where a frame has none, in display order."""
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+        """RGB (H, W, 3) and labels (H, W), None where a frame has none, of frames start..stop - 1 in display order.
+
+        Raises:
+            UserError: damaged or missing files, or fewer frames than asked for.
+        """
+
+    def labelled(self) -> tuple[int, ...]:
+        """Indices of the frames that have labels, ascending."""
+        return tuple(range(len(self)))
 
     @abstractmethod
     def identity(self) -> Any:
@@ -72,10 +80,12 @@ class Source(ABC):
     Attributes:
         classes: names and palette.
         normalisation: what networks trained on this data set expect.
+        roles: what the classes are in space, for films made from stills.
     """
 
     classes: ClassSet
     normalisation: Normalisation
+    roles: SceneRoles = SceneRoles()
 
     def stills(self, split: str) -> list[Still]:
         """Labelled pictures of a split, sorted by name; empty where there are only films."""
@@ -84,17 +94,3 @@ class Source(ABC):
     def sequences(self, split: str) -> list[Sequence]:
         """Labelled films of a split, sorted by name; empty where there are only stills."""
         return []
-
-
-def check_sizes(name: str, picture: Picture, labels: Picture) -> tuple[Picture, Picture]:
-    """The pair itself, if both have one size.
-
-    Raises:
-        UserError: the sizes differ.
-    """
-    if picture.shape[:2] != labels.shape:
-        raise UserError(
-            f"'{name}': picture is {picture.shape[1]}x{picture.shape[0]}, its labels {labels.shape[1]}x"
-            f"{labels.shape[0]}; both must have one size, replace one of them"
-        )
-    return picture, labels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from types import ModuleType
 from typing import Any
 
@@ -28,9 +29,10 @@ class StreetFilm(Sequence):
     def __len__(self) -> int:
         return self.length
 
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
-        """Every frame with its labels."""
-        yield from render_street(self.seed, self.length, self.height, self.width, self.fps)
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+        """Frames with their labels; those before `start` are rendered too."""
+        rendered = render_street(self.seed, self.length, self.height, self.width, self.fps)
+        yield from islice(rendered, start, stop)
 
     def identity(self) -> Any:
         """What the renderer is given."""

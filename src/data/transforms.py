@@ -7,7 +7,7 @@ vectors that lead out of the crop become invalid.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -22,10 +22,38 @@ from src.data.source import Normalisation
 
 
 @dataclass(frozen=True)
+class FitSize:
+    """Pictures enlarged or shrunk, keeping their shape, to the largest size of at most `short` by `long` pixels.
+
+    Labels keep their size, so that networks are scored at that of the data set (RDRNet's rule for VOC 2012).
+    """
+
+    short: int
+    long: int
+
+    def ratio(self, height: int, width: int) -> float:
+        """Factor of both sides."""
+        return min(self.short / min(height, width), self.long / max(height, width))
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) that a picture gets."""
+        ratio = self.ratio(height, width)
+        return round(height * ratio), round(width * ratio)
+
+    def __call__(self, sample: Sample, rng: np.random.Generator | None = None) -> Sample:
+        """The clip with frames and motion at their new size; nothing is random."""
+        height, width = sample.frames.shape[1:3]
+        unlabelled = replace(sample, labels=np.zeros((height, width), np.uint8))
+        fitted = crop_and_scale(unlabelled, (0, 0, height, width), self.size(height, width))
+        return replace(fitted, labels=sample.labels)
+
+
+@dataclass(frozen=True)
 class TrainTransform:
     """Random scale, crop, horizontal flip and colour jitter.
 
     Args:
+        fit: the size that `scale` is a factor of; None: that of the picture.
         crop: (height, width) of the result.
         scale: factor drawn uniformly in the logarithm from (low, high), or one of a longer list.
         flip: probability of mirroring.
@@ -36,6 +64,7 @@ class TrainTransform:
     scale: Sequence[float]
     flip: float
     jitter: ColourJitter | None
+    fit: FitSize | None = None
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The augmented clip of size `crop`."""
@@ -53,6 +82,7 @@ class TrainTransform:
             scale = float(np.exp(rng.uniform(*np.log(self.scale))))
         else:
             scale = float(rng.choice(np.asarray(self.scale)))
+        scale *= self.fit.ratio(height, width) if self.fit else 1.0
         tall, wide = (max(1, round(side / scale)) for side in self.crop)
         top = int(rng.integers(min(0, height - tall), max(0, height - tall) + 1))
         left = int(rng.integers(min(0, width - wide), max(0, width - wide) + 1))

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
+from src.models.base import resize
 from src.utils.checkpoints import read_checkpoint
 
 
@@ -121,8 +122,9 @@ class SegmentationModule(L.LightningModule):
         return total
 
     def validation_step(self, batch: ClipBatch, index: int) -> None:
-        """Count the confusion of the last frames at their distances."""
-        self.confusion.update(self.predict_logits(batch, index).argmax(1), batch.labels, batch.distance)
+        """Count the confusion of the last frames at their distances, at the size of the labels."""
+        logits = resize(self.predict_logits(batch, index), (batch.labels.shape[-2], batch.labels.shape[-1]))
+        self.confusion.update(logits.argmax(1), batch.labels, batch.distance)
 
     def on_validation_epoch_end(self) -> None:
         """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""

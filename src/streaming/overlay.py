@@ -76,6 +76,6 @@ def blend(picture: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float
 
 
 def write_labels(folder: Path, result: Segmented) -> None:
-    """Write class indices as an 8-bit grey PNG, named by frame index, as `read_index_labels` reads them."""
+    """Write class indices as an 8-bit grey PNG, named by frame index, as `IndexCoding` reads them."""
     coded = cv2.imencode(".png", result.labels)[1]
     (folder / f"{result.frame.index:06d}.png").write_bytes(coded.tobytes())

@@ -7,18 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from src.data.batch import normalise
+from src.data.batch import Sample, normalise
 from src.data.clips import is_scored
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
-from src.data.prepare_clips import Clip, prepare
+from src.data.prepare_clips import Clip
 from src.data.source import Normalisation
+from src.data.transforms import FitSize
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
 from src.metrics.cost import Cost
@@ -30,6 +32,8 @@ from src.utils.provenance import write_json
 from src.utils.rows import Row, Step, predictions, rows_of
 from src.video.decode import Film
 from src.video.motion import MotionChain
+
+NO_LABELS = np.zeros((0, 0), np.uint8)
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +48,13 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     rows = _rows(loaded, config.baseline)
     data = _merged(loaded.config, config)
     module: ClipDataModule = instantiate(data.data.module)
-    clips = prepare(
-        module.val_clips.jobs(module.source, config.split, module.encoding.gop),
-        module.encoding,
-        module.cache,
-        module.workers,
-    )
+    clips = module.prepared(config.split)
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    scores = score(rows, clips, loaded.normalisation, len(loaded.classes), data.video.motion, device)
+    scores = score(rows, clips, loaded.normalisation, len(loaded.classes), data.video.motion, device, module.fit)
     film = Film(clips[0].film, motion="none").info
     height, width = film.height, film.width
+    if module.fit is not None:
+        height, width = module.fit.size(height, width)
     about = {
         "height": height,
         "width": width,
@@ -80,6 +81,7 @@ def score(
     num_classes: int,
     motion: str,
     device: torch.device,
+    fit: FitSize | None = None,
 ) -> list[DistanceConfusion]:
     """One confusion matrix per row and distance, over the frames that occur at every distance."""
     metrics = [DistanceConfusion(num_classes, clips[0].gop).to(device) for _ in rows]
@@ -87,8 +89,8 @@ def score(
         for net in (value for value in vars(row).values() if isinstance(value, torch.nn.Module)):
             net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     for number, clip in enumerate(clips, start=1):
-        for step, labels, distance in _steps(clip, normalisation, motion, device):
-            found = predictions(rows, step, labels is not None)
+        for step, labels, distance in _steps(clip, normalisation, motion, device, fit):
+            found = predictions(rows, step, None if labels is None else (labels.shape[1], labels.shape[2]))
             if labels is not None:
                 for metric, prediction in zip(metrics, found, strict=True):
                     metric.update(prediction, labels, torch.tensor([distance], device=device))
@@ -97,7 +99,7 @@ def score(
 
 
 def _steps(
-    clip: Clip, normalisation: Normalisation, motion: str, device: torch.device
+    clip: Clip, normalisation: Normalisation, motion: str, device: torch.device, fit: FitSize | None
 ) -> Iterator[tuple[Step, torch.Tensor | None, int]]:
     """Frames of a clip with the labels of those that are scored, and their distance."""
     chain = MotionChain()
@@ -107,15 +109,19 @@ def _steps(
         if distance == 0:
             chain.reset()
         to_key = chain.update(frame)
+        scored = frame.index in labelled and is_scored(clip, frame.index)
+        known = clip.read_labels(frame.index) if scored else NO_LABELS
+        sample = Sample(frame.image[None], known, to_key.field, to_key.valid, distance, clip.name)
+        if fit is not None:
+            sample = fit(sample)
         step = Step(
-            normalise(torch.from_numpy(frame.image).to(device).permute(2, 0, 1)[None], normalisation),
+            normalise(torch.from_numpy(sample.frames).to(device).permute(0, 3, 1, 2), normalisation),
             frame.index,
             distance == 0,
-            torch.from_numpy(to_key.field).to(device)[None],
-            torch.from_numpy(to_key.valid).to(device)[None],
+            torch.from_numpy(sample.motion).to(device)[None],
+            torch.from_numpy(sample.motion_valid).to(device)[None],
         )
-        scored = frame.index in labelled and is_scored(clip, frame.index)
-        labels = torch.from_numpy(clip.read_labels(frame.index)).to(device).long()[None] if scored else None
+        labels = torch.from_numpy(known).to(device).long()[None] if scored else None
         yield step, labels, distance
 
 

@@ -77,7 +77,7 @@ def _conv2d(
 ) -> Tensor:
     depthwise = groups > 1 and weight.shape[1] == 1 and not isinstance(padding, str)
     if depthwise and weight.requires_grad:
-        result: Tensor = _DepthwiseConv.apply(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-untyped-call]
+        result: Tensor = _DepthwiseConv.apply(input, weight, bias, stride, padding, dilation, groups)
         return result
     return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
 

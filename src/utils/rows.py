@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.metrics.cost import Cost, frame_cost, warp_cost
 from src.metrics.stream_cost import inference_cost
 from src.models.arseg.net import ARSeg
-from src.models.base import Segmenter, constant_resolution
+from src.models.base import Segmenter, constant_resolution, resize
 from src.models.tdnet.net import TDNet
 
 
@@ -177,8 +177,8 @@ def rows_of(net: nn.Module, scale: float, baseline: tuple[Segmenter, float] | No
 
 
 @torch.inference_mode()
-def predictions(rows: list[Row], step: Step, scored: bool) -> list[Tensor]:
-    """Class indices (1, H, W) by each row; none where the frame is not scored."""
+def predictions(rows: list[Row], step: Step, size: tuple[int, int] | None) -> list[Tensor]:
+    """Class indices (1, H, W) by each row at the size of the labels; none where the frame has none (`size` is None)."""
     for row in rows:
         row.observe(step)
-    return [row.logits(step).argmax(1) for row in rows] if scored else []
+    return [] if size is None else [resize(row.logits(step), size).argmax(1) for row in rows]

@@ -16,6 +16,7 @@ from src.utils.config import check_keys, plain
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
+from src.video.vectors import EXPORTING
 
 log = logging.getLogger(__name__)
 
@@ -58,14 +59,12 @@ def _close_wandb() -> None:
 
 
 def _refuse_inexact_motion(config: DictConfig) -> None:
-    """Training clips are coded for exact vectors; noticed now rather than after hours of preparation."""
-    if config.video.motion not in ("exact", "auto"):
+    """Noticed now rather than after hours of preparation."""
+    if config.video.motion == "exact" and config.video.codec not in EXPORTING:
         raise UserError(
-            f"video.motion={config.video.motion}: training reads the codec's own vectors; "
-            "train with video.motion=exact and give another to src.eval"
+            f"video.codec={config.video.codec}: FFmpeg exports no motion vectors of it; set video.motion=estimate, or "
+            "code the clips as h264 or mpeg4"
         )
-    if config.video.codec == "hevc":
-        raise UserError("video.codec=hevc: FFmpeg exports no motion vectors of it; train with h264 or mpeg4")
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -18,19 +19,35 @@ from numpy.typing import NDArray
 from src.errors import UserError
 from src.video.colour import from_rgb, tag_colours
 from src.video.container import open_film, visible_comment
+from src.video.fidelity import Fidelity
 from src.video.types import Encoding
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
 
 
-def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) -> None:
+@dataclass(frozen=True)
+class Encoded:
+    """What was written.
+
+    Attributes:
+        frames: their number.
+        keyframes: indices of the I frames.
+        psnr_y: of luma over all frames, dB.
+    """
+
+    frames: int
+    keyframes: tuple[int, ...]
+    psnr_y: float
+
+
+def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) -> Encoded:
     """Write (H, W, 3) uint8 RGB frames to `path`; its suffix names the container, .mp4 or .mkv.
 
     The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
     repeating its last row or column, and the visible size is noted in the container's comment, to which
     `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
-    BT.709 by size (see `matrix_by_size`), and tagged so. The file appears under its name
-    only after it was decoded again and its I frames and frame count were found right.
+    BT.709 by size (see `matrix_by_size`), and tagged so. Each packet is decoded again; the file appears under its
+    name only after its I frames and frame count were found right.
 
     Raises:
         UserError: no frames, frames of different sizes, or another suffix.
@@ -44,20 +61,28 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        count = _write(chain([first], iterator), first.shape, temporary, encoding)
-        _verify(temporary, count, encoding.gop)
+        encoded = _write(chain([first], iterator), first.shape, temporary, encoding)
+        _check_muxed(temporary, encoded)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    return encoded
 
 
-def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding) -> int:
+def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding) -> Encoded:
     height, width = shape[:2]
     count = 0
     with av.open(str(path), "w") as container:
         if height % 2 or width % 2:
             container.metadata["comment"] = visible_comment(height, width)
         stream = _stream(container, height + height % 2, width + width % 2, encoding)
+        fidelity = Fidelity(stream.codec_context, encoding.codec)
+
+        def write(frame: av.VideoFrame | None) -> None:
+            packets = stream.encode(frame)
+            fidelity.coded(packets)
+            container.mux(packets)
+
         for image in frames:
             if image.shape != shape:
                 raise UserError(
@@ -66,10 +91,13 @@ def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Pa
             padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             frame = from_rgb(padded)
             frame.pts, frame.time_base = count, 1 / Fraction(encoding.fps)
-            container.mux(stream.encode(frame))
+            fidelity.sent(frame)
+            write(frame)
             count += 1
-        container.mux(stream.encode())
-    return count
+        write(None)
+        fidelity.finish()
+    _check_gop(path, fidelity.types, count, encoding.gop)
+    return Encoded(count, tuple(range(0, count, encoding.gop)), fidelity.psnr_y)
 
 
 def _stream(container: OutputContainer, height: int, width: int, encoding: Encoding) -> VideoStream:
@@ -97,11 +125,16 @@ def _options(encoding: Encoding) -> dict[str, str]:
     return options | {"x265-params": f"{exact}:pools=none:frame-threads=1:log-level=error"}
 
 
-def _verify(path: Path, count: int, gop: int) -> None:
-    container, stream = open_film(path)
-    with container:
-        types = [picture.pict_type for picture in container.decode(stream)]
+def _check_gop(path: Path, types: list[PictureType], count: int, gop: int) -> None:
     expected = [PictureType.P if i % gop else PictureType.I for i in range(count)]
     if types != expected:
         wrong = next((i for i, (a, b) in enumerate(zip(types, expected, strict=False)) if a != b), len(types))
         raise RuntimeError(f"{path}: the encoder did not keep a GOP of {gop} at frame {wrong} of {count}")
+
+
+def _check_muxed(path: Path, encoded: Encoded) -> None:
+    container, stream = open_film(path)
+    with container:
+        is_key = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
+    if is_key != [index in encoded.keyframes for index in range(encoded.frames)]:
+        raise RuntimeError(f"{path}: the file does not hold the {encoded.frames} frames that were coded")

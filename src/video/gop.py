@@ -7,19 +7,25 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import takewhile
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.video.colour import to_rgb
 from src.video.container import open_film, visible_size
-from src.video.motion import extend, identity
+from src.video.damage import Coded
+from src.video.estimate import with_estimated_vectors
+from src.video.motion import NO_VECTORS, extend, identity
 from src.video.types import Frame, Motion
 from src.video.vectors import exported_vectors, request_vectors, why_inexact
+
+ClipMotion = Literal["exact", "estimate", "none"]
 
 
 @dataclass(frozen=True)
@@ -36,11 +42,16 @@ class KeyedFrame:
     motion: Motion
 
 
-def read_gop(path: Path, key_index: int, last_index: int) -> list[Frame]:
+def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "exact") -> list[Frame]:
     """Frames key_index..last_index of a film written by `encode`, the first of them an I frame.
 
     Decodes nothing before the keyframe and nothing after last_index, with one thread. Later I frames in the
     range are allowed; their `vectors` are None, as those of the first.
+
+    Args:
+        path: of the film.
+        key_index, last_index: of frames, both included.
+        motion: "exact" takes the codec's vectors, "estimate" searches blocks in the decoded pictures, "none" neither.
 
     Raises:
         UserError: no I frame at key_index, fewer frames than last_index, damage, or no exact vectors.
@@ -48,55 +59,76 @@ def read_gop(path: Path, key_index: int, last_index: int) -> list[Frame]:
     container, stream = open_film(path)
     with container:
         size = visible_size(container, stream)
+        coded = _coded(path, container, stream, key_index, last_index)
         return [
-            Frame(_rgb(picture, size), _type(vectors), vectors, Fraction(index) / _rate(stream), index)
-            for index, picture, vectors in _pictures(path, container, stream, key_index, last_index)
+            Frame(
+                _rgb(one.picture, size),
+                "I" if _is_key(one.picture) else "P",
+                vectors,
+                Fraction(one.index) / _rate(stream),
+                one.index,
+            )
+            for one, vectors in _with_vectors(path, coded, stream, motion)
         ]
 
 
-def read_keyed(path: Path, key_index: int, index: int) -> KeyedFrame:
+def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exact") -> KeyedFrame:
     """Frame `index` of a film written by `encode`, with the latest keyframe and the motion chained to it.
 
-    Converts two pictures to RGB however far apart they are. Raises as `read_gop`.
+    Converts two pictures to RGB however far apart they are. Arguments and errors as of `read_gop`.
     """
     container, stream = open_film(path)
     with container:
         size = visible_size(container, stream)
-        key = picture = None
-        motion = identity(*size)
-        for _, picture, vectors in _pictures(path, container, stream, key_index, index):
-            if vectors is None:
-                key, motion = picture, identity(*size)
+        key = current = None
+        to_key = identity(*size)
+        coded = _coded(path, container, stream, key_index, index)
+        for one, vectors in _with_vectors(path, coded, stream, motion):
+            current = one.picture
+            if _is_key(current):
+                key, to_key = current, identity(*size)
             else:
-                motion = extend(motion, vectors)
-        assert key is not None  # _pictures gives a keyframe first, or raises
-        assert picture is not None
-        return KeyedFrame(_rgb(key, size), _rgb(picture, size), motion)
+                to_key = extend(to_key, NO_VECTORS if vectors is None else vectors)
+        assert key is not None  # _coded gives a keyframe first, or raises
+        assert current is not None
+        return KeyedFrame(_rgb(key, size), _rgb(current, size), to_key)
 
 
-def _pictures(
+def _with_vectors(
+    path: Path, coded: Iterator[Coded], stream: VideoStream, motion: ClipMotion
+) -> Iterator[tuple[Coded, NDArray[np.float32] | None]]:
+    if motion == "exact":
+        reason = why_inexact(stream)
+        if reason:
+            raise UserError(
+                f"film '{path}' has no exact motion vectors: {reason}; set video.motion=estimate, or code it as h264"
+            )
+        request_vectors(stream)
+        return ((one, None if _is_key(one.picture) else exported_vectors(one.picture, (0, 0))) for one in coded)
+    if motion == "none":
+        return ((one, None) for one in coded)
+    estimated = with_estimated_vectors(coded)
+    return ((one, None if _is_key(one.picture) else vectors) for one, vectors in estimated)
+
+
+def _coded(
     path: Path, container: InputContainer, stream: VideoStream, key_index: int, last_index: int
-) -> Iterator[tuple[int, av.VideoFrame, NDArray[np.float32] | None]]:
-    reason = why_inexact(stream)
-    if reason:
-        raise UserError(f"film '{path}' has no exact motion vectors: {reason}; write it with src.video.encode")
-    request_vectors(stream)
+) -> Iterator[Coded]:
     start = stream.start_time or 0
     ticks = 1 / (_rate(stream) * Fraction(stream.time_base or 1))
     container.seek(start + round(key_index * ticks), stream=stream)
     index = key_index
     for picture in _sound(container, stream):
         at = -1 if picture.pts is None else round((picture.pts - start) / ticks)
-        is_key = picture.pict_type == av.video.frame.PictureType.I
-        if at != index or (index == key_index and not is_key):
+        if at != index or (index == key_index and not _is_key(picture)):
             break
-        yield index, picture, None if is_key else exported_vectors(picture, (0, 0))
+        yield Coded(picture, index, False)
         if index == last_index:
             return
         index += 1
     raise UserError(
         f"film '{path}' gives no sound frame {index} after an I frame at {key_index}; "
-        "encode it again with the GOP that the data set expects"
+        "remove it, and it is encoded again"
     )
 
 
@@ -116,5 +148,5 @@ def _rgb(picture: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(to_rgb(picture)[: size[0], : size[1]])
 
 
-def _type(vectors: NDArray[np.float32] | None) -> str:
-    return "I" if vectors is None else "P"
+def _is_key(picture: av.VideoFrame) -> bool:
+    return picture.pict_type == PictureType.I

@@ -57,12 +57,12 @@ class Encoding:
         codec: "h264", "mpeg4" or "hevc" (which has no motion vectors that FFmpeg exports).
         gop: frames from one I frame to the next, at least 1.
         fps: frames per second.
-        crf: constant quality of x264 / x265 (lower is better); not for mpeg4.
-        bitrate: mean rate in kbit/s. Exactly one of crf and bitrate is given.
+        crf: constant quality of x264 / x265 (lower is better), where no bitrate is given; not for mpeg4.
+        bitrate: mean rate in kbit/s; takes the place of crf.
         preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
 
     Raises:
-        UserError: an unknown codec, a GOP below 1, or not exactly one of crf and bitrate.
+        UserError: an unknown codec, a GOP below 1, or neither crf nor bitrate.
     """
 
     codec: str
@@ -79,7 +79,9 @@ class Encoding:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:
             raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
-        if (self.crf is None) == (self.bitrate is None):
-            raise UserError(f"crf={self.crf} and bitrate={self.bitrate}: exactly one is needed; set the other to null")
-        if self.codec == "mpeg4" and self.crf is not None:
+        if self.bitrate is not None:
+            object.__setattr__(self, "crf", None)  # so that equal films have equal encodings
+        elif self.crf is None:
+            raise UserError("neither crf nor bitrate is given; set video.crf, or video.bitrate in kbit/s")
+        elif self.codec == "mpeg4":
             raise UserError("mpeg4 has no constant-quality mode; set bitrate (kbit/s) instead of crf")

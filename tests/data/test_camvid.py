@@ -9,7 +9,9 @@ import pytest
 from src.data.camvid import NAMES, PALETTE, CamVid
 from src.errors import UserError
 
-MEAN, STD = [0.4] * 3, [0.3] * 3
+
+def camvid(root: Path | None, void: bool = False, films: bool = False) -> CamVid:
+    return CamVid(None if root is None else str(root), void, films, 30, [0.4] * 3, [0.3] * 3, "stop")
 
 
 def write(path: Path, picture: np.ndarray) -> None:
@@ -48,7 +50,7 @@ def official(root: Path) -> Path:
 
 
 def test_index_layout(tmp_path: Path) -> None:
-    source = CamVid(str(index_copy(tmp_path)), False, MEAN, STD)
+    source = camvid(index_copy(tmp_path), False)
     stills = source.stills("train")
     assert [s.name for s in stills] == ["0001TP_006690", "0006R0_f00930", "0016E5_00390"]
     picture, labels = stills[0].read()
@@ -62,7 +64,7 @@ def test_index_layout(tmp_path: Path) -> None:
 
 
 def test_void_as_a_class(tmp_path: Path) -> None:
-    source = CamVid(str(index_copy(tmp_path)), True, MEAN, STD)
+    source = camvid(index_copy(tmp_path), True)
     raw = cv2.imread(str(tmp_path / "trainannot" / "0001TP_006690.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(source.stills("train")[0].read()[1], raw)
     assert source.classes.names[-1] == "void"
@@ -70,7 +72,7 @@ def test_void_as_a_class(tmp_path: Path) -> None:
 
 def test_official_layout(tmp_path: Path) -> None:
     official(tmp_path)
-    eleven, twelve = (CamVid(str(tmp_path), void, MEAN, STD) for void in (False, True))
+    eleven, twelve = (camvid(tmp_path, void) for void in (False, True))
     assert [s.name for s in eleven.stills("train")] == ["0001TP_006690", "0006R0_f00930"]
     assert [s.name for s in eleven.stills("val")] == ["0016E5_07959", "0016E5_07961"]
     assert [s.name for s in eleven.stills("test")] == ["0001TP_008550", "Seq05VD_f00000"]
@@ -96,20 +98,20 @@ def test_official_layout(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path, damage, message: str) -> None:
     damage(index_copy(tmp_path))
     with pytest.raises(UserError, match=message):
-        CamVid(str(tmp_path), False, MEAN, STD).stills("train")[2].read()
+        camvid(tmp_path, False).stills("train")[2].read()
 
 
 def test_wrong_root_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="CAMVID_ROOT"):
-        CamVid(None, False, MEAN, STD)
+        camvid(None)
     with pytest.raises(UserError, match="701_StillsRaw_full"):
-        CamVid(str(tmp_path), False, MEAN, STD)
+        camvid(tmp_path, False)
     with pytest.raises(UserError, match="train, val, test"):
-        CamVid(str(index_copy(tmp_path)), False, MEAN, STD).stills("training")
+        camvid(index_copy(tmp_path), False).stills("training")
 
 
 def test_real_copy(camvid_root: Path) -> None:
-    source = CamVid(str(camvid_root), False, MEAN, STD)
+    source = camvid(camvid_root, False)
     assert (len(source.stills("train")), len(source.stills("val"))) == (367, 101)
     (film,) = source.sequences("val")
     assert len(film) == 101

@@ -73,7 +73,7 @@ def test_preparing_again_makes_nothing(clips: list[Clip], source: Street, monkey
 
 
 def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
-    dataset = ClipDataset(scored_candidates(clips, [GOP - 1], 1), "pair", NORMAL, None)
+    dataset = ClipDataset(scored_candidates(clips, [GOP - 1], 1), "pair", "exact", NORMAL, None)
     better = 0
     for index in range(len(dataset)):
         sample = dataset[(index, 0)]
@@ -89,7 +89,7 @@ def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
 def test_loading_repeats_whatever_the_workers(clips: list[Clip], workers: int) -> None:
     def epoch(number: int, workers: int) -> list[Any]:
         transform = TrainTransform((32, 48), (0.7, 1.5), 0.5, None)
-        dataset = ClipDataset(training_candidates(clips, range(1, GOP)), "pair", NORMAL, transform)
+        dataset = ClipDataset(training_candidates(clips, range(1, GOP)), "pair", "exact", NORMAL, transform)
         sampler = EpochSampler(len(dataset), True, seed=7)
         sampler.set_epoch(number)
         return list(DataLoader(dataset, 2, sampler=sampler, num_workers=workers, collate_fn=collate))
@@ -105,7 +105,7 @@ def test_loading_repeats_whatever_the_workers(clips: list[Clip], workers: int) -
 
 def test_window_ends_at_the_labelled_frame(clips: list[Clip]) -> None:
     candidates = scored_candidates(clips, [3], 1)
-    one, three = (ClipDataset(candidates, frames, NORMAL, None)[(0, 0)] for frames in (1, 3))
+    one, three = (ClipDataset(candidates, frames, "exact", NORMAL, None)[(0, 0)] for frames in (1, 3))
     assert three["frames"].shape[0] == 3
     assert torch.equal(one["frames"][0], three["frames"][-1])
 
@@ -114,7 +114,7 @@ def test_films_shorter_than_a_gop_and_missing_kinds_are_refused(source: Street) 
     with pytest.raises(UserError, match="11 frames"):
         ClipsFromFilms(None).jobs(source, "val", 12)
     with pytest.raises(UserError, match="no stills"):
-        ClipsFromStills(1, 0, StillMotion()).jobs(source, "val", GOP)
+        ClipsFromStills(1, "last", 0, StillMotion()).jobs(source, "val", GOP)
     with pytest.raises(UserError, match="train, val"):
         source.sequences("test")
 
@@ -142,9 +142,9 @@ class _Stills(Street):
 
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     stills = _Stills({}, 0, 0, 0, 15)
-    jobs = ClipsFromStills(2, 0, StillMotion()).jobs(stills, "train", GOP)
+    jobs = ClipsFromStills(2, "last", 0, StillMotion()).jobs(stills, "train", GOP)
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
-    assert [c.name for c in made] == ["a_v0", "b_v0", "a_v1", "b_v1"]
+    assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
     for clip in made:
         assert clip.length == GOP
         np.testing.assert_array_equal(clip.read_labels(GOP - 1), _Picture("a").read()[1])
@@ -163,7 +163,7 @@ class _BrokenFilm:
     def __len__(self) -> int:
         return 9
 
-    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         yield np.zeros((32, 32, 3), np.uint8), None
         raise UserError("frame 1 is damaged; replace it")
 

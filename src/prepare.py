@@ -1,0 +1,21 @@
+"""Entry point: `python -m src.prepare data=NAME [data.root=PATH] [video.KEY=VALUE ...] [check=true] [shard=1/4]`."""
+
+from __future__ import annotations
+
+import hydra
+from omegaconf import DictConfig
+
+from src.utils.entry import reports_errors
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
+@reports_errors
+def main(config: DictConfig) -> None:
+    """Encode the clips of a data set, or check those that are encoded; training and evaluation then find them."""
+    from src.utils.preparation import prepare_data_set  # imported late, so that --help and --cfg answer at once
+
+    prepare_data_set(config)
+
+
+if __name__ == "__main__":
+    main()
