@@ -84,9 +84,9 @@ def test_the_defaults_train_on_the_embedded_films(composed: Compose, tmp_path: P
 
 @pytest.mark.parametrize("override", ["video.codec=hevc", "model.low_start=hihg"])
 def test_what_cannot_be_trained_is_refused(
-    override: str, composed: Compose, tmp_path: Path, street_cache: Path
+    override: str, finished: Path, composed: Compose, tmp_path: Path, street_cache: Path
 ) -> None:
-    given = "model.high_checkpoint=absent.ckpt"
+    given = f"model.high_checkpoint={finished / 'high' / 'checkpoints' / 'last.ckpt'}"
     with pytest.raises(UserError, match=override.split("=")[0]):
         train(tiny(composed, tmp_path, street_cache, given, override))
 
