@@ -1,4 +1,4 @@
-"""Entry point: `python -m src.report metrics=RUN/metrics.json` prints an evaluation as a Markdown table."""
+"""Entry point: `python -m src.report metrics=RUN/metrics.json` or `table=cost` prints a Markdown table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ from src.utils.entry import reports_errors
 @reports_errors
 def main(config: DictConfig) -> None:
     """Print the table; nothing is written."""
-    print(markdown(read_results(Path(config.metrics)), list(config.distances)))
+    if config.table == "cost":
+        from src.utils.cost_table import cost_table, read_references  # imported late, as it loads all networks
+
+        for line in cost_table(read_references()):
+            print(line, flush=True)
+    elif config.table == "results":
+        print(markdown(read_results(Path(config.metrics)), list(config.distances)))
+    else:
+        raise UserError(f"table={config.table} is not one of results, cost; choose one of these")
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:

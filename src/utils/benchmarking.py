@@ -36,7 +36,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
-    result = count(config, size)
+    result = {"model": HydraConfig.get().runtime.choices["model"], **count(config, size)}
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), config, size)
     _write(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
@@ -50,8 +50,7 @@ def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
     trained = sum(p.numel() for p in net.parameters())
     merge(net, fold_batchnorm=False)
     cost = inference_cost(net, size, config.video.gop, config.model.get("lr_scale", 1.0)).as_dict()
-    name = HydraConfig.get().runtime.choices["model"]
-    return {"model": name, "params_train": trained, **cost, "height": size[0], "width": size[1]}
+    return {"params_train": trained, **cost, "height": size[0], "width": size[1]}
 
 
 def build(config: DictConfig, device: torch.device) -> nn.Module:

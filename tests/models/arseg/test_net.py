@@ -108,14 +108,6 @@ def test_classifier_is_one_module_and_the_state_dict_loads_whole(tmp_path):
     assert torch.equal(net.low.head.weight, net.high.head.weight)
 
 
-@torch.no_grad()
-def test_any_size_and_scale():
-    net = tiny_arseg(scale=0.3).eval()
-    key, current, motion, valid = pair(1, 37, 51)
-    logits, _ = net.step(current, net.step(key, net.init_state())[1], motion, valid)
-    assert logits.shape == (1, 5, 37, 51)
-
-
 @pytest.mark.parametrize(("legacy", "size"), [("logits", (32, 48)), ("coarse_logits", (8, 12))])
 @torch.no_grad()
 def test_legacy_output_sizes(legacy, size):

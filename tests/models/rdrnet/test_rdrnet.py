@@ -8,15 +8,7 @@ from src.errors import UserError
 from src.models.rdrnet.deploy import deploy
 from src.models.rdrnet.net import RDRNet
 from tests.interop.parity import recipe
-from tests.models.rdrnet.variants import VARIANTS, gmacs, parameters, relative, tiny, unreached
-
-# Computed with the official code: parameters train / deployed, GMACs at 1024 x 2048 train / deployed.
-SIZES = {
-    "s_simple": (8_833_126, 7_163_718, 49.384, 40.912),
-    "s": (8_946_406, 7_276_998, 51.840, 43.368),
-    "m": (30_867_366, 26_020_710, 194.466, 161.583),
-    "l": (43_345_830, 36_953_574, 283.800, 238.032),
-}
+from tests.models.rdrnet.variants import VARIANTS, parameters, relative, tiny, unreached
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -27,21 +19,6 @@ def test_parameter_names_and_shapes_are_the_official_ones(name):
     assert {k: v.shape for k, v in net.state_dict().items()} == {k: v.shape for k, v in official.items()}
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_size_in_training_form(name):
-    with torch.device("meta"):
-        net = RDRNet(19, **VARIANTS[name])
-    assert parameters(net) == SIZES[name][0]
-    assert gmacs(net) == pytest.approx(SIZES[name][2], rel=1e-4)
-
-
-@pytest.mark.parametrize("name", ["s_simple", "s"])
-def test_size_in_deployed_form(name):
-    net = deploy(RDRNet(19, **VARIANTS[name]))
-    assert parameters(net) == SIZES[name][1]
-    assert gmacs(net) == pytest.approx(SIZES[name][3], rel=1e-4)
-
-
 def test_logits_of_official_code_in_all_forms():
     net = RDRNet(19, **VARIANTS["s_simple"]).eval()
     net.load_state_dict(recipe.state_dict("rdrnet_s_simple"))
@@ -50,15 +27,6 @@ def test_logits_of_official_code_in_all_forms():
         with torch.no_grad():
             logits = form.classify(form.features(recipe.image(7, 128, 256)))[:, :, ::2, ::2]
         assert relative(logits, expected) < 1e-5
-
-
-@pytest.mark.parametrize("size", [(32, 32), (65, 97), (127, 50)])
-def test_any_picture_size(size):
-    net = tiny().eval()
-    with torch.no_grad():
-        image = torch.randn(1, 3, *size)
-        assert net.features(image).shape == (1, net.feature_channels, -(-size[0] // 8), -(-size[1] // 8))
-        assert net(image).shape == (1, 5, *size)
 
 
 @pytest.mark.parametrize("pooling", ["none", "ppm", "dappm", "pappm", "rppm"])
@@ -97,11 +65,3 @@ def test_without_fusion_semantic_branch_reaches_the_output_only_through_the_merg
         taps["detail"].sum(), list(net.backbone.semantic_branch_layers.parameters()), allow_unused=True
     )
     assert all(g is None for g in grads)
-
-
-def test_exported_program_gives_the_same_logits():
-    net = deploy(tiny())
-    image = torch.randn(1, 3, 72, 100)
-    exported = torch.export.export(net, (image,)).module()
-    with torch.no_grad():
-        torch.testing.assert_close(exported(image), net(image))
