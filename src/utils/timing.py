@@ -20,6 +20,7 @@ from src.models.rdrnet.deploy import merge
 from src.models.tdnet.net import TDNet
 from src.utils.film_latency import measure_film
 from src.utils.latency import Round, Subject, means, measure, ratio, statistics, subjects_of
+from src.utils.memory import keep_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ def time_it(net: nn.Module, config: DictConfig, size: tuple[int, int]) -> dict[s
     Raises:
         UserError: no such device, or a film that cannot be used.
     """
+    keep_freed_memory()
     device, threads = _device(config.device), _threads(config.threads)
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # one or two picture sizes, so the search pays

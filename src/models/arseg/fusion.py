@@ -7,14 +7,16 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from src.errors import UserError
 from src.models.arseg.local_attention import local_attention
-from src.models.arseg.warping import motion_at, warp, warp_officially
+from src.models.arseg.warping import aim, motion_at, warp, warp_officially
 from src.models.base import resize
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
+GATE_WIDTH = 8
 GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
 
 
@@ -79,6 +81,8 @@ class CReFF(nn.Module):
             motion_valid: (B, picture height, picture width) bool; None means all valid.
         """
         size = (key_features.shape[-2], key_features.shape[-1])
+        if self._runs_in_tiles(low, key_features):
+            return self._forward_in_tiles(low, key_features, *motion_at(size, motion, motion_valid))
         warped, valid = self.move(key_features, motion, motion_valid)
         low, warped = _fast_layout(low), _fast_layout(warped)
         low_up = resize(low, size, align_corners=self.legacy)
@@ -94,7 +98,26 @@ class CReFF(nn.Module):
         )
         if self.gate is None:
             return low_up + attended
-        return low_up + self._trust(low, low_up, attended, valid) * (attended - low_up)
+        hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
+        return low_up + self._trust(hidden, valid) * (attended - low_up)
+
+    def _runs_in_tiles(self, *maps: Tensor) -> bool:
+        """Whether one CPU kernel can do it all: inference in float32 that no tracer, counter or compiler watches."""
+        watched = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if self.legacy or self.window != 7 or watched or _get_current_dispatch_mode() is not None:
+            return False
+        return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in maps)
+
+    def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
+        from src.models.arseg.fusion_cpu import GateInput, attend  # Numba loads only where it is used
+
+        size = (key_features.shape[-2], key_features.shape[-1])
+        x, y, valid = aim(motion, valid)
+        seen = None if self.gate is None else GateInput(self.gate.project(low, size), self.gate.comparison)
+        convolutions = self.query, self.key, self.value
+        positions = torch.stack((x, y), 1)
+        fused, hidden = attend(low, key_features, positions, valid, convolutions, self.position, self.scale, seen)
+        return fused if self.gate is None else torch.lerp(resize(low, size), fused, self._trust(hidden, valid))
 
     def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Keyframe features warped to the current frame, and their validity (B, H, W); None in legacy form."""
@@ -103,11 +126,10 @@ class CReFF(nn.Module):
         height, width = key_features.shape[-2:]
         return warp(key_features, *motion_at((height, width), motion, motion_valid))
 
-    def _trust(self, low: Tensor, low_up: Tensor, attended: Tensor, valid: Tensor | None) -> Tensor:
+    def _trust(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
         assert self.gate is not None
-        known = torch.ones_like(low_up[:, :1]) if valid is None else valid[:, None].to(low_up.dtype)
-        reachable = F.max_pool2d(known, self.window, stride=1, padding=self.window // 2)
-        trust: Tensor = self.gate(low, low_up, attended, known) * reachable
+        known = torch.ones_like(hidden[:, :1]) if valid is None else valid[:, None].to(hidden.dtype)
+        trust: Tensor = self.gate(hidden, known) * _reachable(known, self.window)
         return trust
 
 
@@ -116,27 +138,45 @@ class Gate(nn.Module):
 
     Args:
         channels: C of the features.
-        hidden: width.
     """
 
-    def __init__(self, channels: int, hidden: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.low = nn.Conv2d(channels, hidden, 1)
-        self.attended = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.difference = nn.Conv2d(channels, hidden, 1, bias=False)
-        self.score = nn.Conv2d(hidden + 1, 1, 3, padding=1)
+        self.low = nn.Conv2d(channels, GATE_WIDTH, 1)
+        self.attended = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.difference = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.score = nn.Conv2d(GATE_WIDTH + 1, 1, 3, padding=1)
         nn.init.zeros_(self.score.weight)
         nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
 
-    def forward(self, low: Tensor, low_up: Tensor, attended: Tensor, known: Tensor) -> Tensor:
-        """Weights (B, 1, H, W); `low` (B, C, h, w) is what `low_up` was upsampled from.
+    def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
+        """The part of the hidden layer (B, 8, *size) that low-resolution features (B, C, h, w) give.
 
-        A 1x1 convolution and bilinear upsampling commute, so the low branch is projected before upsampling.
+        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
         """
-        projected = resize(self.low(low), (low_up.shape[-2], low_up.shape[-1]))
-        projected = projected + self.attended(attended) + self.difference((attended - low_up).abs())
-        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(projected), known], 1)))
+        return resize(self.low(low), size)
+
+    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
+        """The part of the hidden layer that the attended features and their distance to the upsampled ones give."""
+        seen: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
+        return seen
+
+    @property
+    def comparison(self) -> Tensor:
+        """The weights (2, 8, C) of `compare`."""
+        return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
+
+    def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
+        """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the validity (B, 1, H, W) as 0 or 1."""
+        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(hidden), known], 1)))
         return trust
+
+
+def _reachable(known: Tensor, window: int) -> Tensor:
+    """1 where any position of the window is known; first along columns, then along rows, for speed."""
+    for size in ((window, 1), (1, window)):
+        known = F.max_pool2d(known, size, stride=1, padding=(size[0] // 2, size[1] // 2))
+    return known
 
 
 def _fast_layout(x: Tensor) -> Tensor:

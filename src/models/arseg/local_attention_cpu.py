@@ -1,75 +1,30 @@
-"""From torch tensors to the tiles of the Numba kernel of local attention.
-
-The kernel releases the GIL and is started from Python threads, not by Numba's own pool: that one aborts a data
-loader worker forked after its first use.
-"""
+"""From torch tensors to the tiles of the Numba kernel of local attention."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from src.models.arseg import local_attention_kernel as kernel
-from src.models.arseg.local_attention_kernel import EXCLUDED, F32, LANES, PADDED_TAPS, RADIUS, TAPS, WINDOW
+from src.models.arseg.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS, WINDOW
+from src.models.arseg.tiles import Array, Tiling, aligned, share
 
-Array = NDArray[np.float32]
 Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Shape (B, C, H, W) and element strides shared by every tensor of a call."""
-
-    shape: tuple[int, int, int, int]
-    stride: tuple[int, int, int, int]
-
-    @property
-    def groups(self) -> int:
-        """Groups of `LANES` channels, the last one padded."""
-        return -(-self.shape[1] // LANES)
-
-    @property
-    def tile_width(self) -> int:
-        """Columns per tile: keys and values of seven rows stay within a 512 KB second-level cache."""
-        return min(self.shape[3], max(32, 64 // self.groups))
-
-    def tiles(self, threads: int) -> NDArray[np.int64]:
-        """Tiles (N, 5) = batch, y0, y1, x0, x1, cut so that every thread gets several."""
-        batch, _, height, width = self.shape
-        columns = -(-width // self.tile_width)
-        rows = min(-(-height // WINDOW), max(-(-height // 96), -(-4 * threads // (batch * columns))))
-        ys = [height * i // rows for i in range(rows + 1)]
-        xs = [width * i // columns for i in range(columns + 1)]
-        return np.array(
-            [(b, ys[i], ys[i + 1], xs[j], xs[j + 1]) for b in range(batch) for i in range(rows) for j in range(columns)]
-        )
-
-    def scratch(self) -> tuple[Array, ...]:
-        """Buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
-        width, groups = self.tile_width, self.groups
-        ring = (groups, WINDOW, width + 2 * RADIUS, LANES)
-        return (
-            _aligned((groups, 1, width, LANES)),
-            _aligned(ring),
-            _aligned(ring),
-            _aligned((groups, width, LANES)),
-            _aligned((width, PADDED_TAPS)),
-            _aligned((WINDOW, width + 2 * RADIUS + 1)),
-        )
-
-
-def _aligned(shape: tuple[int, ...]) -> Array:
-    """Zeros on a cache line boundary; loads across one would halve the speed of the kernel."""
-    size = int(np.prod(shape))
-    buffer = np.zeros(size + 16, np.float32)
-    start = -(buffer.ctypes.data // 4) % 16
-    return buffer[start : start + size].reshape(shape)
+def scratch(tiling: Tiling) -> tuple[Array, ...]:
+    """Buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
+    return (
+        tiling.rows(1, 0),
+        tiling.rows(WINDOW, RADIUS),
+        tiling.rows(WINDOW, RADIUS),
+        tiling.rows(1, 0)[:, 0],
+        aligned((tiling.width, PADDED_TAPS)),
+        aligned((WINDOW, tiling.width + 2 * RADIUS + 1)),
+    )
 
 
 def _empty_like(x: Tensor) -> Tensor:
@@ -78,30 +33,14 @@ def _empty_like(x: Tensor) -> Tensor:
     return flat.as_strided(x.shape, x.stride())
 
 
-def _run(function: Callable[..., None], arguments: tuple[object, ...], layout: Layout) -> None:
-    """Share the tiles among torch's number of threads, so that there is one thread budget."""
-    budget = torch.get_num_threads()
-    tiles = layout.tiles(budget)
-    threads = min(budget, len(tiles))
-    tail = (layout.shape, layout.stride)
-
-    def share(i: int) -> None:
-        function(*arguments, *tail, tiles[i::threads].copy(), layout.scratch())
-
-    if threads == 1:
-        share(0)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(share, range(threads)))
-
-
-def _layout(x: Tensor) -> Layout:
+def _run(function: Callable[..., None], arguments: tuple[object, ...], x: Tensor) -> None:
+    """Run a kernel over the tiles of maps of the shape and strides of x."""
     batch, channels, height, width = x.shape
-    shape = batch, channels, height, width
+    tiling = Tiling((batch, channels, height, width))
     plane = height * width
-    if x.is_contiguous():
-        return Layout(shape, (channels * plane, plane, width, 1))
-    return Layout(shape, (channels * plane, 1, width * channels, channels))
+    last = (channels * plane, 1, width * channels, channels)
+    stride = (channels * plane, plane, width, 1) if x.is_contiguous() else last
+    share(lambda tiles: function(*arguments, tiling.shape, stride, tiles, scratch(tiling)), tiling)
 
 
 def _same_format(query: Tensor, *tensors: Tensor) -> list[Tensor]:
@@ -117,12 +56,23 @@ def _flat(x: Tensor) -> Array:
 
 
 def _options(x: Tensor, valid: Tensor | None, position: Tensor | None, scale: float, zero_padding: bool) -> Options:
-    batch, _, height, width = x.shape
-    bias = np.zeros((batch, height, width), np.float32)
-    if valid is not None:
-        bias[~valid.numpy()] = EXCLUDED
-    start = np.zeros(TAPS, np.float32) if position is None else position.detach().float().numpy()
-    return bias, F32(0 if zero_padding else EXCLUDED), start, F32(scale)
+    if valid is None:
+        valid = torch.ones_like(x[:, 0], dtype=torch.bool)
+    return bias_of(valid), F32(0 if zero_padding else EXCLUDED), padded_position(position), F32(scale)
+
+
+def bias_of(valid: Tensor) -> Array:
+    """What is added to the logits of keys (B, H, W): nothing where they are valid, else `EXCLUDED`."""
+    bias: Array = np.where(valid.numpy(), F32(0), EXCLUDED)
+    return bias
+
+
+def padded_position(position: Tensor | None) -> Array:
+    """The position term (49,), or zeros, as the (56,) that the kernel reads."""
+    padded = np.zeros(PADDED_TAPS, np.float32)
+    if position is not None:
+        padded[:TAPS] = position.detach().float().numpy()
+    return padded
 
 
 def forward(
@@ -138,7 +88,7 @@ def forward(
     q, k, v = _same_format(query, key, value)
     options = _options(q, valid, position, scale, zero_padding)
     out = _empty_like(q)
-    _run(kernel.forward, (_flat(out), _flat(q), _flat(k), _flat(v), *options), _layout(q))
+    _run(kernel.forward, (_flat(out), _flat(q), _flat(k), _flat(v), *options), q)
     return out.to(query.dtype)
 
 
@@ -159,8 +109,8 @@ def backward(
     batch, _, height, width = q.shape
     weights, slopes = (np.empty((batch, height, width, TAPS), np.float32) for _ in range(2))
     flat = (weights, slopes, _flat(g), _flat(q))
-    _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *options), _layout(q))
-    _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(scale)), _layout(q))
+    _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *options), q)
+    _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(scale)), q)
     d_position = torch.from_numpy(slopes.sum((0, 1, 2), dtype=np.float64).astype(np.float32))
     dq, dk, dv = (d.to(query.dtype) for d in (dq, dk, dv))
     return dq, dk, dv, d_position

@@ -1,8 +1,8 @@
 """CPU kernel of 7 x 7 local attention: small tiles, packed so that every inner loop runs over 64 channels.
 
 A tile keeps seven rows of keys and values in cache, padded by three zero pixels and cut into groups of `LANES`
-channels on aligned addresses. The constant group length lets LLVM unroll the products; packing also absorbs the
-memory layout, so contiguous and channels-last tensors need no copy. All arrays of feature maps are flat.
+channels on aligned addresses, each of which is one vector of `lanes`. Packing also absorbs the memory layout, so
+contiguous and channels-last tensors need no copy. All arrays of feature maps are flat.
 """
 # Numba infers the types of these functions from their first call.
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -13,8 +13,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-WINDOW, RADIUS, TAPS = 7, 3, 49
-LANES = 64
+from src.models.arseg.lanes import LANES, WINDOW, add, add_seven_dots, load, multiply_add, splat, store
+
+RADIUS, TAPS = 3, 49
 PADDED_TAPS = 56  # whole AVX vectors for the exponentials
 EXCLUDED = np.float32(-1e30)  # finite, as infinities would need slower comparisons; its weight is exactly 0
 F32 = np.float32
@@ -80,7 +81,7 @@ def _unpack(dst, src, batch, y, x0, n, shape, stride):
 
 
 @_jit
-def _pack_bias(dst, slot, bias, batch, y, x0, n, outside):
+def pack_bias(dst, slot, bias, batch, y, x0, n, outside):
     """Row y of the logit bias, `outside` beyond the map; dst[slot, n] says whether any entry is not zero."""
     _, height, width = bias.shape
     dst[slot, n] = F32(0)
@@ -93,57 +94,36 @@ def _pack_bias(dst, slot, bias, batch, y, x0, n, outside):
 
 
 @_jit
-def _dots(out, start, query, keys, n, top):
+def dots(out, start, query, keys, n, top):
     """out[i, t] = start[t] + <query[:, 0, i], tap t of pixel i in keys>."""
-    for group in range(keys.shape[0]):
+    groups, _, length, _ = keys.shape
+    for group in range(groups):
         for i in range(n):
+            vector = load(query, (group * query.shape[2] + i) * LANES)
             for r in range(WINDOW):
-                s = (top + r) % WINDOW
-                a0 = a1 = a2 = a3 = a4 = a5 = a6 = F32(0)
-                for c in range(LANES):
-                    q = query[group, 0, i, c]
-                    a0 += q * keys[group, s, i, c]
-                    a1 += q * keys[group, s, i + 1, c]
-                    a2 += q * keys[group, s, i + 2, c]
-                    a3 += q * keys[group, s, i + 3, c]
-                    a4 += q * keys[group, s, i + 4, c]
-                    a5 += q * keys[group, s, i + 5, c]
-                    a6 += q * keys[group, s, i + 6, c]
-                t = WINDOW * r
+                taps = ((group * WINDOW + (top + r) % WINDOW) * length + i) * LANES
+                place = i * PADDED_TAPS + WINDOW * r
                 if group == 0:
-                    for j in range(WINDOW):
-                        out[i, t + j] = start[t + j]
-                out[i, t] += a0
-                out[i, t + 1] += a1
-                out[i, t + 2] += a2
-                out[i, t + 3] += a3
-                out[i, t + 4] += a4
-                out[i, t + 5] += a5
-                out[i, t + 6] += a6
+                    add_seven_dots(out, place, start, WINDOW * r, vector, keys, taps)
+                else:
+                    add_seven_dots(out, place, out, place, vector, keys, taps)
 
 
 @_jit
-def _mix(out, weights, values, n, top):
+def mix(out, weights, values, n, top):
     """out[:, i] = sum over taps t of weights[i, t] * tap t of pixel i in values."""
-    for group in range(values.shape[0]):
+    groups, _, length, _ = values.shape
+    for group in range(groups):
         for i in range(n):
-            for c in range(LANES):
-                out[group, i, c] = F32(0)
+            even, odd = splat(F32(0)), splat(F32(0))  # one chain of 49 additions would wait for each of them
             for r in range(WINDOW):
-                s = (top + r) % WINDOW
-                t = WINDOW * r
-                w0, w1, w2, w3 = weights[i, t], weights[i, t + 1], weights[i, t + 2], weights[i, t + 3]
-                w4, w5, w6 = weights[i, t + 4], weights[i, t + 5], weights[i, t + 6]
-                for c in range(LANES):
-                    out[group, i, c] += (
-                        w0 * values[group, s, i, c]
-                        + w1 * values[group, s, i + 1, c]
-                        + w2 * values[group, s, i + 2, c]
-                        + w3 * values[group, s, i + 3, c]
-                        + w4 * values[group, s, i + 4, c]
-                        + w5 * values[group, s, i + 5, c]
-                        + w6 * values[group, s, i + 6, c]
-                    )
+                row = weights[i, WINDOW * r : WINDOW * (r + 1)]
+                taps = ((group * WINDOW + (top + r) % WINDOW) * length + i) * LANES
+                for j in range(0, WINDOW - 1, 2):
+                    even = multiply_add(splat(row[j]), load(values, taps + j * LANES), even)
+                    odd = multiply_add(splat(row[j + 1]), load(values, taps + (j + 1) * LANES), odd)
+                even = multiply_add(splat(row[WINDOW - 1]), load(values, taps + (WINDOW - 1) * LANES), even)
+            store(out, (group * out.shape[1] + i) * LANES, add(even, odd))
 
 
 @_jit
@@ -161,7 +141,7 @@ def _exp(x):
 
 
 @_jit
-def _softmax(logits, bias, n, top):
+def softmax(logits, bias, n, top):
     """Softmax over the taps in place; all zero where every tap is excluded."""
     biased = False
     for s in range(WINDOW):
@@ -205,15 +185,15 @@ def forward(out, q, k, v, bias, outside, start, scale, shape, stride, tiles, scr
             slot = (y + RADIUS) % WINDOW
             _pack(keys, slot, k, b, y, x0 - RADIUS, padded, shape, stride, F32(1))
             _pack(values, slot, v, b, y, x0 - RADIUS, padded, shape, stride, F32(1))
-            _pack_bias(biases, slot, bias, b, y, x0 - RADIUS, padded, outside)
+            pack_bias(biases, slot, bias, b, y, x0 - RADIUS, padded, outside)
             row = y - RADIUS
             if row < y0:
                 continue
             top = row % WINDOW
             _pack(query, 0, q, b, row, x0, n, shape, stride, scale)
-            _dots(logits, start, query, keys, n, top)
-            _softmax(logits, biases, n, top)
-            _mix(mixed, logits, values, n, top)
+            dots(logits, start, query, keys, n, top)
+            softmax(logits, biases, n, top)
+            mix(mixed, logits, values, n, top)
             _unpack(out, mixed, b, row, x0, n, shape, stride)
 
 
@@ -222,7 +202,7 @@ def backward_query(dq, weights, slopes, g, q, k, v, bias, outside, start, scale,
     """Gradient of the queries; keeps softmax weights and logit slopes (B, H, W, 49) for the second pass."""
     query, keys, values, mixed, logits, biases = scratch
     slope = np.empty_like(logits)
-    zeros = np.zeros(TAPS, F32)
+    zeros = np.zeros(PADDED_TAPS, F32)
     for b, y0, y1, x0, x1 in tiles:
         n = x1 - x0
         padded = n + 2 * RADIUS
@@ -230,16 +210,16 @@ def backward_query(dq, weights, slopes, g, q, k, v, bias, outside, start, scale,
             slot = (y + RADIUS) % WINDOW
             _pack(keys, slot, k, b, y, x0 - RADIUS, padded, shape, stride, F32(1))
             _pack(values, slot, v, b, y, x0 - RADIUS, padded, shape, stride, F32(1))
-            _pack_bias(biases, slot, bias, b, y, x0 - RADIUS, padded, outside)
+            pack_bias(biases, slot, bias, b, y, x0 - RADIUS, padded, outside)
             row = y - RADIUS
             if row < y0:
                 continue
             top = row % WINDOW
             _pack(query, 0, q, b, row, x0, n, shape, stride, scale)
-            _dots(logits, start, query, keys, n, top)
-            _softmax(logits, biases, n, top)
+            dots(logits, start, query, keys, n, top)
+            softmax(logits, biases, n, top)
             _pack(query, 0, g, b, row, x0, n, shape, stride, F32(1))
-            _dots(slope, zeros, query, values, n, top)
+            dots(slope, zeros, query, values, n, top)
             for i in range(n):
                 mean = F32(0)
                 for t in range(TAPS):
@@ -249,7 +229,7 @@ def backward_query(dq, weights, slopes, g, q, k, v, bias, outside, start, scale,
                     weights[b, row, x0 + i, t] = logits[i, t]
                     slopes[b, row, x0 + i, t] = slope[i, t]
                     slope[i, t] *= scale
-            _mix(mixed, slope, keys, n, top)
+            mix(mixed, slope, keys, n, top)
             _unpack(dq, mixed, b, row, x0, n, shape, stride)
 
 
@@ -281,8 +261,8 @@ def backward_key(dk, dv, weights, slopes, g, q, scale, shape, stride, tiles, scr
                 continue
             top = row % WINDOW
             _gather_taps(taps, slopes, b, row, x0, n)
-            _mix(mixed, taps, queries, n, top)
+            mix(mixed, taps, queries, n, top)
             _unpack(dk, mixed, b, row, x0, n, shape, stride)
             _gather_taps(taps, weights, b, row, x0, n)
-            _mix(mixed, taps, gradients, n, top)
+            mix(mixed, taps, gradients, n, top)
             _unpack(dv, mixed, b, row, x0, n, shape, stride)

@@ -33,8 +33,7 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
     invalid, as are those where `valid` (B, H, W) is false. The result is channels_last.
     """
     batch, channels, height, width = features.shape
-    x, y = _positions(motion.float())
-    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    x, y, valid = aim(motion, valid)
     left, right, x_weights = _neighbours(x, width)
     upper, lower, y_weights = _neighbours(y, height)
     first = torch.arange(batch, device=x.device).view(-1, 1, 1) * (height * width)
@@ -47,7 +46,15 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
         per_sample_weights=torch.stack(weights, -1).view(-1, 4).to(features.dtype),
         mode="sum",
     )
-    return moved.view(batch, height, width, channels).permute(0, 3, 1, 2), valid & inside
+    return moved.view(batch, height, width, channels).permute(0, 3, 1, 2), valid
+
+
+def aim(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x + motion(x), as x and y (B, H, W) in float32, and where that position exists and `valid` is true."""
+    height, width = motion.shape[-2:]
+    x, y = _positions(motion.float())
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return x, y, valid & inside
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:

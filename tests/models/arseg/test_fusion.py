@@ -6,8 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from torch.utils.flop_counter import FlopCounterMode
+
 from src.metrics.cost import count_macs
+from src.models.arseg import fusion as fusion_module
 from src.models.arseg.fusion import CReFF
+from src.models.arseg.fusion_cpu import GateInput, attend
 from src.models.arseg.warping import motion_at, warp
 
 
@@ -127,3 +131,58 @@ def test_cost_of_attention_and_gate():
     gated = count_macs(CReFF(64, mix="gate"), low, key, motion)
     assert plain == 64 * 90 * 120 * (2 * 49 + 3 * 9)
     assert gated - plain < 25e6
+
+
+TILED = [
+    # channels, low and high size, form
+    (64, (9, 13), (21, 30), {"mix": "gate", "init": "identity"}),
+    (70, (11, 15), (21, 30), {"mix": "gate"}),
+    (130, (10, 20), (40, 80), {}),
+    (3, (2, 1), (3, 2), {"init": "identity"}),
+]
+
+
+def drawn(channels, small, size, form):
+    """A fusion with random parameters, and what it fuses: half of the motion leads nowhere."""
+    torch.manual_seed(0)
+    fusion = CReFF(channels, **form)
+    for parameter in fusion.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    valid = torch.rand(2, 3 * size[0], 3 * size[1]) < 0.7
+    valid[..., size[1] :] = False
+    motion = 4 * torch.randn(2, 2, 3 * size[0], 3 * size[1])
+    return fusion, (torch.randn(2, channels, *small), torch.randn(2, channels, *size), motion, valid)
+
+
+@pytest.mark.parametrize(("channels", "small", "size", "form"), TILED)
+def test_inference_in_tiles_equals_the_separate_operators(channels, small, size, form, monkeypatch):
+    fusion, arguments = drawn(channels, small, size, form)
+    expected = fusion(*arguments).detach()
+    monkeypatch.setattr(fusion_module, "local_attention", None)  # only the tiles are left
+    with torch.no_grad():
+        torch.testing.assert_close(fusion(*arguments), expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_thread_counts_agree_exactly_in_tiles():
+    fusion, arguments = drawn(64, (17, 35), (33, 70), {"mix": "gate"})
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            x, y, valid = fusion_module.aim(*fusion_module.motion_at((33, 70), *arguments[2:]))
+            gate = GateInput(torch.ones(2, 8, 33, 70), fusion.gate.comparison)
+            convolutions = fusion.query, fusion.key, fusion.value
+            found.append(attend(*arguments[:2], torch.stack((x, y), 1), valid, convolutions, None, 0.1, gate))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+
+
+@torch.no_grad()
+def test_a_counter_sees_the_separate_operators():
+    fusion, arguments = drawn(64, (9, 13), (21, 30), {})
+    with FlopCounterMode(display=False) as counter:
+        fusion(*arguments)
+    assert counter.get_total_flops() == 2 * 2 * 64 * 21 * 30 * (2 * 49 + 3 * 9)
