@@ -14,7 +14,7 @@ from src.utils.checkpoints import without_initial_weights
 from src.utils.config import instantiate
 
 MODEL = Path(__file__).parents[1] / "conf" / "model"
-ABSTRACT = {"image", "arseg"}  # what the others are variants of
+ABSTRACT = {"image", "arseg", "tdnet"}  # what the others are variants of
 NAMES = sorted(path.stem for path in MODEL.glob("*.yaml") if path.stem not in ABSTRACT)
 WANTED = {
     "ddrnet23",

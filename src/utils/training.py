@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.config import check_keys, plain
+from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
@@ -28,6 +29,7 @@ def train(config: DictConfig) -> None:
         UserError: unknown keys, a sweep over several devices in one process, or clips without exact motion.
     """
     quiet()
+    keep_freed_memory()
     check_keys(config)
     _refuse_untrainable(config)
     _refuse_unsafe_multirun(config)
