@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.metrics.cost import count_macs
