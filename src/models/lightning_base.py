@@ -1,21 +1,17 @@
-"""What the LightningModules of all methods share: optimiser, validation and what a checkpoint carries."""
+"""What the LightningModules of all segmentation methods share: validation, and starting from a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
-from src.models.base import resize
+from src.models.base import Segmenter, resize
+from src.models.training_base import TrainingModule
 from src.utils.checkpoints import read_checkpoint
 
 
@@ -25,15 +21,36 @@ def load_net(net: nn.Module, checkpoint: Path) -> None:
     Raises:
         UserError: the checkpoint is missing, damaged, or holds another network.
     """
-    content = read_checkpoint(checkpoint)
-    state = {k.removeprefix("net."): v for k, v in content["state_dict"].items() if k.startswith("net.")}
     try:
-        net.load_state_dict(state)
+        net.load_state_dict(_state(checkpoint))
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()[:200]  # of hundreds
-        raise UserError(
-            f"checkpoint '{checkpoint}' holds another network than the configured one ({first}); configure it alike"
-        ) from error
+        raise _other_network(checkpoint, first) from error
+
+
+def load_pretrained(net: Segmenter, checkpoint: Path) -> None:
+    """Fill a network with the weights of the same network trained on other classes; its classifiers keep their own.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or holds another network.
+    """
+    state, own = _state(checkpoint), net.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    lacking = [k for k, v in own.items() if k not in fitting and v.shape[:1] != (net.num_classes,)]
+    if lacking:
+        raise _other_network(checkpoint, f"nothing fits {lacking[0]}")
+    net.load_state_dict({**own, **fitting})
+
+
+def _state(checkpoint: Path) -> dict[str, Tensor]:
+    state = read_checkpoint(checkpoint)["state_dict"]
+    return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+
+
+def _other_network(checkpoint: Path, detail: str) -> UserError:
+    return UserError(
+        f"checkpoint '{checkpoint}' holds another network than the configured one ({detail}); configure it alike"
+    )
 
 
 def check_start(start: str) -> None:
@@ -46,80 +63,24 @@ def check_start(start: str) -> None:
         raise UserError(f"model.low_start={start} is not one of own, high; choose one of these")
 
 
-class SegmentationModule(L.LightningModule):
-    """Trains `net`; subclasses give `training_step` and `predict_logits`.
+class SegmentationModule(TrainingModule):
+    """Trains a network that labels pixels; subclasses give `training_step` and `predict_logits`.
 
     Args:
-        net: the network; only parameters with `requires_grad` are optimised.
-        optimizer: called with the parameters.
-        scheduler: called with the optimiser and `total_steps`, stepped per optimiser step.
+        net: the network.
         class_names: names of the classes 0..K-1, for the log.
         distances: number of distances to the keyframe that validation tells apart.
-        decay: weight decay is for "all" parameters, or for the "weights" of convolutions and linear layers only.
-
-    Raises:
-        UserError: another `decay`.
+        base: arguments of `TrainingModule`.
     """
 
-    card: dict[str, Any]
-
-    def __init__(
-        self,
-        net: nn.Module,
-        optimizer: Callable[..., Optimizer],
-        scheduler: Callable[..., LRScheduler],
-        class_names: list[str],
-        distances: int,
-        decay: str,
-    ) -> None:
-        super().__init__()
-        if decay not in ("all", "weights"):
-            raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
-        self.net = net
-        self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.class_names, self.decay = class_names, decay
+    def __init__(self, net: nn.Module, class_names: list[str], distances: int, **base: Any) -> None:
+        super().__init__(net, **base)
+        self.class_names = class_names
         self.confusion = DistanceConfusion(len(class_names), distances)
-        self.card = {}
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the last frame of each clip of the validation batch number `index`."""
         raise NotImplementedError
-
-    def configure_optimizers(self) -> Any:
-        """The optimiser with its schedule over the whole run."""
-        groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
-        optimizer = self.make_optimizer(groups)
-        for group in optimizer.param_groups:
-            group["lr"] *= group.pop("lr_factor")
-        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
-
-    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
-        """What is optimised, in groups with a factor of the learning rate each."""
-        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
-
-    def _groups(self, parameters: list[nn.Parameter], factor: float) -> list[dict[str, Any]]:
-        if self.decay == "all":
-            return [{"params": parameters, "lr_factor": factor}]
-        weights = {id(m.weight) for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
-        decayed = [p for p in parameters if id(p) in weights]
-        spared = [p for p in parameters if id(p) not in weights]
-        return [
-            {"params": decayed, "lr_factor": factor},
-            {"params": spared, "lr_factor": factor, "weight_decay": 0.0},
-        ]
-
-    def on_train_batch_start(self, batch: ClipBatch, index: int) -> None:
-        """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
-        seed = int(self.card.get("config", {}).get("seed", 0))
-        torch.manual_seed((seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
-
-    def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
-        """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
-        total = torch.stack(list(losses.values())).sum()
-        values = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, prog_bar=False)
-        return total
 
     def validation_step(self, batch: ClipBatch, index: int) -> None:
         """Count the confusion of the last frames at their distances, at the size of the labels."""
@@ -137,7 +98,3 @@ class SegmentationModule(L.LightningModule):
         values |= {f"val/iou/{name}": per_class[k] for k, name in enumerate(self.class_names)}
         self.confusion.reset()
         self.log_dict({key: value.float() for key, value in values.items()})
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the card: configuration, classes and normalisation, all that running the network needs."""
-        checkpoint["card"] = self.card

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.data.source import Source
 from src.errors import UserError
-from src.models.lightning_base import SegmentationModule
+from src.models.training_base import TrainingModule
 from src.utils.checkpoints import read_checkpoint
 from src.utils.config import instantiate
 from src.utils.precision import trainer_precision
@@ -33,7 +33,7 @@ class Phase:
     name: str
     folder: Path
     trainer: L.Trainer
-    module: SegmentationModule
+    module: TrainingModule
     data: L.LightningDataModule
     resume: Path | None
 

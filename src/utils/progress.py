@@ -33,8 +33,9 @@ class LineProgress(ProgressBar):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say what validation found."""
-        if self._spoke != float("inf") and "val/miou" in trainer.callback_metrics:
-            self._say(trainer, f"val/miou {float(trainer.callback_metrics['val/miou']):.4f}")
+        shown = [name for name in ("val/miou", "val/top1") if name in trainer.callback_metrics]
+        if self._spoke != float("inf") and shown:
+            self._say(trainer, f"{shown[0]} {float(trainer.callback_metrics[shown[0]]):.4f}")
 
     def _say(self, trainer: Trainer, what: str) -> None:
         self._spoke = time.monotonic()

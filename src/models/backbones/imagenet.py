@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -54,8 +54,8 @@ def _download(backbone: ResNet) -> dict[str, Tensor]:
     return state
 
 
-def read_weights(weights: str) -> dict[str, Tensor]:
-    """The state dict in a file.
+def read_weights(weights: str) -> dict[str, Any]:
+    """The content of a file of weights, a state dict or a checkpoint around one.
 
     Raises:
         UserError: no such file, or not a state dict.
@@ -63,12 +63,12 @@ def read_weights(weights: str) -> dict[str, Tensor]:
     if not Path(weights).is_file():
         raise UserError(f"weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
     try:
-        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)
+        content: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make torch.load fail in many ways
         raise UserError(
             f"weights '{weights}' cannot be read ({type(error).__name__}); give a whole state dict"
         ) from error
-    return state
+    return content
 
 
 def _first_detail(error: RuntimeError) -> str:

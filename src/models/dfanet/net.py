@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter, resize
 from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
 
@@ -30,9 +31,13 @@ class DFANet(Segmenter):
         num_classes: K.
         variant: "a" or "b", the backbone of paper table 1.
         width: channels of the decoder and of the features handed to `classify`.
+        weights: "none", or the path of a checkpoint of its backbone as classifier, see `load_classifier`.
+
+    Raises:
+        UserError: an unknown variant, or weights of another network.
     """
 
-    def __init__(self, num_classes: int, variant: str = "a", width: int = 64) -> None:
+    def __init__(self, num_classes: int, variant: str = "a", width: int = 64, weights: str = "none") -> None:
         super().__init__()
         if variant not in XCEPTION:
             raise UserError(f"DFANet variant '{variant}' is not known; take one of {sorted(XCEPTION)}")
@@ -46,6 +51,10 @@ class DFANet(Segmenter):
         self.merge = _unit(width, width)
         self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(3))
         self.head = nn.Conv2d(width, num_classes, 1)
+        if weights != "none":
+            content = read_weights(weights)  # a checkpoint of ours, or a bare state dict
+            state = content.get("state_dict", content)
+            load_classifier(self, {key.removeprefix("net."): value for key, value in state.items()})
 
     @property
     def classifier(self) -> nn.Module:
@@ -90,7 +99,7 @@ def load_classifier(net: DFANet, state: dict[str, Tensor]) -> None:
     if wrong:
         shape = tuple(own[wrong[0]].shape)
         raise UserError(f"backbone weights lack '{wrong[0]}' of shape {shape}; give those of the same Xception")
-    net.first.load_state_dict(state)
+    net.first.load_state_dict({key: state[key] for key in own})
     for encoder in net.later:
         fitting = encoder.state_dict()
         for key, mine in fitting.items():

@@ -10,7 +10,7 @@ from torch import Tensor
 from src.data.batch import ClipBatch
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter, constant_resolution, shrink
-from src.models.lightning_base import SegmentationModule, check_start, load_net
+from src.models.lightning_base import SegmentationModule, check_start, load_net, load_pretrained
 
 
 class ImageModule(SegmentationModule):
@@ -23,6 +23,7 @@ class ImageModule(SegmentationModule):
             or the scale of a constant low-resolution baseline.
         start: "own" initial weights, or those of the `high` branch trained before.
         start_from: checkpoint of that branch.
+        pretrained: checkpoint of the same network trained on other classes, to start from; or None.
         base: arguments of `SegmentationModule`.
     """
 
@@ -35,6 +36,7 @@ class ImageModule(SegmentationModule):
         lr_scale: float,
         start: str = "own",
         start_from: Path | None = None,
+        pretrained: str | Path | None = None,
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
@@ -42,6 +44,8 @@ class ImageModule(SegmentationModule):
         self.loss, self.lr_scale = loss, lr_scale
         if start == "high" and start_from is not None:
             load_net(net, start_from)
+        if pretrained is not None:
+            load_pretrained(net, Path(pretrained))
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch."""

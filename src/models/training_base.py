@@ -1,0 +1,84 @@
+"""What training a network takes, whatever its task: optimiser, schedule, losses in the log, the checkpoint's card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.errors import UserError
+
+
+class TrainingModule(L.LightningModule):
+    """Trains `net`; subclasses give the steps.
+
+    Args:
+        net: the network; only parameters with `requires_grad` are optimised.
+        optimizer: called with the parameters.
+        scheduler: called with the optimiser and `total_steps`, stepped per optimiser step.
+        decay: weight decay is for "all" parameters, or for the "weights" of convolutions and linear layers only.
+
+    Raises:
+        UserError: another `decay`.
+    """
+
+    card: dict[str, Any]
+
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler],
+        decay: str,
+    ) -> None:
+        super().__init__()
+        if decay not in ("all", "weights"):
+            raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
+        self.net, self.decay = net, decay
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.card = {}
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser with its schedule over the whole run."""
+        groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
+        optimizer = self.make_optimizer(groups)
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("lr_factor")
+        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What is optimised, in groups with a factor of the learning rate each."""
+        return [([p for p in self.parameters() if p.requires_grad], 1.0)]
+
+    def _groups(self, parameters: list[nn.Parameter], factor: float) -> list[dict[str, Any]]:
+        if self.decay == "all":
+            return [{"params": parameters, "lr_factor": factor}]
+        weights = {id(m.weight) for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
+        decayed = [p for p in parameters if id(p) in weights]
+        spared = [p for p in parameters if id(p) not in weights]
+        return [
+            {"params": decayed, "lr_factor": factor},
+            {"params": spared, "lr_factor": factor, "weight_decay": 0.0},
+        ]
+
+    def on_train_batch_start(self, batch: Any, index: int) -> None:
+        """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
+        seed = int(self.card.get("config", {}).get("seed", 0))
+        torch.manual_seed((seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
+
+    def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
+        """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
+        total = torch.stack(list(losses.values())).sum()
+        values = {f"train/{name}": value.detach() for name, value in losses.items()}
+        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, prog_bar=False)
+        return total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the card: configuration, classes and normalisation, all that running the network needs."""
+        checkpoint["card"] = self.card
