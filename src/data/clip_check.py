@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from src.data.clip_files import FILM, LABELS, MANIFEST, RECORD, Record, describe, read_record
+from src.data.clip_files import MANIFEST, PARTS, RECORD, Record, describe, read_record
 from src.data.prepare_clips import ClipJob, clip_key
 from src.video.types import Encoding
 
@@ -29,7 +29,9 @@ def _faults_of(place: Path, listed: dict[str, Record]) -> list[str]:
         torn = place.with_suffix(RECORD).exists()
         return [f"torn: {place.name}{RECORD} cannot be read" if torn else "missing: it was not made, or of other files"]
     found = []
-    for suffix, part in ((FILM, "film"), (LABELS, "labels")):
+    for part, suffix in PARTS.items():
+        if part not in record:
+            continue
         path = place.with_suffix(suffix)
         if not path.exists():
             found.append(f"missing: {path.name}")

@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.video import encode
+from src.video import encode, sidecar
 from src.video.types import Encoding
 
 FILM, LABELS, RECORD = ".mp4", ".npz", ".json"
+PARTS = {"film": FILM, "labels": LABELS, "vectors": sidecar.SUFFIX}  # vectors of HEVC films only
 MANIFEST = "manifest.jsonl"
 TOOLS = {
     "av": av.__version__,
@@ -48,7 +49,7 @@ class Job(Protocol):
 
 
 def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
-    """Make the files `place`.mp4, .npz and .json, the last one last; its content.
+    """Make the files of a clip, the record last; its content.
 
     Whatever moment the process is killed at, a file under its name is whole.
 
@@ -71,11 +72,11 @@ def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
         "source": content.digest(),
         "encoding": {key: value if key != "fps" else str(value) for key, value in asdict(encoding).items()},
         "tools": TOOLS,
-        "film": describe(workplace / f"{place.name}{FILM}"),
-        "labels": describe(workplace / f"{place.name}{LABELS}"),
     }
+    made = {part: suffix for part, suffix in PARTS.items() if (workplace / f"{place.name}{suffix}").exists()}
+    record |= {part: describe(workplace / f"{place.name}{suffix}") for part, suffix in made.items()}
     (workplace / f"{place.name}{RECORD}").write_text(json.dumps(record, sort_keys=True) + "\n")
-    for suffix in (FILM, LABELS, RECORD):
+    for suffix in (*made.values(), RECORD):
         os.replace(workplace / f"{place.name}{suffix}", place.with_suffix(suffix))
     return record
 
@@ -121,7 +122,8 @@ def is_made(place: Path) -> bool:
     with suppress(OSError):
         return record is not None and all(
             place.with_suffix(suffix).stat().st_size == record[part]["bytes"]
-            for suffix, part in ((FILM, "film"), (LABELS, "labels"))
+            for part, suffix in PARTS.items()
+            if part in record
         )
     return False
 

@@ -18,9 +18,9 @@ from src.data.source import Source
 from src.data.stills import StillDataset, Transform
 from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError
+from src.video.encode import has_exact_vectors
 from src.video.gop import ClipMotion
 from src.video.types import Encoding
-from src.video.vectors import EXPORTING
 
 VIEWS = ("still", "frame", "pair", "window")
 DISTANCES = ("fixed", "uniform")
@@ -97,8 +97,7 @@ class ClipDataModule(L.LightningDataModule):
             seed,
         )
         self.cache, self.fit, self.on_damage = Path(cache), fit, on_damage
-        exact = motion == "exact" or (motion == "auto" and encoding.codec in EXPORTING)
-        self.motion: ClipMotion = "exact" if exact else "estimate"
+        self.motion = self._motion_source(motion)
 
     def prepare_data(self) -> None:
         """Make the clips that are not in the cache; Lightning calls this in one process per machine."""
@@ -144,6 +143,16 @@ class ClipDataModule(L.LightningDataModule):
         if self.view == "pair":
             return range(gop - 1, gop) if self.distance == "fixed" else range(1, gop)
         return range(gop) if self.view == "frame" else range(self.window - 1, gop)
+
+    def _motion_source(self, motion: str) -> ClipMotion:
+        if motion != "estimate" and has_exact_vectors(self.encoding.codec):
+            return "exact"
+        if motion != "exact":
+            return "estimate"
+        raise UserError(
+            f"video.codec={self.encoding.codec}: this version of its encoder gives no motion vectors; set "
+            "video.motion=estimate, or code the clips as h264 or mpeg4"
+        )
 
     def _dataset(self, candidates: list[Candidate], transform: Transform | None) -> ClipDataset:
         return ClipDataset(candidates, self._frames(), self.motion, self.source.normalisation, transform)

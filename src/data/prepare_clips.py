@@ -22,6 +22,7 @@ import numpy as np
 from src.data.clip_files import (
     FILM,
     LABELS,
+    PARTS,
     TOOLS,
     Record,
     is_made,
@@ -34,7 +35,7 @@ from src.data.clip_pool import Pool
 from src.data.damage import refuse_or_skip
 from src.data.source import Picture, Source
 from src.errors import UserError
-from src.video import colour, encode
+from src.video import colour, encode, sidecar, x265_analysis
 from src.video.types import Encoding
 
 SAMPLE = 4  # clips made before the need of disk space is told
@@ -136,7 +137,7 @@ def _make_folder(cache: Path) -> None:
 
 def clip_key(job: ClipJob, encoding: Encoding) -> str:
     """Hash of all that decides a clip's bytes: job, encoding, code and library versions."""
-    code = [_meaning(module) for module in (*job.makers(), encode, colour)]
+    code = [_meaning(module) for module in (*job.makers(), encode, colour, sidecar, x265_analysis)]
     parts = [job.name, job.identity(), asdict(encoding), code, TOOLS]
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
 
@@ -181,7 +182,7 @@ Missing = list[tuple[ClipJob, Path]]
 
 def _sample(missing: Missing) -> tuple[Missing, Missing]:
     """A few clips from the whole length of the list, by which the need of the others is told, and the others."""
-    chosen = set(range(0, len(missing), max(1, len(missing) // SAMPLE)))
+    chosen = {number * len(missing) // SAMPLE for number in range(SAMPLE)}
     others = [task for number, task in enumerate(missing) if number not in chosen]
     return [missing[number] for number in sorted(chosen)], others
 
@@ -190,7 +191,7 @@ def _check_space(made: list[Record], rest: Missing, cache: Path) -> None:
     frames = sum(record["length"] for record in made)
     if frames == 0:  # all of them damaged
         return
-    per_frame = sum(record["film"]["bytes"] + record["labels"]["bytes"] for record in made) / frames
+    per_frame = sum(record[part]["bytes"] for record in made for part in PARTS if part in record) / frames
     need, free = per_frame * sum(len(job) for job, _ in rest), shutil.disk_usage(cache).free
     log.info("disk: %d more clips need about %.2f GB, %.2f GB are free", len(rest), need / 1e9, free / 1e9)
     if need > free:

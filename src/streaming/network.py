@@ -13,8 +13,9 @@ from src.data.batch import normalise
 from src.models.arseg.net import ARSeg
 from src.models.base import constant_resolution, resize
 from src.utils.checkpoints import Loaded
-from src.video.motion import NO_VECTORS, rasterise
+from src.video.motion import rasterise
 from src.video.types import Motion
+from src.video.vectors import NO_ROWS
 
 
 class FrameNetwork:
@@ -59,7 +60,7 @@ class FrameNetwork:
         picture = np.zeros((height, width, 3), np.uint8)
         state = self.step(picture, self.init_state(), None)[1]
         if self.follows_motion:
-            self.step(picture, state, rasterise(NO_VECTORS, height, width))
+            self.step(picture, state, rasterise(NO_ROWS, height, width))
 
     def _batched(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)[None]

@@ -17,7 +17,6 @@ from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
-from src.video.vectors import EXPORTING
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +25,13 @@ def train(config: DictConfig) -> None:
     """Check the configuration, write what the run is, and train.
 
     Raises:
-        UserError: unknown keys, a sweep over several devices in one process, or clips without exact motion.
+        UserError: unknown keys, or a sweep over several devices in one process.
     """
     quiet()
     keep_freed_memory()
     check_keys(config)
     _refuse_untrainable(config)
     _refuse_unsafe_multirun(config)
-    _refuse_inexact_motion(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
@@ -58,15 +56,6 @@ def _close_wandb() -> None:
         import wandb
 
         wandb.finish()
-
-
-def _refuse_inexact_motion(config: DictConfig) -> None:
-    """Noticed now rather than after hours of preparation."""
-    if config.video.motion == "exact" and config.video.codec not in EXPORTING:
-        raise UserError(
-            f"video.codec={config.video.codec}: FFmpeg exports no motion vectors of it; set video.motion=estimate, or "
-            "code the clips as h264 or mpeg4"
-        )
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:

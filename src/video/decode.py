@@ -25,7 +25,7 @@ from src.video.damage import Coded, Policy, Watch
 from src.video.estimate import WithVectors, with_estimated_vectors
 from src.video.orientation import Orientation, orientation_of
 from src.video.types import Frame
-from src.video.vectors import crop_offset, exported_vectors, has_layers, request_vectors, why_inexact
+from src.video.vectors import ExactVectors, has_layers
 
 MotionSource = Literal["none", "exact", "estimate", "auto"]
 
@@ -108,7 +108,7 @@ class Film:
                 raise UserError(f"film '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
             orientation = orientation_of(first)
             height, width = orientation.size(*visible_size(container, stream))
-            inexact = why_inexact(stream)
+            inexact = ExactVectors(self.path, stream).reason
             if inexact is None and has_layers(_some_packets(container, stream), stream):
                 inexact = "its P frames skip frames (temporal layers)"
             return FilmInfo(
@@ -144,14 +144,14 @@ class Film:
         )
 
     def _with_exact_vectors(self, coded: Iterable[Coded], stream: VideoStream) -> Iterator[WithVectors]:
-        request_vectors(stream)
-        offset = crop_offset(stream)
+        exact = ExactVectors(self.path, stream)
+        exact.request(stream)
         for one in coded:
             picture_type = _type_of(one.picture)
             if picture_type not in "IP":
                 reason = f"frame {one.index} is of type {picture_type}"
                 raise UserError(self._no_exact(reason))
-            yield one, exported_vectors(one.picture, offset) if picture_type == "P" else None
+            yield one, exact.of(one.picture, one.index) if picture_type == "P" else None
 
     def _frame(self, coded: Coded, vectors: NDArray[np.float32] | None) -> Frame:
         info, picture = self.info, coded.picture

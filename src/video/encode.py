@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -20,9 +23,13 @@ from src.errors import UserError
 from src.video.colour import from_rgb, tag_colours
 from src.video.container import open_film, visible_comment
 from src.video.fidelity import Fidelity
+from src.video.sidecar import sidecar_of, write_sidecar
 from src.video.types import Encoding
+from src.video.x265_analysis import PARAMETERS, UnknownAnalysis, read_vectors
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,8 +53,10 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
     The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
     repeating its last row or column, and the visible size is noted in the container's comment, to which
     `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
-    BT.709 by size (see `matrix_by_size`), and tagged so. Each packet is decoded again; the file appears under its
-    name only after its I frames and frame count were found right.
+    BT.709 by size (see `matrix_by_size`), and tagged so. An HEVC film gets a file with its motion vectors
+    beside it (see `src.video.sidecar`) where the version of x265 is one whose analysis can be read. Each
+    packet is decoded again; the film appears under its name only after its I frames and frame count were
+    found right.
 
     Raises:
         UserError: no frames, frames of different sizes, or another suffix.
@@ -60,22 +69,49 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
         raise UserError(f"no frames to encode into '{path}'; check the source of the frames")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    analysis = temporary.with_suffix(".analysis") if encoding.codec == "hevc" else None
     try:
-        encoded = _write(chain([first], iterator), first.shape, temporary, encoding)
+        encoded = _write(chain([first], iterator), first.shape, temporary, encoding, analysis)
         _check_muxed(temporary, encoded)
+        if analysis is not None and _keep_vectors(temporary, analysis, first.shape):
+            os.replace(sidecar_of(temporary), sidecar_of(path))
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for leftover in path.parent.glob(f"{temporary.stem}.*"):
+            leftover.unlink()
     return encoded
 
 
-def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding) -> Encoded:
+@cache
+def has_exact_vectors(codec: str) -> bool:
+    """Whether films that `encode` writes come with exact vectors: HEVC where x265's analysis can be read."""
+    if codec != "hevc":
+        return True
+    with TemporaryDirectory() as folder:
+        film = Path(folder) / "probe.mp4"
+        encode([np.zeros((64, 64, 3), np.uint8)] * 2, film, Encoding(codec, 2, 25, crf=28))
+        return sidecar_of(film).exists()
+
+
+def _keep_vectors(film: Path, analysis: Path, shape: tuple[int, ...]) -> bool:
+    """Write what x265 saved about a film as the film's sidecar; whether that could be read."""
+    try:
+        write_sidecar(film, read_vectors(analysis, film, shape[0] + shape[0] % 2, shape[1] + shape[1] % 2))
+    except UnknownAnalysis as error:
+        log.warning("no exact vectors beside the film, estimate them (video.motion=estimate): %s", error)
+        return False
+    return True
+
+
+def _write(
+    frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding, analysis: Path | None
+) -> Encoded:
     height, width = shape[:2]
     count = 0
     with av.open(str(path), "w") as container:
         if height % 2 or width % 2:
             container.metadata["comment"] = visible_comment(height, width)
-        stream = _stream(container, height + height % 2, width + width % 2, encoding)
+        stream = _stream(container, height + height % 2, width + width % 2, encoding, analysis)
         fidelity = Fidelity(stream.codec_context, encoding.codec)
 
         def write(frame: av.VideoFrame | None) -> None:
@@ -100,9 +136,11 @@ def _write(frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Pa
     return Encoded(count, tuple(range(0, count, encoding.gop)), fidelity.psnr_y)
 
 
-def _stream(container: OutputContainer, height: int, width: int, encoding: Encoding) -> VideoStream:
+def _stream(
+    container: OutputContainer, height: int, width: int, encoding: Encoding, analysis: Path | None
+) -> VideoStream:
     stream: VideoStream = container.add_stream(  # type: ignore[assignment]  # typed as any kind of stream
-        _ENCODERS[encoding.codec], rate=Fraction(encoding.fps), options=_options(encoding)
+        _ENCODERS[encoding.codec], rate=Fraction(encoding.fps), options=_options(encoding, analysis)
     )
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.thread_count = 1
@@ -112,7 +150,7 @@ def _stream(container: OutputContainer, height: int, width: int, encoding: Encod
     return stream
 
 
-def _options(encoding: Encoding) -> dict[str, str]:
+def _options(encoding: Encoding, analysis: Path | None) -> dict[str, str]:
     gop = encoding.gop
     if encoding.codec == "mpeg4":
         return {"g": str(gop), "bf": "0", "sc_threshold": "1000000000", "flags": "+cgop"}
@@ -122,7 +160,8 @@ def _options(encoding: Encoding) -> dict[str, str]:
         options["crf"] = str(encoding.crf)
     if encoding.codec == "h264":
         return options | {"x264-params": exact}
-    return options | {"x265-params": f"{exact}:pools=none:frame-threads=1:log-level=error"}
+    saved = "" if analysis is None else f":analysis-save={analysis}:{PARAMETERS}"
+    return options | {"x265-params": f"{exact}:pools=none:frame-threads=1:log-level=error{saved}"}
 
 
 def _check_gop(path: Path, types: list[PictureType], count: int, gop: int) -> None:

@@ -21,9 +21,9 @@ from src.video.colour import to_rgb
 from src.video.container import open_film, visible_size
 from src.video.damage import Coded
 from src.video.estimate import with_estimated_vectors
-from src.video.motion import NO_VECTORS, extend, identity
+from src.video.motion import extend, identity
 from src.video.types import Frame, Motion
-from src.video.vectors import exported_vectors, request_vectors, why_inexact
+from src.video.vectors import NO_ROWS, ExactVectors
 
 ClipMotion = Literal["exact", "estimate", "none"]
 
@@ -88,7 +88,7 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
             if _is_key(current):
                 key, to_key = current, identity(*size)
             else:
-                to_key = extend(to_key, NO_VECTORS if vectors is None else vectors)
+                to_key = extend(to_key, NO_ROWS if vectors is None else vectors)
         assert key is not None  # _coded gives a keyframe first, or raises
         assert current is not None
         return KeyedFrame(_rgb(key, size), _rgb(current, size), to_key)
@@ -98,13 +98,14 @@ def _with_vectors(
     path: Path, coded: Iterator[Coded], stream: VideoStream, motion: ClipMotion
 ) -> Iterator[tuple[Coded, NDArray[np.float32] | None]]:
     if motion == "exact":
-        reason = why_inexact(stream)
-        if reason:
+        exact = ExactVectors(path, stream)
+        if exact.reason:
             raise UserError(
-                f"film '{path}' has no exact motion vectors: {reason}; set video.motion=estimate, or code it as h264"
+                f"film '{path}' has no exact motion vectors: {exact.reason}; set video.motion=estimate, or code it "
+                "as h264"
             )
-        request_vectors(stream)
-        return ((one, None if _is_key(one.picture) else exported_vectors(one.picture, (0, 0))) for one in coded)
+        exact.request(stream)
+        return ((one, None if _is_key(one.picture) else exact.of(one.picture, one.index)) for one in coded)
     if motion == "none":
         return ((one, None) for one in coded)
     estimated = with_estimated_vectors(coded)

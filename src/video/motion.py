@@ -10,8 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from src.video.types import Frame, Motion
-
-NO_VECTORS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
+from src.video.vectors import NO_ROWS
 
 
 def identity(height: int, width: int) -> Motion:
@@ -79,7 +78,7 @@ class MotionChain:
         if self._motion is None or frame.picture_type == "I":
             self._motion = identity(height, width)
         else:
-            self._motion = extend(self._motion, NO_VECTORS if frame.vectors is None else frame.vectors)
+            self._motion = extend(self._motion, NO_ROWS if frame.vectors is None else frame.vectors)
         return self._motion
 
     def reset(self) -> None:

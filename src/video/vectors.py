@@ -7,13 +7,17 @@ where there is nothing else it could point to: one reference frame, no B frames,
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import av
 import numpy as np
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from src.video.sidecar import Vectors, read_sidecar, sidecar_of
 from src.video.sps import is_reference, read_sps
+
+NO_ROWS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
 
 EXPORTING = (
     "h264",
@@ -27,6 +31,39 @@ EXPORTING = (
     "wmv1",
     "wmv2",
 )
+
+
+class ExactVectors:
+    """Exact vectors to the previous frame, from the decoder or from the file that `encode` puts beside HEVC films.
+
+    Made before the first frame is decoded.
+
+    Args:
+        path: of the film.
+        stream: of the film.
+
+    Attributes:
+        reason: why there are none, or None.
+    """
+
+    def __init__(self, path: Path, stream: VideoStream) -> None:
+        self.reason = why_inexact(stream)
+        self._saved: tuple[Vectors, ...] | None = None
+        if self.reason and sidecar_of(path).exists():
+            self.reason, self._saved = None, read_sidecar(path)
+        self._offset = crop_offset(stream)
+
+    def request(self, stream: VideoStream) -> None:
+        """Ask the decoder for them."""
+        if self._saved is None:
+            stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
+
+    def of(self, picture: av.VideoFrame, index: int) -> NDArray[np.float32]:
+        """(N, 6) [x0, y0, w, h, dx, dy] of a P frame."""
+        if self._saved is None:
+            return exported_vectors(picture, self._offset)
+        saved = self._saved[index] if index < len(self._saved) else None
+        return NO_ROWS if saved is None else saved
 
 
 def why_inexact(stream: VideoStream) -> str | None:
@@ -68,16 +105,11 @@ def has_layers(packets: Iterable[av.Packet[VideoStream]], stream: VideoStream) -
     return False
 
 
-def request_vectors(stream: VideoStream) -> None:
-    """Ask the decoder for its vectors; before the first frame."""
-    stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
-
-
 def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[np.float32]:
     """(N, 6) [x0, y0, w, h, dx, dy] of a P frame; FFmpeg gives centres and scaled src - dst."""
     side_data = frame.side_data.get("MOTION_VECTORS")
     if side_data is None:
-        return np.zeros((0, 6), np.float32)
+        return NO_ROWS
     return _rows(side_data.to_ndarray(), exact=True) - np.array([*offset, 0, 0, 0, 0], np.float32)
 
 
