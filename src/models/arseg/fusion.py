@@ -103,7 +103,8 @@ class CReFF(nn.Module):
 
     def _runs_in_tiles(self, *maps: Tensor) -> bool:
         """Whether one CPU kernel can do it all: inference in float32 that no tracer, counter or compiler watches."""
-        watched = torch.is_grad_enabled() or torch.jit.is_tracing() or torch.compiler.is_compiling()
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
         if self.legacy or self.window != 7 or watched or _get_current_dispatch_mode() is not None:
             return False
         return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in maps)

@@ -13,6 +13,7 @@ from src.models.arseg import fusion_kernel as kernel
 from src.models.arseg.fusion import GATE_WIDTH
 from src.models.arseg.lanes import LANES
 from src.models.arseg.local_attention_cpu import bias_of, padded_position, scratch
+from src.models.arseg.local_attention_kernel import RADIUS
 from src.models.arseg.tiles import Array, Tiling, aligned, share
 
 
@@ -69,7 +70,7 @@ def attend(
         aligned((0, 2, GATE_WIDTH, LANES)) if gate is None else _packed(gate.weights),
         padded_position(position),
     )
-    rows = (kernel.SIDE, kernel.RADIUS + 1), (kernel.SIDE, 1)  # of the warped and of the upsampled map
+    rows = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)  # of the warped and of the upsampled map
     share(
         lambda tiles: kernel.forward(*arguments, tiles, (*scratch(tiling), *(tiling.rows(*size) for size in rows))),
         tiling,
@@ -89,7 +90,8 @@ def _maps(pixels: Array) -> Tensor:
 
 def _packed(x: Tensor) -> Array:
     """Weights (.., C) as (groups, .., LANES), on cache lines."""
-    grouped = F.pad(x.detach(), (0, -x.shape[-1] % LANES)).unflatten(-1, (-1, LANES)).movedim(-2, 0)
+    padded = F.pad(x.detach(), (0, -x.shape[-1] % LANES))
+    grouped = padded.reshape(*x.shape[:-1], -1, LANES).movedim(-2, 0)
     packed = aligned(tuple(grouped.shape))
     packed[:] = grouped.numpy()
     return packed

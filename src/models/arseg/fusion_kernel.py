@@ -5,7 +5,7 @@ maps is ever whole: at 64 x 180 x 240, writing and reading them takes as long as
 """
 # Numba infers the types of these functions from their first call.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, call-arg, var-annotated"
 
 from __future__ import annotations
 

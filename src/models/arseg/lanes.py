@@ -6,7 +6,7 @@ these vectors nothing is left to check, and the sums of a row of the window are 
 """
 # Numba infers the types of these functions from their first call; llvmlite has no types.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, call-arg, var-annotated, untyped-decorator"
 
 from __future__ import annotations
 

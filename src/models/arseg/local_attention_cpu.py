@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from src.models.arseg import local_attention_kernel as kernel
-from src.models.arseg.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS, WINDOW
+from src.models.arseg.lanes import WINDOW
+from src.models.arseg.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS
 from src.models.arseg.tiles import Array, Tiling, aligned, share
 
 Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale

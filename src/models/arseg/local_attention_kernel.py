@@ -6,7 +6,7 @@ contiguous and channels-last tensors need no copy. All arrays of feature maps ar
 """
 # Numba infers the types of these functions from their first call.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call"
+# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, call-arg, var-annotated"
 
 from __future__ import annotations
 
