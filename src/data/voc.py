@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from src.data.download import Archive, fetch
 from src.data.files import FileStill
 from src.data.labels import IGNORE, ClassSet, Colour, IndexCoding
 from src.data.source import Normalisation, Source, Still
@@ -36,6 +37,8 @@ class Voc(Source):
 
     Args:
         root: folder with VOCdevkit/.
+        archive: what `download` fetches.
+        download: fetch and unpack it below root where VOCdevkit/ is missing.
         mean: of RGB in 0..1.
         std: of RGB in 0..1.
 
@@ -45,14 +48,15 @@ class Voc(Source):
 
     roles = SceneRoles(sky=(), ground=(), thin=(), moving=tuple(range(1, len(NAMES))))
 
-    def __init__(self, root: str | None, mean: list[float], std: list[float]) -> None:
+    def __init__(self, root: str | None, archive: Archive, download: bool, mean: list[float], std: list[float]) -> None:
         if root is None:
             raise UserError("data.root is not set; give data.root=PATH or set VOC_ROOT to the folder with VOCdevkit/")
         self.folder = Path(root) / FOLDER
+        if download and not self.folder.is_dir():
+            fetch(archive, Path(root))
         if not self.folder.is_dir():
             raise UserError(
-                f"data.root '{root}' has no {FOLDER}/; unpack VOCtrainval_11-May-2012.tar there, or let "
-                "data.download=true do it"
+                f"data.root '{root}' has no {FOLDER}/; unpack {archive.name} there, or let data.download=true fetch it"
             )
         self.classes = ClassSet(NAMES, voc_palette(len(NAMES)))
         self.coding = IndexCoding(tuple((index, index) for index in range(len(NAMES))), (IGNORE,))

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from src.streaming.keyframes import KeyedMotion
 from src.streaming.network import FrameNetwork
-from src.streaming.overlay import OverlayFilm, write_labels
+from src.streaming.overlay import overlay, write_labels
 from src.streaming.progress import watched
 from src.streaming.request import Request
 from src.streaming.segment import segment
@@ -20,6 +20,7 @@ from src.streaming.staging import staged
 from src.streaming.timing import TimingFile
 from src.utils.checkpoints import Loaded, load_checkpoint
 from src.video.decode import Film
+from src.video.timed_film import TimedFilm
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +55,11 @@ def _run(request: Request, folder: Path, film: Film, network: FrameNetwork, load
         labels.mkdir()
     started = time.perf_counter()
     with (
-        OverlayFilm(folder / "overlay.mp4", film, loaded.classes, request.opacity, threads) as overlay,
+        TimedFilm(folder / "overlay.mp4", film, threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
         for result in watched(segment(film, network, KeyedMotion(max_gop, info.all_intra)), info.frames):
-            overlay.write(result)
+            shown.write(overlay(result, loaded.classes, request.opacity), result.frame.pts)
             timing.write(result)
             if request.save_labels:
                 write_labels(labels, result)

@@ -81,14 +81,14 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
     with container:
         size = visible_size(container, stream)
         key = current = None
-        to_key = identity(*size)
+        to_key, spare = identity(*size), identity(*size)
         coded = _coded(path, container, stream, key_index, index)
         for one, vectors in _with_vectors(path, coded, stream, motion):
             current = one.picture
             if _is_key(current):
                 key, to_key = current, identity(*size)
             else:
-                to_key = extend(to_key, NO_ROWS if vectors is None else vectors)
+                to_key, spare = extend(to_key, NO_ROWS if vectors is None else vectors, spare), to_key
         assert key is not None  # _coded gives a keyframe first, or raises
         assert current is not None
         return KeyedFrame(_rgb(key, size), _rgb(current, size), to_key)

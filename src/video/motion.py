@@ -27,15 +27,35 @@ def rasterise(vectors: NDArray[np.float32], height: int, width: int) -> Motion:
     return extend(identity(height, width), vectors)
 
 
-def extend(to_key: Motion, vectors: NDArray[np.float32]) -> Motion:
+def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = None) -> Motion:
     """Motion to the keyframe of the frame after the one that `to_key` belongs to.
 
     The same as `chain(to_key, rasterise(vectors, ...))`, in one pass over the blocks: inside a block the
     displacement, and with it the bilinear weights, are constant.
+
+    Args:
+        to_key: of the frame before.
+        vectors: (N, 6) as of `Frame`.
+        into: a motion of the same size that is overwritten and returned, other than `to_key`; None: a new one.
     """
-    field, valid = to_key.field.copy(), np.zeros_like(to_key.valid)
-    _extend(to_key.field, to_key.valid, np.ascontiguousarray(vectors, np.float32), field, valid)
-    return Motion(field, valid)
+    if into is None:
+        into = Motion(np.empty_like(to_key.field), np.empty_like(to_key.valid))
+    covered = np.zeros(to_key.valid.shape, np.bool_)
+    _extend(to_key.field, to_key.valid, _merged(vectors), into.field, into.valid, covered)
+    _keep(to_key.field, covered, into.field, into.valid)
+    return into
+
+
+def _merged(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Blocks that follow each other from left to right with the same vector as one: long rows are filled faster."""
+    if len(vectors) < 2:
+        return np.ascontiguousarray(vectors, np.float32)
+    before, after = vectors[:-1], vectors[1:]
+    joined = (after[:, [1, 3, 4, 5]] == before[:, [1, 3, 4, 5]]).all(1) & (after[:, 0] == before[:, 0] + before[:, 2])
+    first = np.flatnonzero(np.concatenate([[True], ~joined]))
+    rows = np.ascontiguousarray(vectors[first], np.float32)
+    rows[:, 2] = np.add.reduceat(vectors[:, 2], first)
+    return rows
 
 
 def chain(to_key_of_previous: Motion, hop: Motion) -> Motion:
@@ -121,8 +141,11 @@ def _chain(previous, previous_valid, hop, hop_valid, field, valid):  # type: ign
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _extend(previous, previous_valid, blocks, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _extend(previous, previous_valid, blocks, field, valid, covered):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     height, width = previous_valid.shape
+    source, source_valid = previous.reshape(-1), previous_valid.reshape(-1)
+    target, target_valid, mark = field.reshape(-1), valid.reshape(-1), covered.reshape(-1)
+    plane = np.uintp(height * width)
     for n in range(blocks.shape[0]):
         x0, y0 = max(int(blocks[n, 0]), 0), max(int(blocks[n, 1]), 0)
         x1 = min(int(blocks[n, 0] + blocks[n, 2]), width)
@@ -132,26 +155,42 @@ def _extend(previous, previous_valid, blocks, field, valid):  # type: ignore[no-
         dx, dy = blocks[n, 4], blocks[n, 5]
         step_x, step_y = int(np.floor(dx)), int(np.floor(dy))
         right, below = np.float32(dx - step_x), np.float32(dy - step_y)
-        # The fast loop reads one column and row more than the block; elsewhere borders need care.
-        if x0 + step_x < 0 or x1 + step_x >= width or y0 + step_y < 0 or y1 + step_y >= height:
+        more_x, more_y = int(right > 0), int(below > 0)
+        if x0 + step_x < 0 or x1 + step_x + more_x > width or y0 + step_y < 0 or y1 + step_y + more_y > height:
             for y in range(y0, y1):
                 for x in range(x0, x1):
                     _sample(previous, previous_valid, x, y, dx, dy, field, valid)
+                    covered[y, x] = True
             continue
         left, above = np.float32(1) - right, np.float32(1) - below
-        more_x, more_y = int(right > 0), int(below > 0)
+        # Unsigned indices into flat arrays: signed ones might count from the end, which cannot be vectorised.
+        beside, under, count = np.uintp(more_x), np.uintp(more_y * width), np.uintp(x1 - x0)
         for y in range(y0, y1):
-            for c in range(2):
-                hop = dx if c == 0 else dy
-                upper = previous[c, y + step_y, x0 + step_x : x1 + step_x + 1]
-                lower = previous[c, y + step_y + 1, x0 + step_x : x1 + step_x + 1]
-                row = field[c, y, x0:x1]
-                for i in range(x1 - x0):
-                    top = left * upper[i] + right * upper[i + 1]
-                    bottom = left * lower[i] + right * lower[i + 1]
-                    row[i] = hop + above * top + below * bottom
-            upper_valid = previous_valid[y + step_y, x0 + step_x : x1 + step_x + 1]
-            lower_valid = previous_valid[y + step_y + more_y, x0 + step_x : x1 + step_x + 1]
-            row_valid = valid[y, x0:x1]
-            for i in range(x1 - x0):
-                row_valid[i] = (upper_valid[i] & upper_valid[i + more_x]) & (lower_valid[i] & lower_valid[i + more_x])
+            here = np.uintp(y * width + x0)
+            there = np.uintp((y + step_y) * width + x0 + step_x)
+            for i in range(count):
+                at = there + i
+                top = left * source[at] + right * source[at + beside]
+                bottom = left * source[at + under] + right * source[at + under + beside]
+                target[here + i] = dx + (above * top + below * bottom)
+            for i in range(count):
+                at = there + plane + i
+                top = left * source[at] + right * source[at + beside]
+                bottom = left * source[at + under] + right * source[at + under + beside]
+                target[here + plane + i] = dy + (above * top + below * bottom)
+            for i in range(count):
+                at = there + i
+                upper = source_valid[at] & source_valid[at + beside]
+                target_valid[here + i] = upper & source_valid[at + under] & source_valid[at + under + beside]
+                mark[here + i] = True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _keep(previous, covered, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """Pixels that no block covers keep their place and are invalid."""
+    height, width = covered.shape
+    for y in range(height):
+        for x in range(width):
+            if not covered[y, x]:
+                field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
+                valid[y, x] = False

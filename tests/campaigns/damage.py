@@ -16,6 +16,7 @@ import numpy as np
 from src.data.camvid import CamVid
 from src.data.cityscapes import Cityscapes
 from src.data.clip_check import faults
+from src.data.download import Archive
 from src.data.folder import Folder
 from src.data.prepare_clips import clip_key, prepare
 from src.data.recipes import ClipsAtLabels, ClipsFromStills
@@ -34,7 +35,7 @@ STATISTICS: Any = ([0.4] * 3, [0.3] * 3)
 
 
 @dataclass(frozen=True)
-class Archive:
+class DataSet:
     """A data set to be damaged: its miniature, how it is read, and the files that matter of one split."""
 
     make: Callable[[Path], Path]
@@ -43,26 +44,26 @@ class Archive:
     files: tuple[str, ...]
 
 
-ARCHIVES = {
-    "cityscapes": Archive(
+DATA_SETS = {
+    "cityscapes": DataSet(
         miniatures.cityscapes,
         lambda root, policy: Cityscapes(root, 17, *STATISTICS, policy),
         AT_LABELS,
         ("leftImg8bit_sequence/val/frankfurt/*", "gtFine/val/frankfurt/*labelIds.png"),
     ),
-    "camvid": Archive(
+    "camvid": DataSet(
         miniatures.camvid_with_films,
         lambda root, policy: CamVid(root, False, True, 30, *STATISTICS, policy),
         AT_LABELS,
         ("0016E5.MXF", "LabeledApproved_full/0016E5_079*", "701_StillsRaw_full/0016E5_079*"),
     ),
-    "voc": Archive(
+    "voc": DataSet(
         miniatures.voc,
-        lambda root, policy: Voc(root, *STATISTICS),
+        lambda root, policy: Voc(root, Archive("", ""), False, *STATISTICS),
         FROM_STILLS,
         ("VOCdevkit/VOC2012/JPEGImages/20*_00*3*.jpg", "VOCdevkit/VOC2012/SegmentationClass/20*_00*3*.png"),
     ),
-    "folder": Archive(
+    "folder": DataSet(
         miniatures.folder,
         lambda root, policy: Folder(root, 25, *STATISTICS, policy),
         AT_LABELS,
@@ -108,9 +109,9 @@ class DamageCampaign:
     def damage_once(self, seed: int) -> Case:
         """One random case."""
         rng = np.random.default_rng(seed)
-        name, kind = list(ARCHIVES)[seed % len(ARCHIVES)], str(rng.choice(KINDS))
+        name, kind = list(DATA_SETS)[seed % len(DATA_SETS)], str(rng.choice(KINDS))
         policy = str(rng.choice(["stop", "skip"]))
-        archive, pristine = ARCHIVES[name], self._pristine(name)
+        archive, pristine = DATA_SETS[name], self._pristine(name)
         root, cache = self.folder / f"case{seed}", self.folder / f"cache{seed}"
         shutil.copytree(pristine, root)
         matching = sorted(root.glob(str(rng.choice(archive.files))))
@@ -123,14 +124,14 @@ class DamageCampaign:
     def _pristine(self, name: str) -> Path:
         root = self.folder / name
         if name not in self.sound:
-            ARCHIVES[name].make(root)
+            DATA_SETS[name].make(root)
             self._prepare(name, root, self.folder / f"{name}_cache", "stop")
             self.sound[name] = films(self.folder / f"{name}_cache")
         return root
 
     def _prepare(self, name: str, root: Path, cache: Path, policy: str) -> list[str]:
         """Faults of what was made."""
-        archive = ARCHIVES[name]
+        archive = DATA_SETS[name]
         jobs = archive.recipe.jobs(archive.read(str(root), policy), "val", GOP)
         prepare(jobs, ENCODING, cache, 1, policy)
         made = [job for job in jobs if (cache / clip_key(job, ENCODING)).with_suffix(".json").exists()]

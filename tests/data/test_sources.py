@@ -13,6 +13,7 @@ import yaml
 
 from src.data.camvid import CamVid
 from src.data.cityscapes import CITYSCAPES, LABEL_IDS, Cityscapes
+from src.data.download import Archive
 from src.data.folder import Folder
 from src.data.recipes import ClipsAtLabels, ClipsFromStills
 from src.data.scene_motion import StillMotion
@@ -22,6 +23,7 @@ from tests.data import miniatures
 from tests.data.miniatures import moving, write
 
 STATISTICS = ([0.4] * 3, [0.3] * 3)
+NO_ARCHIVE = Archive("http://localhost/VOCtrainval_11-May-2012.tar", "")
 
 
 def cityscapes(root: Path, policy: str = "stop") -> Cityscapes:
@@ -133,7 +135,7 @@ def test_a_film_that_was_cut_is_noticed_by_its_stills(films: Path, tmp_path: Pat
 
 
 def test_voc_reads_palettes_and_borders(tmp_path: Path) -> None:
-    source = Voc(str(miniatures.voc(tmp_path)), *STATISTICS)
+    source = Voc(str(miniatures.voc(tmp_path)), NO_ARCHIVE, False, *STATISTICS)
     assert [s.name for s in source.stills("train")] == ["2007_000032", "2007_000039", "2007_000063"]
     assert len(source.stills("trainval")) == 5
     picture, labels = source.stills("val")[0].read()
@@ -146,7 +148,7 @@ def test_voc_reads_palettes_and_borders(tmp_path: Path) -> None:
         last, _ = list(job.frames())[-1]
         np.testing.assert_array_equal(last, picture)
     with pytest.raises(UserError, match="VOCtrainval_11-May-2012"):
-        Voc(str(tmp_path / "elsewhere"), *STATISTICS)
+        Voc(str(tmp_path / "elsewhere"), NO_ARCHIVE, False, *STATISTICS)
 
 
 @pytest.mark.parametrize("labels", ["index", "colour"])

@@ -1,0 +1,111 @@
+"""Archives that a licence lets anyone download: fetched with resuming, checked, unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import shutil
+import tarfile
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+
+from src.errors import UserError
+
+CHUNK = 1 << 20  # bytes
+ATTEMPTS = 5  # in a row that bring nothing
+TIMEOUT = 60  # seconds of silence
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A .tar at an address.
+
+    Attributes:
+        url: its address.
+        md5: hexadecimal checksum.
+    """
+
+    url: str
+    md5: str
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.url.rsplit("/", 1)[-1]
+
+
+def fetch(archive: Archive, folder: Path) -> None:
+    """Download an archive and unpack it into `folder`; a second call goes on where one was interrupted.
+
+    Raises:
+        UserError: no connection, a wrong checksum, or a folder that cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"{archive.name}.part"
+        _download(archive.url, partial)
+        _check(archive, partial)
+        staging = folder / f".{archive.name}.unpacked"
+        shutil.rmtree(staging, ignore_errors=True)
+        with tarfile.open(partial) as tar:
+            tar.extractall(staging, filter="data")
+        for item in sorted(staging.iterdir()):
+            item.replace(folder / item.name)
+        staging.rmdir()
+        partial.unlink()
+    except (OSError, http.client.HTTPException, tarfile.TarError) as error:
+        raise UserError(
+            f"'{archive.url}' could not be fetched into '{folder}' ({error}); start again to go on, or download and "
+            "unpack it yourself"
+        ) from error
+
+
+def _download(url: str, partial: Path) -> None:
+    fruitless = 0
+    while True:
+        before = partial.stat().st_size if partial.exists() else 0
+        try:
+            _append(url, partial, before)
+            return
+        except (OSError, http.client.HTTPException) as error:
+            if isinstance(error, HTTPError) and error.code < 500:
+                raise
+            fruitless = 0 if partial.exists() and partial.stat().st_size > before else fruitless + 1
+            if fruitless == ATTEMPTS:
+                raise
+            log.warning("%s: connection lost (%s), going on", url, error)
+
+
+def _append(url: str, partial: Path, start: int) -> None:
+    """Receive what is missing, from byte `start` on."""
+    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # nothing is missing
+            return
+        raise
+    with closing(answer):
+        resumed = answer.status == http.client.PARTIAL_CONTENT
+        start = start if resumed else 0
+        total = start + int(answer.headers.get("Content-Length", 0))
+        log.info("%s: %.1f MB, from %.1f MB on", url, total / 1e6, start / 1e6)
+        with partial.open("ab" if resumed else "wb") as file:
+            for block in iter(lambda: answer.read(CHUNK), b""):
+                file.write(block)
+    if partial.stat().st_size < total:
+        raise OSError(f"{partial.stat().st_size} of {total} bytes came")
+
+
+def _check(archive: Archive, partial: Path) -> None:
+    with partial.open("rb") as file:
+        found = hashlib.file_digest(file, "md5").hexdigest()
+    if found != archive.md5:
+        partial.unlink()
+        raise UserError(f"'{archive.url}' has the checksum {found} instead of {archive.md5}; it was removed, try again")
