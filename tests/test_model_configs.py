@@ -11,11 +11,12 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from src.utils.checkpoints import without_initial_weights
-from src.utils.config import instantiate
+from src.utils.config import check_keys, instantiate, plain
 
 MODEL = Path(__file__).parents[1] / "conf" / "model"
 ABSTRACT = {"image", "arseg", "tdnet"}  # what the others are variants of
-NAMES = sorted(path.stem for path in MODEL.glob("*.yaml") if path.stem not in ABSTRACT)
+CONFIGURED = sorted(path.stem for path in MODEL.glob("*.yaml") if path.stem not in ABSTRACT)
+NAMES = [name for name in CONFIGURED if not name.endswith("_classifier")]  # networks that label pixels
 WANTED = {
     "ddrnet23",
     "arseg_bisenet18",
@@ -34,6 +35,8 @@ WANTED = {
     "rdrnet_s",
     "pspnet101",
     "dfanet_a",
+    "dfanet_a_prime",
+    "pspnet18",
     "rdrnet_s_simple",
     "arseg_pspnet18_cityscapes",
     "arseg_timm",
@@ -68,6 +71,23 @@ def test_loss_knows_the_outputs_of_the_training_heads(name, composed, tmp_path):
         outputs = net.auxiliary(net.encode(torch.empty(2, 3, 64, 64))[1])
     assert isinstance(loss, get_object("src.losses.segmentation.SegmentationLoss"))
     assert set(outputs) - {"boundary"} == set(loss.auxiliary)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("tdnet")])
+def test_loss_knows_the_outputs_of_tdnet_s_paths(name, composed, tmp_path):
+    config = composed("benchmark", tmp_path, f"model={name}")
+    with torch.device("meta"):
+        path = instantiate(without_initial_weights(config.model.net)).paths[0]
+        loss = instantiate(OmegaConf.to_container(config.model.loss, resolve=True))
+        outputs = path.auxiliary(path.encode(torch.empty(2, 3, 64, 64))[1])
+    assert set(outputs) == set(loss.auxiliary)
+
+
+@pytest.mark.parametrize("name", CONFIGURED)
+def test_every_model_can_be_trained(name, composed, tmp_path):
+    config = composed("train", tmp_path, f"model={name}", "data=street")
+    check_keys(config)
+    assert plain(config)["model"]["phases"]
 
 
 @pytest.mark.parametrize("name", ["pspnet18_camvid", "arseg_pspnet18_camvid"])

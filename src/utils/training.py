@@ -30,7 +30,6 @@ def train(config: DictConfig) -> None:
     quiet()
     keep_freed_memory()
     check_keys(config)
-    _refuse_untrainable(config)
     _refuse_unsafe_multirun(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
@@ -42,12 +41,6 @@ def train(config: DictConfig) -> None:
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     log.info("run directory: %s", run_dir)
-
-
-def _refuse_untrainable(config: DictConfig) -> None:
-    if "phases" not in config.model:
-        name = HydraConfig.get().runtime.choices["model"]
-        raise UserError(f"model={name} can be measured and run, but not trained yet; choose another, see --help")
 
 
 def _close_wandb() -> None:

@@ -103,6 +103,13 @@ def test_loading_repeats_whatever_the_workers(clips: list[Clip], workers: int) -
     assert not torch.equal(first[0].frames, first[1].frames)
 
 
+def test_windows_score_the_same_frames_at_every_distance(clips: list[Clip]) -> None:
+    found = {d: scored_candidates(clips, [d], stride=1, frames=3) for d in range(GOP)}
+    places = {d: {c.clip.start + c.frames[0] for c in candidates} for d, candidates in found.items()}
+    assert all(place == set(range(GOP - 1 + 2, 11)) for place in places.values())
+    assert all(c.frames[0] >= 2 for candidates in found.values() for c in candidates), "two frames lie before each"
+
+
 def test_window_ends_at_the_labelled_frame(clips: list[Clip]) -> None:
     candidates = scored_candidates(clips, [3], 1)
     one, three = (ClipDataset(candidates, frames, "exact", NORMAL, None)[(0, 0)] for frames in (1, 3))
