@@ -87,7 +87,7 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
             current = one.picture
             if _is_key(current):
                 key, to_key = current, identity(*size)
-            else:
+            elif motion != "none":
                 to_key, spare = extend(to_key, NO_ROWS if vectors is None else vectors, spare), to_key
         assert key is not None  # _coded gives a keyframe first, or raises
         assert current is not None

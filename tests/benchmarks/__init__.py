@@ -1,0 +1,1 @@
+"""Measurements that are no tests: absolute figures need a quiet machine."""
