@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import socket
@@ -68,7 +69,7 @@ def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
         "length": encoded.frames,
         "labelled": sorted(map(int, content.labels)),
         "keyframes": list(encoded.keyframes),
-        "psnr_y": round(encoded.psnr_y, 3),
+        "psnr_y": round(encoded.psnr_y, 3) if math.isfinite(encoded.psnr_y) else None,  # nothing was lost
         "source": content.digest(),
         "encoding": {key: value if key != "fps" else str(value) for key, value in asdict(encoding).items()},
         "tools": TOOLS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -77,8 +78,9 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
             os.replace(sidecar_of(temporary), sidecar_of(path))
         os.replace(temporary, path)
     finally:
-        for leftover in path.parent.glob(f"{temporary.stem}.*"):
-            leftover.unlink()
+        saved = () if analysis is None else (sidecar_of(temporary), analysis, Path(f"{analysis}.temp"))
+        for leftover in (temporary, *saved):
+            leftover.unlink(missing_ok=True)
     return encoded
 
 
@@ -160,7 +162,8 @@ def _options(encoding: Encoding, analysis: Path | None) -> dict[str, str]:
         options["crf"] = str(encoding.crf)
     if encoding.codec == "h264":
         return options | {"x264-params": exact}
-    saved = "" if analysis is None else f":analysis-save={analysis}:{PARAMETERS}"
+    place = re.sub(r"([\\':])", r"\\\1", str(analysis))  # which separate parameters
+    saved = "" if analysis is None else f":analysis-save={place}:{PARAMETERS}"
     return options | {"x265-params": f"{exact}:pools=none:frame-threads=1:log-level=error{saved}"}
 
 
