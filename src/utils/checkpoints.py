@@ -50,6 +50,8 @@ def load_checkpoint(path: str | Path) -> Loaded:
     node = without_initial_weights(module.net)
     _refuse_foreign_code(node, str(path))
     net: nn.Module = instantiate(OmegaConf.create(node))
+    if not hasattr(net, "num_classes"):
+        raise UserError(f"checkpoint '{path}' holds a {type(net).__name__}, which labels no pixels; give another")
     prefix = "net."
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     net.load_state_dict(state)

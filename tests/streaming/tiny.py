@@ -51,6 +51,7 @@ class Averager(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.num_classes = len(CLASSES)
         self.levels = nn.Parameter(torch.linspace(-2, 2, len(CLASSES)).view(1, -1, 1, 1))
 
     def init_state(self) -> tuple[int, Any]:
