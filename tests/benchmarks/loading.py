@@ -119,7 +119,7 @@ def loader_stages(film: Path, workers: int) -> dict[str, Stage]:
     last = [str(key + GOP - 1) for key in range(0, FRAMES, GOP)]
     np.savez_compressed(labels, **{name: np.zeros((height, width), np.uint8) for name in last})
     clip = Clip("film", film, labels, 0, FRAMES, GOP, tuple(map(int, last)))
-    jitter = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03, blur=0.1)
+    jitter = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03, blur=0.1, compression=0.0)
     transform = TrainTransform((height // 2, width // 2), (0.5, 2.0), 0.5, jitter)
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
