@@ -7,11 +7,20 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.models.cpu import is_plain_inference
+
+FEW_CHANNELS = 32  # from about here on, torch fills its vector units as well
+LARGE = 100_000  # pixels; below, starting threads takes longer than it saves
+
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Bilinear resize of (B, C, h, w) to `size` = (H, W); the same tensor where nothing changes."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
+    if _is_slow_in_torch(x, size):
+        from src.models.resampling import enlarge  # Numba loads only where it is used
+
+        return enlarge(x, size, align_corners)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
@@ -20,7 +29,18 @@ def shrink(image: Tensor, scale: float) -> Tensor:
     if scale == 1:
         return image
     size = (int(image.shape[-2] * scale), int(image.shape[-1] * scale))
+    if is_plain_inference(image):
+        from src.models.resampling import reduce
+
+        return reduce(image, size)
     return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+
+
+def _is_slow_in_torch(x: Tensor, size: tuple[int, int]) -> bool:
+    """Whether x (B, C, h, w) has few channels for a large result `size`: logits on their way to picture size."""
+    _, channels, height, width = x.shape
+    enlarged = 2 <= height <= size[0] and 2 <= width <= size[1]
+    return channels <= FEW_CHANNELS and size[0] * size[1] >= LARGE and enlarged and is_plain_inference(x)
 
 
 def constant_resolution(net: nn.Module, image: Tensor, scale: float) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from src.errors import UserError
 from src.models.arseg.local_attention import local_attention
 from src.models.arseg.warping import aim, motion_at, warp, warp_officially
 from src.models.base import resize
+from src.models.cpu import is_plain_inference
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
@@ -81,7 +81,7 @@ class CReFF(nn.Module):
             motion_valid: (B, picture height, picture width) bool; None means all valid.
         """
         size = (key_features.shape[-2], key_features.shape[-1])
-        if self._runs_in_tiles(low, key_features):
+        if self.window == 7 and not self.legacy and is_plain_inference(low, key_features):
             return self._forward_in_tiles(low, key_features, *motion_at(size, motion, motion_valid))
         warped, valid = self.move(key_features, motion, motion_valid)
         low, warped = _fast_layout(low), _fast_layout(warped)
@@ -100,14 +100,6 @@ class CReFF(nn.Module):
             return low_up + attended
         hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
         return low_up + self._trust(hidden, valid) * (attended - low_up)
-
-    def _runs_in_tiles(self, *maps: Tensor) -> bool:
-        """Whether one CPU kernel can do it all: inference in float32 that no tracer, counter or compiler watches."""
-        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-        watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
-        if self.legacy or self.window != 7 or watched or _get_current_dispatch_mode() is not None:
-            return False
-        return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in maps)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
         from src.models.arseg.fusion_cpu import GateInput, attend  # Numba loads only where it is used

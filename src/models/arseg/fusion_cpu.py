@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from src.models.arseg import fusion_kernel as kernel
 from src.models.arseg.fusion import GATE_WIDTH
-from src.models.arseg.lanes import LANES
 from src.models.arseg.local_attention_cpu import bias_of, padded_position, scratch
 from src.models.arseg.local_attention_kernel import RADIUS
-from src.models.arseg.tiles import Array, Tiling, aligned, share
+from src.models.arseg.tiles import Array, Tiling, aligned
+from src.models.cpu import share
+from src.models.lanes import LANES
 
 
 class GateInput(NamedTuple):
@@ -72,15 +73,17 @@ def attend(
     )
     rows = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)  # of the warped and of the upsampled map
     share(
-        lambda tiles: kernel.forward(*arguments, tiles, (*scratch(tiling), *(tiling.rows(*size) for size in rows))),
-        tiling,
+        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), *(tiling.rows(*size) for size in rows))),
+        tiling.tiles(torch.get_num_threads()),
     )
     return _maps(out)[:, :channels], _maps(seen)
 
 
 def _pixels(x: Tensor) -> Array:
     """(B, H, W, C), C padded to whole groups of lanes."""
-    padded: Array = F.pad(x.permute(0, 2, 3, 1), (0, -x.shape[1] % LANES)).contiguous().numpy()
+    pixels = x.permute(0, 2, 3, 1)
+    missing = -x.shape[1] % LANES
+    padded: Array = (F.pad(pixels, (0, missing)) if missing else pixels).contiguous().numpy()
     return padded
 
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import numba
 
 from src.models.arseg.fusion import GATE_WIDTH
-from src.models.arseg.lanes import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
 from src.models.arseg.local_attention_kernel import EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
+from src.models.lanes import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
 
 SIDE = 3  # of the depthwise convolutions
 TAPS = SIDE * SIDE

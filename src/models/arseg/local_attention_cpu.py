@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from src.models.arseg import local_attention_kernel as kernel
-from src.models.arseg.lanes import WINDOW
 from src.models.arseg.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS
-from src.models.arseg.tiles import Array, Tiling, aligned, share
+from src.models.arseg.tiles import Array, Tiling, aligned
+from src.models.cpu import share
+from src.models.lanes import WINDOW
 
 Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
 
@@ -41,7 +42,8 @@ def _run(function: Callable[..., None], arguments: tuple[object, ...], x: Tensor
     plane = height * width
     last = (channels * plane, 1, width * channels, channels)
     stride = (channels * plane, plane, width, 1) if x.is_contiguous() else last
-    share(lambda tiles: function(*arguments, tiling.shape, stride, tiles, scratch(tiling)), tiling)
+    tiles = tiling.tiles(torch.get_num_threads())
+    share(lambda part: function(*arguments, tiling.shape, stride, part, scratch(tiling)), tiles)
 
 
 def _same_format(query: Tensor, *tensors: Tensor) -> list[Tensor]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from src.models.arseg.lanes import LANES, WINDOW, add, add_seven_dots, load, multiply_add, splat, store
+from src.models.lanes import LANES, WINDOW, add, add_seven_dots, load, multiply_add, splat, store
 
 RADIUS, TAPS = 3, 49
 PADDED_TAPS = 56  # whole AVX vectors for the exponentials

@@ -1,20 +1,13 @@
-"""Feature maps cut into tiles, and the threads that share them.
-
-Kernels release the GIL and are started from Python threads, not by Numba's own pool: that one aborts a data
-loader worker forked after its first use.
-"""
+"""Feature maps cut into tiles."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from src.models.arseg.lanes import LANES, WINDOW
+from src.models.lanes import LANES, WINDOW
 
 Array = NDArray[np.float32]
 Tiles = NDArray[np.int64]
@@ -58,15 +51,3 @@ def aligned(shape: tuple[int, ...]) -> Array:
     buffer = np.zeros(size + 16, np.float32)
     start = -(buffer.ctypes.data // 4) % 16
     return buffer[start : start + size].reshape(shape)
-
-
-def share(work: Callable[[Tiles], None], tiling: Tiling) -> None:
-    """Call `work` with tiles in torch's number of threads, so that there is one thread budget."""
-    budget = torch.get_num_threads()
-    tiles = tiling.tiles(budget)
-    threads = min(budget, len(tiles))
-    if threads == 1:
-        work(tiles)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, (tiles[i::threads].copy() for i in range(threads))))

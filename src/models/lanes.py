@@ -1,4 +1,4 @@
-"""Vectors of 64 floats as values inside Numba kernels.
+"""Vectors of 64 or of 16 floats as values inside Numba kernels.
 
 LLVM vectorises a plain loop over channels only after checking, at run time and before every pixel, that no two
 arrays overlap, and sums the lanes of every product separately: half of the time of a 7 x 7 window. Written with
@@ -15,29 +15,27 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
 LANES = 64
+SHORT = 16  # the widest register; narrower machines split it
 WINDOW = 7
-_REGISTER = 16  # floats; narrower machines split it
 _FLAGS = ("contract", "nsz")
 
 
-class Lanes(types.Type):
-    """The Numba type of a vector."""
+class Vector(types.Type):
+    """The Numba type of `size` floats."""
 
-    def __init__(self) -> None:
-        super().__init__("Lanes")
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"Vector({size})")
 
 
-LANES_TYPE = Lanes()
+@register_model(Vector)
+class _Model(models.PrimitiveModel):
+    def __init__(self, dmm, fe_type) -> None:
+        super().__init__(dmm, fe_type, _vector(fe_type.size))
 
 
 def _vector(size):
     return ir.VectorType(ir.FloatType(), size)
-
-
-@register_model(Lanes)
-class _Model(models.PrimitiveModel):
-    def __init__(self, dmm, fe_type) -> None:
-        super().__init__(dmm, fe_type, _vector(LANES))
 
 
 def _address(context, builder, array_type, array, offset, size):
@@ -45,24 +43,38 @@ def _address(context, builder, array_type, array, offset, size):
     return builder.bitcast(builder.gep(data, [offset]), _vector(size).as_pointer())
 
 
-def _splat(builder, scalar, size):
-    first = builder.insert_element(ir.Constant(_vector(size), ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), size), [0] * size))
-
-
 def _shuffle(builder, a, b, order):
     mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), list(order))
     return builder.shuffle_vector(a, b, mask)
 
 
-@intrinsic
-def load(typing, array, offset):
-    """The 64 floats from position `offset` of a contiguous array."""
+def _loader(size):
+    @intrinsic
+    def load(typing, array, offset):
+        def generate(context, builder, signature, arguments):
+            return builder.load(_address(context, builder, signature.args[0], *arguments, size), align=4)
 
-    def generate(context, builder, signature, arguments):
-        return builder.load(_address(context, builder, signature.args[0], *arguments, LANES), align=4)
+        return Vector(size)(array, types.intp), generate
 
-    return LANES_TYPE(array, types.intp), generate
+    return load
+
+
+def _splatter(size):
+    @intrinsic
+    def splat(typing, scalar):
+        def generate(context, builder, signature, arguments):
+            unset, zero = ir.Constant(_vector(size), ir.Undefined), ir.Constant(ir.IntType(32), 0)
+            first = builder.insert_element(unset, arguments[0], zero)
+            return _shuffle(builder, first, first, [0] * size)
+
+        return Vector(size)(types.float32), generate
+
+    return splat
+
+
+# load(array, offset): the floats from that position of a contiguous array; splat(scalar): equal floats
+load, load_short = _loader(LANES), _loader(SHORT)
+splat, splat_short = _splatter(LANES), _splatter(SHORT)
 
 
 @intrinsic
@@ -71,20 +83,10 @@ def store(typing, array, offset, vector):
 
     def generate(context, builder, signature, arguments):
         *place, value = arguments
-        builder.store(value, _address(context, builder, signature.args[0], *place, LANES), align=4)
+        builder.store(value, _address(context, builder, signature.args[0], *place, vector.size), align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, LANES_TYPE), generate
-
-
-@intrinsic
-def splat(typing, scalar):
-    """A vector of equal floats."""
-
-    def generate(context, builder, signature, arguments):
-        return _splat(builder, arguments[0], LANES)
-
-    return LANES_TYPE(types.float32), generate
+    return types.void(array, types.intp, vector), generate
 
 
 @intrinsic
@@ -95,7 +97,7 @@ def multiply_add(typing, a, b, c):
         a, b, c = arguments
         return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
 
-    return LANES_TYPE(LANES_TYPE, LANES_TYPE, LANES_TYPE), generate
+    return a(a, b, c), generate
 
 
 @intrinsic
@@ -105,7 +107,7 @@ def add(typing, a, b):
     def generate(context, builder, signature, arguments):
         return builder.fadd(*arguments, flags=_FLAGS)
 
-    return LANES_TYPE(LANES_TYPE, LANES_TYPE), generate
+    return a(a, b), generate
 
 
 @intrinsic
@@ -114,11 +116,11 @@ def distance(typing, a, b):
 
     def generate(context, builder, signature, arguments):
         difference = builder.fsub(*arguments, flags=_FLAGS)
-        kind = ir.FunctionType(_vector(LANES), [_vector(LANES)])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{LANES}f32")
+        kind = ir.FunctionType(_vector(a.size), [_vector(a.size)])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{a.size}f32")
         return builder.call(function, [difference])
 
-    return LANES_TYPE(LANES_TYPE, LANES_TYPE), generate
+    return a(a, b), generate
 
 
 def _adder_of_dots(count):
@@ -128,7 +130,7 @@ def _adder_of_dots(count):
             out, place, start, start_place, vector, array, offset = arguments
             out_type, _, start_type, _, _, array_type, _ = signature.args
             parts = _parts(builder, vector)
-            sums = [ir.Constant(_vector(_REGISTER), [0.0] * _REGISTER)] * 8
+            sums = [ir.Constant(_vector(SHORT), [0.0] * SHORT)] * 8
             for tap in range(count):
                 at = builder.add(offset, context.get_constant(types.intp, tap * LANES))
                 taps = _parts(builder, builder.load(_address(context, builder, array_type, array, at, LANES), align=4))
@@ -140,7 +142,7 @@ def _adder_of_dots(count):
             builder.store(after, _address(context, builder, out_type, out, place, 8), align=4)
             return context.get_dummy_value()
 
-        arguments = (out, types.intp, start, types.intp, LANES_TYPE, array, types.intp)
+        arguments = (out, types.intp, start, types.intp, vector, array, types.intp)
         return types.void(*arguments), generate
 
     return add_dots
@@ -153,15 +155,15 @@ add_eight_dots = _adder_of_dots(8)
 
 
 def _parts(builder, vector):
-    return [_shuffle(builder, vector, vector, range(i, i + _REGISTER)) for i in range(0, LANES, _REGISTER)]
+    return [_shuffle(builder, vector, vector, range(i, i + SHORT)) for i in range(0, LANES, SHORT)]
 
 
 def _gather_sums(builder, vectors):
     """The sums of eight vectors as one vector of eight: halves of two are added until one is left."""
-    width = _REGISTER
+    width = SHORT
     while len(vectors) > 1:
         half = width // 2
-        starts = range(0, 2 * _REGISTER, width)
+        starts = range(0, 2 * SHORT, width)
         low = [s + i for s in starts for i in range(half)]
         high = [s + half + i for s in starts for i in range(half)]
         vectors = [
@@ -170,5 +172,5 @@ def _gather_sums(builder, vectors):
         ]
         width = half
     (last,) = vectors
-    even, odd = (_shuffle(builder, last, last, range(i, _REGISTER, 2)) for i in (0, 1))
+    even, odd = (_shuffle(builder, last, last, range(i, SHORT, 2)) for i in (0, 1))
     return builder.fadd(even, odd, flags=_FLAGS)
