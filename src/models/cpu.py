@@ -1,13 +1,17 @@
 """When the CPU kernels of inference take the place of torch's operators, and the threads they run in.
 
-Kernels release the GIL and are started from Python threads, not by Numba's own pool: that one aborts a data
-loader worker forked after its first use.
+Kernels release the GIL and run in torch's own team of OpenMP threads: its members spin for milliseconds after each
+operator, and threads of another pool would have to share the cores with them.
 """
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+Parts = NDArray[np.int64]
+MAPS = Path("/proc/self/maps")  # what is loaded, on Linux
 
 
 def is_plain_inference(*tensors: Tensor) -> bool:
@@ -26,11 +33,40 @@ def is_plain_inference(*tensors: Tensor) -> bool:
     return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
 
 
-def share(work: Callable[[Any], None], parts: NDArray[np.int64]) -> None:
+def share(work: Callable[[Any], None], parts: Parts) -> None:
     """Call `work` with every n-th of the parts in each of torch's n threads, so that there is one thread budget."""
     threads = min(torch.get_num_threads(), len(parts))
     if threads == 1:
         work(parts)
         return
+    openmp = _openmp()
+    if openmp is not None:
+        _share_in_team(openmp, work, parts, threads)
+        return
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, (parts[i::threads].copy() for i in range(threads))))
+
+
+def _share_in_team(openmp: ctypes.CDLL, work: Callable[[Any], None], parts: Parts, threads: int) -> None:
+    errors: list[BaseException] = []
+
+    def member(_: Any) -> None:
+        try:
+            work(parts[openmp.omp_get_thread_num() :: openmp.omp_get_num_threads()].copy())
+        except BaseException as error:  # raised in a callback it would only be printed
+            errors.append(error)
+
+    openmp.GOMP_parallel(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(member), None, threads, 0)
+    if errors:
+        raise errors[0]
+
+
+@functools.cache
+def _openmp() -> ctypes.CDLL | None:
+    """The GNU OpenMP that torch runs in; None where it is another, or it cannot be told."""
+    if not MAPS.exists():
+        return None
+    loaded = set(re.findall(r"/\S*libgomp\S*", MAPS.read_text()))
+    bundled = {path for path in loaded if path.startswith(str(Path(torch.__file__).parent))}  # other packages do, too
+    found = bundled or loaded
+    return ctypes.CDLL(found.pop()) if len(found) == 1 else None

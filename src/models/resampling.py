@@ -1,4 +1,4 @@
-"""Bilinear resampling of pictures and logits for inference on CPU, where torch's is slow.
+"""Resampling of pictures, logits and motion for inference on CPU, where torch's is slow.
 
 Few channels per pixel leave vector units idle. Here the direction with fewer rows comes first, and the other one
 works on whole rows.
@@ -33,13 +33,34 @@ def reduce(x: Tensor, size: Size) -> Tensor:
     return _run(kernel.reduce, x, size, taps)
 
 
+def average(motion: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    """(B, 2, *size) means over the `valid` pixels (B, h, w) of each cell, and (B, *size) where they are half of it."""
+    out = np.empty((motion.shape[0], 2, *size), np.float32)
+    known = np.empty((motion.shape[0], *size), np.bool_)
+    edges = [edge for n, m in zip(motion.shape[-2:], size, strict=True) for edge in _cells(n, m)]
+    run: Callable[..., None] = kernel.average
+    arguments = (out, known, motion.contiguous().numpy(), valid.contiguous().numpy(), *edges)
+    share(lambda parts: run(*arguments, parts), _strips(out.shape[0], size[0]))
+    return torch.from_numpy(out), torch.from_numpy(known)
+
+
 def _run(function: Callable[..., None], x: Tensor, size: Size, taps: list[Taps]) -> Tensor:
     pixels = x.permute(0, 2, 3, 1).contiguous().numpy()
     out = np.empty((x.shape[0], *size, x.shape[1]), np.float32)
     flat = (out.reshape(*out.shape[:2], -1), pixels.reshape(*pixels.shape[:2], -1))
-    strips = [(b, y, min(y + STRIP, size[0])) for b in range(x.shape[0]) for y in range(0, size[0], STRIP)]
-    share(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), np.array(strips))
+    share(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
     return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+
+def _strips(batch: int, height: int) -> NDArray[np.int64]:
+    """Parts of the result (N, 3): batch, first row, row after the last."""
+    return np.array([(b, y, min(y + STRIP, height)) for b in range(batch) for y in range(0, height, STRIP)])
+
+
+def _cells(size: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First position of each cell, and the one after its last, as in `F.adaptive_avg_pool2d`."""
+    i = np.arange(target)
+    return i * size // target, -(-(i + 1) * size // target)
 
 
 def _neighbours(size: int, target: int, align_corners: bool) -> Taps:

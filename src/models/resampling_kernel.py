@@ -63,3 +63,24 @@ def reduce(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
                     mixed[i] += weight * row[i]
             _across(narrow, mixed, channels, first_x, weights_x)
             out[batch, y] = narrow[: out.shape[2]]
+
+
+@_jit
+def average(out, known, motion, valid, top, bottom, left, right, strips):
+    """Mean over the valid pixels of each cell, and whether they are at least half of it."""
+    sums = np.empty((3, motion.shape[3]), np.float32)
+    for batch, y0, y1 in strips:
+        for y in range(y0, y1):
+            sums[:] = np.float32(0)
+            for row in range(top[y], bottom[y]):
+                horizontal, vertical, counted = motion[batch, 0, row], motion[batch, 1, row], valid[batch, row]
+                for i in range(len(counted)):
+                    weight = np.float32(counted[i])
+                    sums[0, i] += horizontal[i] * weight
+                    sums[1, i] += vertical[i] * weight
+                    sums[2, i] += weight
+            for x in range(out.shape[3]):
+                count = sums[2, left[x] : right[x]].sum()
+                for axis in range(2):
+                    out[batch, axis, y, x] = sums[axis, left[x] : right[x]].sum() / max(count, np.float32(1))
+                known[batch, y, x] = 2 * count >= (bottom[y] - top[y]) * (right[x] - left[x])

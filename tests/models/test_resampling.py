@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.models import resampling
+from src.models import cpu, resampling
+from src.models.arseg.warping import motion_at
 from src.models.base import resize, shrink
 
 
@@ -49,3 +50,31 @@ def test_large_logits_and_pictures_take_the_kernels_in_inference_only(monkeypatc
     assert used == ["enlarge", "reduce"]
     for one, other in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"), [((24, 36), (6, 9)), ((25, 38), (6, 9)), ((7, 9), (3, 4)), ((5, 5), (9, 5))]
+)
+def test_averaged_motion_equals_torch(size, target):
+    motion, valid = 5 * picture(2, *size), picture(1, *size)[:, 0] > 0
+    valid[:, : size[0] // 2] = False
+    expected = motion_at(target, motion.requires_grad_(), valid)
+    with torch.no_grad():
+        found = motion_at(target, motion, valid)
+    torch.testing.assert_close(found[0], expected[0].detach(), atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("team", [True, False])
+def test_threads_share_all_parts_once_and_pass_errors_on(team, monkeypatch):
+    if not team:
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    before, parts, seen = torch.get_num_threads(), torch.arange(7).numpy(), []
+    torch.set_num_threads(3)
+    try:
+        cpu.share(lambda some: seen.extend(some.tolist()), parts)
+        with pytest.raises(ZeroDivisionError):
+            cpu.share(lambda some: 1 / 0, parts)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(seen) == list(range(7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -99,18 +100,23 @@ class CReFF(nn.Module):
         if self.gate is None:
             return low_up + attended
         hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
-        return low_up + self._trust(hidden, valid) * (attended - low_up)
+        known = torch.ones_like(hidden[:, :1]) if valid is None else valid[:, None].to(hidden.dtype)
+        trust: Tensor = self.gate(hidden, known) * _reachable(known, self.window)
+        return low_up + trust * (attended - low_up)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
-        from src.models.arseg.fusion_cpu import GateInput, attend  # Numba loads only where it is used
+        from src.models.arseg.fusion_cpu import GateInput, fuse  # Numba loads only where it is used
 
-        size = (key_features.shape[-2], key_features.shape[-1])
         x, y, valid = aim(motion, valid)
-        seen = None if self.gate is None else GateInput(self.gate.project(low, size), self.gate.comparison)
+        seen = None
+        if self.gate is not None:
+            hidden = self.gate.project(low, (key_features.shape[-2], key_features.shape[-1]))
+            trust = partial(self.gate, known=valid[:, None].to(low.dtype))
+            seen = GateInput(hidden, self.gate.comparison, trust)
         convolutions = self.query, self.key, self.value
         positions = torch.stack((x, y), 1)
-        fused, hidden = attend(low, key_features, positions, valid, convolutions, self.position, self.scale, seen)
-        return fused if self.gate is None else torch.lerp(resize(low, size), fused, self._trust(hidden, valid))
+        fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, seen)
+        return fused
 
     def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Keyframe features warped to the current frame, and their validity (B, H, W); None in legacy form."""
@@ -118,12 +124,6 @@ class CReFF(nn.Module):
             return warp_officially(key_features, motion), None
         height, width = key_features.shape[-2:]
         return warp(key_features, *motion_at((height, width), motion, motion_valid))
-
-    def _trust(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
-        assert self.gate is not None
-        known = torch.ones_like(hidden[:, :1]) if valid is None else valid[:, None].to(hidden.dtype)
-        trust: Tensor = self.gate(hidden, known) * _reachable(known, self.window)
-        return trust
 
 
 class Gate(nn.Module):

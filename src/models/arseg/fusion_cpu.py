@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -24,13 +25,15 @@ class GateInput(NamedTuple):
     Attributes:
         hidden: (B, 8, H, W), its projection of the upsampled features.
         weights: (2, 8, C) of the attended features and of their distance to the upsampled ones.
+        trust: from the whole hidden layer to weights (B, 1, H, W) of the attended features.
     """
 
     hidden: Tensor
     weights: Tensor
+    trust: Callable[[Tensor], Tensor]
 
 
-def attend(
+def fuse(
     low: Tensor,
     key_features: Tensor,
     positions: Tensor,
@@ -39,8 +42,8 @@ def attend(
     position: Tensor | None,
     scale: float,
     gate: GateInput | None,
-) -> tuple[Tensor, Tensor]:
-    """Attended features (B, C, H, W); without a gate, the upsampled ones added to them.
+) -> Tensor:
+    """Fused features (B, C, H, W), channels_last.
 
     Args:
         low: (B, C, h, w).
@@ -50,33 +53,35 @@ def attend(
         convolutions: depthwise, of query, key and value.
         position: (49,) added to the logits; None means zero.
         scale: factor of the products.
-        gate: None where there is none.
-
-    Returns:
-        The features, and the gate's hidden layer (B, 8, H, W), or (B, 0, H, W), both channels_last.
+        gate: None where there is none, and attended and upsampled features are added.
     """
     batch, channels, height, width = key_features.shape
     features, small = _pixels(key_features), _pixels(low)
     tiling = Tiling((batch, features.shape[3], height, width))
     hidden = low.new_empty(batch, 0, height, width) if gate is None else gate.hidden
+    low_at = _upsampling_positions((height, width), low).numpy()
     arguments = (
         out := np.empty(features.shape, np.float32),
         seen := hidden.permute(0, 2, 3, 1).contiguous().numpy(),
         features,
         small,
         positions.contiguous().numpy(),
-        _upsampling_positions((height, width), low).numpy(),
+        low_at,
         bias_of(valid),
         tuple(_filters(conv, factor) for conv, factor in zip(convolutions, (scale, 1.0, 1.0), strict=True)),
         aligned((0, 2, GATE_WIDTH, LANES)) if gate is None else _packed(gate.weights),
         padded_position(position),
     )
-    rows = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)  # of the warped and of the upsampled map
+    warped, raised = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)
+    tiles = tiling.tiles(torch.get_num_threads())
     share(
-        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), *(tiling.rows(*size) for size in rows))),
-        tiling.tiles(torch.get_num_threads()),
+        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), tiling.rows(*warped), tiling.rows(*raised))),
+        tiles,
     )
-    return _maps(out)[:, :channels], _maps(seen)
+    if gate is not None:
+        trust = gate.trust(_maps(seen))[:, 0].contiguous().numpy()
+        share(lambda part: kernel.blend(out, trust, small, low_at, part, tiling.rows(*raised)), tiles)
+    return _maps(out)[:, :channels]
 
 
 def _pixels(x: Tensor) -> Array:

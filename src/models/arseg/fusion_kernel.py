@@ -12,11 +12,11 @@ from __future__ import annotations
 import numba
 
 from src.models.arseg.fusion import GATE_WIDTH
-from src.models.arseg.local_attention_kernel import EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
+from src.models.arseg.local_attention_kernel import EMPTY, EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
 from src.models.lanes import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
 
 SIDE = 3  # of the depthwise convolutions
-TAPS = SIDE * SIDE
+CONV_TAPS = SIDE * SIDE
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
@@ -59,7 +59,7 @@ def _sample(ring, source, at, batch, y, x0, n):
 def _convolve(out, slot, ring, filters, y, x0, n, height, width):
     """Row y of a depthwise convolution from column x0 into out[:, slot], zero beyond the map.
 
-    Column 0 of the ring lies left of x0. Filters are (groups, TAPS + 1, LANES), the bias last.
+    Column 0 of the ring lies left of x0. Filters are (groups, CONV_TAPS + 1, LANES), the bias last.
     """
     groups, slots, length, _ = out.shape
     first, last = max(0, -x0), min(n, width - x0)
@@ -71,8 +71,8 @@ def _convolve(out, slot, ring, filters, y, x0, n, height, width):
             if i < first or i >= last:
                 store(out, (target + i) * LANES, splat(F32(0)))
                 continue
-            weights = group * (TAPS + 1) * LANES
-            total = load(filters, weights + TAPS * LANES)
+            weights = group * (CONV_TAPS + 1) * LANES
+            total = load(filters, weights + CONV_TAPS * LANES)
             for r in range(SIDE):
                 row = ((group * SIDE + (y - 1 + r) % SIDE) * ring.shape[2] + i) * LANES
                 for j in range(SIDE):
@@ -94,8 +94,11 @@ def _add_low(out, mixed, raised, batch, y, x0, n):
 
 
 @_jit
-def _compare(out, hidden, gate, mixed, raised, batch, y, x0, n):
-    """Row y of the attended features, and what the gate sees in them added to `hidden`."""
+def _compare(out, hidden, gate, mixed, logits, raised, batch, y, x0, n):
+    """Row y of the attended features, and what the gate sees in them added to `hidden`.
+
+    Where no key was valid the upsampled feature takes their place, so that the gate changes nothing there.
+    """
     groups, _, length, _ = raised.shape
     for i in range(n):
         pixel = (batch * out.shape[1] + y) * out.shape[2] + x0 + i
@@ -103,7 +106,7 @@ def _compare(out, hidden, gate, mixed, raised, batch, y, x0, n):
         for group in range(groups):
             low = load(raised, ((group * SIDE + y % SIDE) * length + i + 1) * LANES)
             attended = load(mixed, (group * mixed.shape[1] + i) * LANES)
-            store(out, pixel * out.shape[3] + group * LANES, attended)
+            store(out, pixel * out.shape[3] + group * LANES, attended if logits[i, EMPTY] == F32(0) else low)
             weights = 2 * group * GATE_WIDTH * LANES
             add_eight_dots(hidden, place, hidden, place, attended, gate, weights)
             add_eight_dots(hidden, place, hidden, place, distance(attended, low), gate, weights + GATE_WIDTH * LANES)
@@ -137,6 +140,24 @@ def forward(out, hidden, features, low, at, low_at, bias, filters, gate, start, 
             softmax(logits, biases, n, top)
             mix(mixed, logits, values, n, top)
             if gate.shape[0] > 0:
-                _compare(out, hidden, gate, mixed, raised, b, row, x0, n)
+                _compare(out, hidden, gate, mixed, logits, raised, b, row, x0, n)
             else:
                 _add_low(out, mixed, raised, b, row, x0, n)
+
+
+@_jit
+def blend(out, trust, low, low_at, tiles, raised):
+    """Interpolate from the upsampled features towards `out` by `trust` (B, H, W), in place."""
+    _, height, width, depth = out.shape
+    groups, _, length, _ = raised.shape
+    for b, y0, y1, x0, x1 in tiles:
+        for y in range(y0, y1):
+            _sample(raised, low, low_at, b, y, x0, x1 - x0)
+            for i in range(x1 - x0):
+                weight = trust[b, y, x0 + i]
+                place = ((b * height + y) * width + x0 + i) * depth
+                for group in range(groups):
+                    start = load(raised, ((group * SIDE + y % SIDE) * length + i) * LANES)
+                    end = load(out, place + group * LANES)
+                    start = multiply_add(splat(F32(1) - weight), start, splat(F32(0)))
+                    store(out, place + group * LANES, multiply_add(splat(weight), end, start))

@@ -17,6 +17,7 @@ from src.models.lanes import LANES, WINDOW, add, add_seven_dots, load, multiply_
 
 RADIUS, TAPS = 3, 49
 PADDED_TAPS = 56  # whole AVX vectors for the exponentials
+EMPTY = TAPS  # the place after the weights: one where every tap is excluded
 EXCLUDED = np.float32(-1e30)  # finite, as infinities would need slower comparisons; its weight is exactly 0
 F32 = np.float32
 
@@ -142,7 +143,7 @@ def _exp(x):
 
 @_jit
 def softmax(logits, bias, n, top):
-    """Softmax over the taps in place; all zero where every tap is excluded."""
+    """Softmax over the taps in place; all zero, and `EMPTY` one, where every tap is excluded."""
     biased = False
     for s in range(WINDOW):
         biased = biased or bias[s, n + 2 * RADIUS] != F32(0)
@@ -160,6 +161,7 @@ def softmax(logits, bias, n, top):
         highest = max(max(max(m0, m1), max(m2, m3)), max(max(m4, m5), m6))
         if highest < EXCLUDED * F32(0.5):
             row[:] = F32(0)
+            row[EMPTY] = F32(1)
             continue
         row[TAPS:] = EXCLUDED
         total = F32(0)

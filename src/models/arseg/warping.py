@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from src.models.base import resize
+from src.models.cpu import is_plain_inference
 
 
 def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -20,6 +21,11 @@ def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tu
     scale = motion.new_tensor([width / motion.shape[-1], height / motion.shape[-2]]).view(1, 2, 1, 1)
     if motion.shape[-2:] == size:
         return motion, valid
+    if is_plain_inference(motion):
+        from src.models.resampling import average  # Numba loads only where it is used
+
+        mean, known = average(motion, valid, size)
+        return mean * scale, known
     weight = valid[:, None].to(motion.dtype)
     share = F.adaptive_avg_pool2d(weight, size)
     mean = F.adaptive_avg_pool2d(motion * weight, size) / share.clamp(min=1e-6)

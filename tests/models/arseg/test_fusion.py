@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.metrics.cost import count_macs
 from src.models.arseg import fusion as fusion_module
 from src.models.arseg.fusion import CReFF
-from src.models.arseg.fusion_cpu import GateInput, attend
 from src.models.arseg.warping import motion_at, warp
 
 
@@ -164,19 +163,15 @@ def test_inference_in_tiles_equals_the_separate_operators(channels, small, size,
 
 @torch.no_grad()
 def test_thread_counts_agree_exactly_in_tiles():
-    fusion, arguments = drawn(64, (17, 35), (33, 70), {"mix": "gate"})
+    fusion, arguments = drawn(64, (17, 35), (33, 70), {})
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            x, y, valid = fusion_module.aim(*fusion_module.motion_at((33, 70), *arguments[2:]))
-            gate = GateInput(torch.ones(2, 8, 33, 70), fusion.gate.comparison)
-            convolutions = fusion.query, fusion.key, fusion.value
-            found.append(attend(*arguments[:2], torch.stack((x, y), 1), valid, convolutions, None, 0.1, gate))
+            found.append(fusion(*arguments))
     finally:
         torch.set_num_threads(before)
-    for one, other in zip(*found, strict=True):
-        assert torch.equal(one, other)
+    assert torch.equal(*found)
 
 
 @torch.no_grad()
