@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.models.arseg.gate import Gate
 from src.models.arseg.local_attention import local_attention
 from src.models.arseg.warping import aim, motion_at, warp, warp_officially
 from src.models.base import resize
@@ -17,8 +18,6 @@ from src.models.cpu import is_plain_inference
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
-GATE_WIDTH = 8
-GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
 
 
 class CReFF(nn.Module):
@@ -124,45 +123,6 @@ class CReFF(nn.Module):
             return warp_officially(key_features, motion), None
         height, width = key_features.shape[-2:]
         return warp(key_features, *motion_at((height, width), motion, motion_valid))
-
-
-class Gate(nn.Module):
-    """Weight in 0..1 of the attended feature, from both features, their distance and the validity.
-
-    Args:
-        channels: C of the features.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.low = nn.Conv2d(channels, GATE_WIDTH, 1)
-        self.attended = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
-        self.difference = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
-        self.score = nn.Conv2d(GATE_WIDTH + 1, 1, 3, padding=1)
-        nn.init.zeros_(self.score.weight)
-        nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
-
-    def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
-        """The part of the hidden layer (B, 8, *size) that low-resolution features (B, C, h, w) give.
-
-        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
-        """
-        return resize(self.low(low), size)
-
-    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
-        """The part of the hidden layer that the attended features and their distance to the upsampled ones give."""
-        seen: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
-        return seen
-
-    @property
-    def comparison(self) -> Tensor:
-        """The weights (2, 8, C) of `compare`."""
-        return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
-
-    def forward(self, hidden: Tensor, known: Tensor) -> Tensor:
-        """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the validity (B, 1, H, W) as 0 or 1."""
-        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(hidden), known], 1)))
-        return trust
 
 
 def _reachable(known: Tensor, window: int) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.arseg import fusion_kernel as kernel
-from src.models.arseg.fusion import GATE_WIDTH
+from src.models.arseg.gate import GATE_WIDTH
 from src.models.arseg.local_attention_cpu import bias_of, padded_position, scratch
 from src.models.arseg.local_attention_kernel import RADIUS
 from src.models.arseg.tiles import Array, Tiling, aligned

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numba
 
-from src.models.arseg.fusion import GATE_WIDTH
+from src.models.arseg.gate import GATE_WIDTH
 from src.models.arseg.local_attention_kernel import EMPTY, EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
 from src.models.lanes import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
 
