@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.arseg.gate import Gate
+from src.models.arseg.gate import Gate, signs
 from src.models.arseg.local_attention import local_attention
 from src.models.arseg.warping import aim, motion_at, warp, warp_officially
 from src.models.base import resize
@@ -36,7 +36,7 @@ class CReFF(nn.Module):
         legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
 
     Raises:
-        UserError: an unknown `mix` or `init`.
+        UserError: an unknown `mix` or `init`, or a gate in the official form.
     """
 
     def __init__(
@@ -51,6 +51,8 @@ class CReFF(nn.Module):
         for name, value, choices in (("mix", mix, ("residual", "gate")), ("init", init, ("kaiming", "identity"))):
             if value not in choices:
                 raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
+        if legacy and mix != "residual":
+            raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
         self.window, self.legacy = window, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (
@@ -96,25 +98,25 @@ class CReFF(nn.Module):
             scale=self.scale,
             zero_padding=self.legacy,
         )
-        if self.gate is None:
+        if self.gate is None or valid is None:
             return low_up + attended
         hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
-        known = torch.ones_like(hidden[:, :1]) if valid is None else valid[:, None].to(hidden.dtype)
-        trust: Tensor = self.gate(hidden, known) * _reachable(known, self.window)
+        seen = signs(motion_at(size, motion, motion_valid)[0], valid)
+        trust: Tensor = self.gate(hidden, seen) * _reachable(seen[:, :1], self.window)
         return low_up + trust * (attended - low_up)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
         from src.models.arseg.fusion_cpu import GateInput, fuse  # Numba loads only where it is used
 
         x, y, valid = aim(motion, valid)
-        seen = None
+        gate = None
         if self.gate is not None:
             hidden = self.gate.project(low, (key_features.shape[-2], key_features.shape[-1]))
-            trust = partial(self.gate, known=valid[:, None].to(low.dtype))
-            seen = GateInput(hidden, self.gate.comparison, trust)
+            trust = partial(self.gate, signs=signs(motion, valid))
+            gate = GateInput(hidden, self.gate.comparison, trust)
         convolutions = self.query, self.key, self.value
         positions = torch.stack((x, y), 1)
-        fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, seen)
+        fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, gate)
         return fused
 
     def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
