@@ -10,11 +10,11 @@ from src.utils.entry import reports_errors
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 @reports_errors
-def main(config: DictConfig) -> None:
-    """Train the phases of a method; files go to the run directory."""
+def main(config: DictConfig) -> float | None:
+    """Train the phases of a method; files go to the run directory. The result is for sweepers that learn from it."""
     from src.utils.training import train  # imported late, so that --help and --cfg answer at once
 
-    train(config)
+    return train(config)
 
 
 if __name__ == "__main__":

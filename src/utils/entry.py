@@ -9,24 +9,47 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from src.errors import UserError
+from src.utils.failures import FAILED, record_failure
+
+Task = Callable[[DictConfig], float | None]
 
 
-def reports_errors(task: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    """Turn a `UserError` of a Hydra task into one line on stderr and exit status 2."""
+def reports_errors(task: Task) -> Task:
+    """Turn a `UserError` of a Hydra task into one line on stderr and exit status 2.
+
+    In a multirun nothing that a job raises ends the jobs after it, see `src.utils.failures`.
+    """
 
     @functools.wraps(task)
-    def wrapped(config: DictConfig) -> None:
+    def wrapped(config: DictConfig) -> float | None:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            return _run_one_of_many(task, config)
         try:
-            task(config)
+            return task(config)
         except UserError as error:
-            # raised in a data loader process, it comes with that process's traceback before it
-            end_with(str(error).rsplit("UserError: ", 1)[-1].strip())
+            end_with(str(_own(error)))
 
     return wrapped
+
+
+def _run_one_of_many(task: Task, config: DictConfig) -> float | None:
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    (run_dir / FAILED).unlink(missing_ok=True)  # of an earlier attempt
+    try:
+        return task(config)
+    except Exception as error:
+        return record_failure(run_dir, list(HydraConfig.get().overrides.task), _own(error))
+
+
+def _own(error: Exception) -> Exception:
+    """A `UserError` without the traceback of a data loader process that it was raised in."""
+    return UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) if isinstance(error, UserError) else error
 
 
 def end_with(message: str) -> NoReturn:

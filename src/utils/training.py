@@ -17,20 +17,26 @@ from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
+from src.utils.slurm import check_allocation
 
 log = logging.getLogger(__name__)
 
 
-def train(config: DictConfig) -> None:
+def train(config: DictConfig) -> float | None:
     """Check the configuration, write what the run is, and train.
 
+    Returns:
+        The metric that the best checkpoint is chosen by, after the last epoch of the last phase; None where there
+        was no validation, and for phases that were finished before.
+
     Raises:
-        UserError: unknown keys, or a sweep over several devices in one process.
+        UserError: unknown keys, a sweep over several devices in one process, or a SLURM job of another size.
     """
     quiet()
     keep_freed_memory()
     check_keys(config)
     _refuse_unsafe_multirun(config)
+    check_allocation(config.trainer)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
@@ -41,6 +47,7 @@ def train(config: DictConfig) -> None:
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     log.info("run directory: %s", run_dir)
+    return metrics.get(config.model.get("monitor", "val/miou"))
 
 
 def _close_wandb() -> None:
@@ -52,10 +59,11 @@ def _close_wandb() -> None:
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:
-    """Lightning re-executes the command for each device, which would start the sweep again in each of them."""
-    basic = "basic_launcher" in HydraConfig.get().launcher._target_
-    if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and basic:
+    """Where SLURM does not start the processes of a job, each of them would run the sweep, with values of its own."""
+    started_by_slurm = HydraConfig.get().launcher._target_.endswith(".SlurmLauncher")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and not started_by_slurm:
         raise UserError(
-            f"--multirun with trainer.devices={config.trainer.devices} trains each process with other values; "
-            "submit one job for each value, or use a wandb agent"
+            f"--multirun with trainer.devices={config.trainer.devices} and trainer.num_nodes="
+            f"{config.trainer.num_nodes} trains each process with other values; give hydra/launcher=slurm, start one "
+            "command for each value, or use a wandb agent"
         )

@@ -30,9 +30,11 @@ class CReFF(nn.Module):
     Args:
         channels: C of the features.
         window: side of the attention window.
-        mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it.
+        mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it; "none" leaves the
+            keyframe out, the ablation without CReFF.
         init: "kaiming" (the official code), or "identity": convolutions that change nothing and a learned
             position term that starts on the centre tap, so that attention starts as the bare warp.
+        warp: false attends to keyframe features that stay in their place, the ablation without motion.
         legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
 
     Raises:
@@ -43,17 +45,19 @@ class CReFF(nn.Module):
         self,
         channels: int,
         window: int = 7,
-        mix: Literal["residual", "gate"] = "residual",
+        mix: Literal["residual", "gate", "none"] = "residual",
         init: Literal["kaiming", "identity"] = "kaiming",
+        warp: bool = True,
         legacy: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, choices in (("mix", mix, ("residual", "gate")), ("init", init, ("kaiming", "identity"))):
+        choices_of = {"mix": ("residual", "gate", "none"), "init": ("kaiming", "identity")}
+        for (name, choices), value in zip(choices_of.items(), (mix, init), strict=True):
             if value not in choices:
                 raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
-        self.window, self.legacy = window, legacy
+        self.window, self.mix, self.warp, self.legacy = window, mix, warp, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels) for _ in range(3)
@@ -83,6 +87,10 @@ class CReFF(nn.Module):
             motion_valid: (B, picture height, picture width) bool; None means all valid.
         """
         size = (key_features.shape[-2], key_features.shape[-1])
+        if self.mix == "none":
+            return resize(low, size, align_corners=self.legacy)
+        if not self.warp:
+            motion, motion_valid = torch.zeros_like(motion), None
         if self.window == 7 and not self.legacy and is_plain_inference(low, key_features):
             return self._forward_in_tiles(low, key_features, *motion_at(size, motion, motion_valid))
         warped, valid = self.move(key_features, motion, motion_valid)

@@ -46,12 +46,17 @@ class TDNet(nn.Module):
         subsampling: n of the paper, the stride between positions kept of past frames. One value for training
             and inference (the official code trains with 3 and tests with 4); no weight depends on it.
         dropout: of the propagation, in training.
+
+    Raises:
+        UserError: fewer than two paths.
     """
 
     def __init__(
         self, paths: Sequence[Path], key_channels: int = 64, subsampling: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__()
+        if len(paths) < 2:
+            raise UserError(f"model.num_paths={len(paths)}: paths propagate to each other; give 2 or more")
         self.subsampling, self.num_paths, self.num_classes = subsampling, len(paths), paths[0].num_classes
         self.paths = nn.ModuleList(paths)
         self.encodings = nn.ModuleList(Encoding(p.channels, key_channels, p.value_channels) for p in paths)

@@ -16,6 +16,7 @@ def td4_psp18(
     norm_size: tuple[int, int] = (97, 193),
     auxiliary: bool = True,
     weights: str = "none",
+    num_paths: int = 4,
 ) -> TDNet:
     """TD4-PSP18: four paths on dilated ResNet-18.
 
@@ -25,9 +26,10 @@ def td4_psp18(
         norm_size: of the maps of `SpatialNorm`.
         auxiliary: with auxiliary heads for training.
         weights: ImageNet initialisation, see `load_backbone`.
+        num_paths: m, for comparisons with fewer or more paths.
     """
     form = (18, 512, 128, norm_size, auxiliary, weights)
-    paths = [PSPPath(num_classes, i % GROUPS, GROUPS, *form) for i in range(4)]
+    paths = [PSPPath(num_classes, i % GROUPS, GROUPS, *form) for i in range(num_paths)]
     return TDNet(paths, subsampling=subsampling)
 
 

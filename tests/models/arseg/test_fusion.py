@@ -180,3 +180,15 @@ def test_a_counter_sees_the_separate_operators():
     with FlopCounterMode(display=False) as counter:
         fusion(*arguments)
     assert counter.get_total_flops() == 2 * 2 * 64 * 21 * 30 * (2 * 49 + 3 * 9)
+
+
+def test_ablations_leave_out_the_keyframe_or_the_motion():
+    low, key, motion = features(height=6, width=9), features(height=12, width=18, seed=1), shift(12, 18, 4, 2)
+    upsampled = CReFF(6, mix="none")(low, key, motion)
+    torch.testing.assert_close(upsampled, F.interpolate(low, (12, 18), mode="bilinear"))
+    fusion = CReFF(6)
+    still = fusion(low, key, torch.zeros_like(motion))
+    fusion.warp = False
+    torch.testing.assert_close(fusion(low, key, motion), still)
+    fusion.warp = True
+    assert not torch.allclose(fusion(low, key, motion), still)

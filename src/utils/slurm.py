@@ -1,0 +1,93 @@
+"""Training inside a SLURM job: it must have the size that the Trainer is told, and goes on after its time limit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from omegaconf import DictConfig
+
+from src.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def check_allocation(trainer: DictConfig) -> None:
+    """Refuse a Trainer that expects other nodes or tasks than `srun` started.
+
+    Raises:
+        UserError: with both numbers and where they come from.
+    """
+    if not SLURMEnvironment.detect():
+        return
+    tasks, nodes = os.environ.get("SLURM_NTASKS_PER_NODE"), os.environ["SLURM_NNODES"]
+    if tasks is None and os.environ["SLURM_NTASKS"] != "1":
+        raise UserError(
+            f"the SLURM job has {os.environ['SLURM_NTASKS']} tasks, but not so many per node; give --ntasks-per-node=N"
+        )
+    for key, value, option, given in (
+        ("num_nodes", trainer.num_nodes, "nodes", nodes),
+        ("devices", trainer.devices, "ntasks-per-node", tasks or "1"),
+    ):
+        if str(value) != given:
+            raise UserError(
+                f"trainer.{key}={value}, but the SLURM job has --{option}={given}; submit by scripts/slurm_train.sh "
+                "or hydra/launcher=slurm, which set both"
+            )
+
+
+class Requeue(L.Callback):
+    """Before the time limit of a SLURM job: a checkpoint at the end of the step, and the job back into the queue.
+
+    SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
+    step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
+    finds the checkpoint, because its run directory is named by the job.
+    """
+
+    announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two
+
+    def __init__(self) -> None:
+        self.last_step = 0
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Take the signal, before Lightning does."""
+        if SLURMEnvironment.detect():
+            signal.signal(signal.SIGUSR1, self._announce)
+
+    @classmethod
+    def _announce(cls, *_: Any) -> None:
+        cls.announced = True
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Save and requeue where the limit was announced."""
+        accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
+        if accumulating or not self._all_agree(trainer):
+            return
+        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
+            subprocess.run(["scontrol", "requeue", _job()], check=True)
+        trainer.strategy.barrier("requeue")
+        sys.exit(0)
+
+    def _all_agree(self, trainer: L.Trainer) -> bool:
+        """Whether any process heard the signal; several ask each other only now and then, as asking waits for all."""
+        if trainer.world_size == 1:
+            return self.announced
+        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
+            return False
+        return trainer.strategy.reduce_boolean_decision(self.announced, all=False)
+
+
+def _job() -> str:
+    """The id of this job, or of this element of a job array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]
