@@ -1,30 +1,108 @@
-"""W&B sweep files: every parameter is a key of ours, and every value composes."""
+"""W&B sweep files, through W&B's own code: they are valid, every trial composes, and an agent runs them to a metric."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb.wandb_agent
 import yaml
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from src.utils.config import check_keys
+from tests.sweeps.wandb_server import expand, serving
+from tests.test_train import TINY
 
-SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
+ROOT = Path(__file__).parents[2]
+SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
+
+
+def trials(sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path) -> list[list[str]]:
+    """The command line of each trial, as W&B's agent makes it."""
+    started: list[list[str]] = []
+
+    class NoProcess:
+        def __init__(self, command: list[str], **_: object) -> None:
+            started.append(command)
+
+    monkeypatch.setattr(wandb.wandb_agent, "AgentProcess", NoProcess)
+    for key, value in {"WANDB_DIR": folder, "WANDB_SWEEP_ID": "grid", "WANDB_RUN_ID": "trial"}.items():
+        monkeypatch.setenv(key, str(value))
+    agent = wandb.wandb_agent.Agent(api=None, queue=None, sweep_id="grid")
+    agent._sweep_command = sweep["command"]
+    for arguments in expand(sweep):
+        agent._command_run({"run_id": "trial", "program": sweep["program"], "args": arguments})
+    return started
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
-def test_a_sweep_composes_as_the_agent_would_start_it(
-    path: Path, composed: Callable[..., DictConfig], tmp_path: Path
+def test_every_trial_composes(
+    path: Path, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    sweep: dict[str, Any] = yaml.safe_load(path.read_text())
-    fixed = [part for part in sweep["command"] if "=" in part]
-    assert sweep["command"][1:4] == ["${interpreter}", "-m", "src.train"]
-    assert sweep["metric"]["name"] == "val/miou"
-    for name, choice in sweep["parameters"].items():
-        for value in choice["values"]:
-            config = composed("train", tmp_path, *fixed, f"{name}={value}")
-            check_keys(config)
-            assert OmegaConf.select(config, name) == value
+    sweep = yaml.safe_load(path.read_text())
+    commands = trials(sweep, monkeypatch, tmp_path)
+    assert len(commands) >= 3
+    for command in commands:
+        assert command[:4] == ["/usr/bin/env", "python", "-m", "src.train"]
+        config = composed("train", tmp_path, *command[4:])
+        check_keys(config)
+        OmegaConf.to_container(config, resolve=True)
+        assert [c for c in command if c.startswith("hydra.run.dir=")] == [
+            "hydra.run.dir=logs/sweeps/${oc.env:WANDB_SWEEP_ID}/${oc.env:WANDB_RUN_ID}"
+        ]
+        assert config.callbacks.best.monitor == sweep["metric"]["name"]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_the_multirun_beside_a_sweep_is_the_same_grid(
+    path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    text = path.read_text()
+    [line] = re.findall(r"^# python -m src\.train --multirun (.*)$", text, re.MULTILINE)
+    overrides = OverridesParser.create().parse_overrides(line.split())
+    [jobs] = BasicSweeper.split_arguments(overrides, None)
+    theirs = {frozenset(o for o in t[4:] if not o.startswith(("logger=", "hydra."))) for t in trials(
+        yaml.safe_load(text), monkeypatch, tmp_path
+    )}  # fmt: skip
+    assert {frozenset(map(_plain, job)) for job in jobs} == {frozenset(map(_plain, trial)) for trial in theirs}
+
+
+def _plain(override: str) -> str:
+    """`1` and `1.0`, `true` and `True` are the same value."""
+    key, value = override.split("=", 1)
+    return f"{key}={yaml.safe_load(value.lower())}" if not re.fullmatch(r"[\d.]+", value) else f"{key}={float(value)}"
+
+
+def test_a_sweep_runs_from_the_agent_to_a_metric_in_the_summary(tmp_path: Path, street_cache: Path) -> None:
+    """Offline: the real `wandb agent`, a server that only hands out the grid, and trials of a few seconds."""
+    sweep = yaml.safe_load((ROOT / "sweeps" / "lr_scale.yaml").read_text())
+    experiment = sweep["command"].index("experiment=arseg_camvid")
+    runs = "hydra.run.dir=" + str(tmp_path) + "/${oc.env:WANDB_RUN_ID}"
+    small = [*TINY, f"paths.cache={street_cache}", "logger.wandb.offline=true", "model.low_epochs=1", runs]
+    sweep["command"][experiment : experiment + 1] = [part for part in small if not part.startswith("hydra.")]
+    sweep["command"].insert(-1, runs)
+    sweep["parameters"] = {"model.lr_scale": {"values": [7.0, 0.5]}}  # the first cannot be
+    with serving(sweep) as environment:
+        done = subprocess.run(
+            [Path(sys.executable).parent / "wandb", "agent", "me/here/grid"],
+            env={**os.environ, **environment, "WANDB_DIR": str(tmp_path)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    assert "error: model.lr_scale=7" in done.stderr
+    assert not (tmp_path / "trial0" / "low").exists()
+    [summary] = (tmp_path / "trial1").glob("**/wandb-summary.json")
+    score = json.loads((tmp_path / "trial1" / "low" / "done.json").read_text())["val/miou"]
+    assert json.loads(summary.read_text())["val/miou"] == score
