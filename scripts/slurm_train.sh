@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # sbatch scripts/slurm_train.sh experiment=arseg_camvid data.root=PATH
-# One task per GPU. Time is up or the node is wanted back: SIGUSR1 makes Lightning write a checkpoint and requeue the
-# job, which goes on where it stopped because its run directory is named by the job id.
+# sbatch --nodes=2 --ntasks-per-node=8 scripts/slurm_train.sh experiment=arseg_camvid data.root=PATH
+# Nodes and tasks per node are said here or to sbatch, and nowhere else: each task has one GPU and is one process of the
+# Trainer. Before the time limit, or when the node is wanted back, SIGUSR1 makes src/utils/slurm.py save at the end of
+# the step and requeue the job, which goes on from there because its run directory is named by the job.
 #SBATCH --job-name=train
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4
-#SBATCH --gpus-per-node=4
+#SBATCH --gpus-per-task=1
 #SBATCH --cpus-per-task=8
 #SBATCH --time=24:00:00
-#SBATCH --signal=SIGUSR1@90
+#SBATCH --signal=USR1@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
-source .venv/bin/activate
+[ -n "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || source .venv/bin/activate
 export MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-srun python -m src.train \
+export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK" # srun no longer takes it from sbatch
+# all tasks of a node see all of its GPUs, of which Lightning gives them one each
+srun --gpu-bind=none python -m src.train \
   trainer.devices="$SLURM_NTASKS_PER_NODE" trainer.num_nodes="$SLURM_JOB_NUM_NODES" "$@"

@@ -1,4 +1,4 @@
-"""Entry point: `python -m src.report metrics=RUN/metrics.json` or `table=cost` prints a Markdown table."""
+"""Entry point: `python -m src.report metrics=RUN/metrics.json | table=sweep runs=FOLDER | table=cost`: a table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.entry import reports_errors
+from src.utils.trials import failures, read_trials, sweep_table
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
@@ -22,10 +23,15 @@ def main(config: DictConfig) -> None:
 
         for line in cost_table(read_references()):
             print(line, flush=True)
+    elif config.table == "sweep":
+        trials = read_trials(Path(config.runs), str(config.score))
+        head, *rows = sweep_table(trials)
+        print(as_markdown([head, ["--:"] * len(head), *rows]))
+        print(*failures(trials), sep="\n")
     elif config.table == "results":
         print(markdown(read_results(Path(config.metrics)), list(config.distances)))
     else:
-        raise UserError(f"table={config.table} is not one of results, cost; choose one of these")
+        raise UserError(f"table={config.table} is not one of results, sweep, cost; choose one of these")
 
 
 def read_results(path: Path) -> list[dict[str, Any]]:
@@ -57,6 +63,11 @@ def markdown(results: list[dict[str, Any]], distances: list[int]) -> str:
         lines.append(
             [name, *(f"{100 * v:.1f}" for v in scores), *(f"{v:.2f}" for v in gmacs), f"{gmacs[-1] / full:.3f}"]
         )
+    return as_markdown(lines)
+
+
+def as_markdown(lines: list[list[str]]) -> str:
+    """Cells as lines of a Markdown table."""
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -43,6 +43,16 @@ def check_allocation(trainer: DictConfig) -> None:
             )
 
 
+def heed_time_limit() -> None:
+    """Let `Requeue` know of the signal that announces the time limit, from now on and before Lightning takes it."""
+    if SLURMEnvironment.detect():
+        signal.signal(signal.SIGUSR1, _announce)
+
+
+def _announce(*_: Any) -> None:
+    Requeue.announced = True
+
+
 class Requeue(L.Callback):
     """Before the time limit of a SLURM job: a checkpoint at the end of the step, and the job back into the queue.
 
@@ -56,14 +66,11 @@ class Requeue(L.Callback):
     def __init__(self) -> None:
         self.last_step = 0
 
-    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Take the signal, before Lightning does."""
-        if SLURMEnvironment.detect():
-            signal.signal(signal.SIGUSR1, self._announce)
-
-    @classmethod
-    def _announce(cls, *_: Any) -> None:
-        cls.announced = True
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say where a resumed run goes on."""
+        self.last_step = trainer.global_step
+        if self.last_step and trainer.is_global_zero:
+            log.info("going on after step %d", self.last_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Save and requeue where the limit was announced."""

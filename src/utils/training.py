@@ -17,7 +17,7 @@ from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
-from src.utils.slurm import check_allocation
+from src.utils.slurm import check_allocation, heed_time_limit
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ def train(config: DictConfig) -> float | None:
     check_keys(config)
     _refuse_unsafe_multirun(config)
     check_allocation(config.trainer)
+    heed_time_limit()
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)

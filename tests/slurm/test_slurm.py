@@ -1,0 +1,138 @@
+"""On a real SLURM of two nodes (tests/slurm/cluster.sh): arrays, two-node training, requeue, sweeps, W&B agents."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.sweeps.wandb_server import serving
+from tests.test_train import TINY
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = os.environ.get("SLURM_TEST_CLUSTER")
+pytestmark = pytest.mark.skipif(
+    CLUSTER is None,
+    reason="SLURM_TEST_CLUSTER is not set to the folder of a cluster that tests/slurm/cluster.sh started",
+)
+SHORT = [*TINY, "trainer.accelerator=cpu", "model.phases.low=null", "model.phases.constant=null"]
+LIMIT = 300  # seconds; only reached where something hangs
+
+
+@pytest.fixture(scope="module")
+def environment() -> dict[str, str]:
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("SLURM_")},
+        "SLURM_CONF": f"{CLUSTER}/slurm.conf",
+        "VIRTUAL_ENV": sys.prefix,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "MASTER_ADDR": "127.0.0.1",  # the nodes' names are not in the DNS
+        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+    }
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    def start(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=environment | more, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def cache(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips prepared by an array of two jobs."""
+    folder = tmp_path_factory.mktemp("prepared")
+    data = [part for part in TINY if part.startswith(("data.", "video.")) and "workers" not in part]
+    options = ["--wait", "--array=1-2", "--cpus-per-task=1", f"--output={folder}/%a.log"]
+    done = run("sbatch", *options, "scripts/slurm_prepare.sh", "data=street", f"paths.cache={folder}", *data)
+    logs = [(folder / f"{part}.log").read_text() for part in (1, 2)]
+    assert done.returncode == 0, "\n".join([done.stderr, *logs])
+    parts = [re.findall(r"(\d+) of (\d+) clips are prepared", log) for log in logs]
+    assert [len(part) for part in parts] == [1, 1], logs
+    assert sum(int(done) for [(done, _)] in parts) == len(list(folder.glob("*.mp4")))
+    return folder
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, "nothing happens"
+        time.sleep(0.2)
+
+
+def text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
+    run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
+) -> None:
+    options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={tmp_path}/log"]
+    small = [*SHORT, "model.high_epochs=3", "trainer.log_every_n_steps=1", f"paths.cache={cache}"]
+    submitted = run("sbatch", *options, "scripts/slurm_train.sh", *small, f"paths.runs={tmp_path}")
+    job = submitted.stdout.strip()
+    log = tmp_path / "log"
+    wait_for(lambda: "files go to" in text(log) or "rror" in text(log))
+    shown = run("scontrol", "show", "job", job).stdout
+    print(shown)
+    assert "NodeList=node[1-2]" in shown
+    assert "NumNodes=2" in shown
+    run("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the limit
+    wait_for(lambda: re.search(r"JobState=(COMPLETED|FAILED|CANCELLED)", run("scontrol", "show", "job", job).stdout))
+    print(text(log))
+    assert "Restarts=1" in run("scontrol", "show", "job", job).stdout
+    [saved] = re.findall(r"time limit: step (\d+) is in", text(log))
+    assert f"going on after step {saved}" in text(log)
+    phase = tmp_path / "train" / "arseg_street" / job / "high"
+    assert json.loads((phase / "done.json").read_text())["epochs"] == 3
+    trainer = torch.load(phase / "checkpoints" / "last.ckpt", weights_only=True)["card"]["resolved"]["trainer"]
+    assert (trainer["num_nodes"], trainer["devices"]) == (2, 1)
+
+
+def test_a_sweep_is_a_job_array_and_outlives_a_failed_job(
+    run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
+) -> None:
+    launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10"]
+    sweep = [*launcher, f"hydra.sweep.dir={tmp_path}", "model.num_classes=7,11"]
+    done = run(sys.executable, "-m", "src.train", "--multirun", *SHORT, f"paths.cache={cache}", *sweep)
+    assert done.returncode == 2, done.stderr
+    assert "1 jobs of the multirun failed" in done.stderr
+    assert "model.num_classes=7, but the data set has 11 classes" in done.stderr
+    assert (tmp_path / "1" / "high" / "done.json").exists()
+    elements = {path.name.split("_")[1] for path in (tmp_path / ".submitit").iterdir() if "_" in path.name}
+    assert elements == {"0", "1"}
+    [array] = {path.name.split("_")[0] for path in (tmp_path / ".submitit").iterdir() if "_" in path.name}
+    shown = run("scontrol", "show", "job", array).stdout
+    print(shown)
+    assert shown.count(f"ArrayJobId={array}") == 2
+    table = run(sys.executable, "-m", "src.report", "table=sweep", f"runs={tmp_path}")
+    print(table.stdout)
+    assert "model.num_classes=7" in table.stdout
+
+
+def test_agents_in_an_allocation_share_a_sweep(
+    run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
+) -> None:
+    sweep = yaml.safe_load((ROOT / "sweeps" / "seeds.yaml").read_text())
+    runs = "hydra.run.dir=" + str(tmp_path) + "/${oc.env:WANDB_RUN_ID}"
+    small = [*SHORT, f"paths.cache={cache}", "logger=wandb", "logger.wandb.offline=true", runs]
+    sweep["command"] = [*sweep["command"][:4], *small, "${args_no_hyphens}"]
+    options = ["--wait", "--ntasks=2", "--nodes=2", "--cpus-per-task=1", f"--output={tmp_path}/log"]
+    with serving(sweep, count=2) as server:
+        done = run("sbatch", *options, "scripts/slurm_agents.sh", "me/here/grid", **server, WANDB_DIR=str(tmp_path))
+    print(text(tmp_path / "log"))
+    assert done.returncode == 0, text(tmp_path / "log")
+    for trial in ("trial0", "trial1"):
+        [summary] = (tmp_path / trial).glob("**/wandb-summary.json")
+        assert 0 <= json.loads(summary.read_text())["val/miou"] <= 1
+        assert (tmp_path / trial / "provenance.json").exists()
