@@ -9,30 +9,39 @@ from pathlib import Path
 
 import hydra
 import pytest
+import yaml
 from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.entry import reports_errors
 from src.utils.slurm import check_allocation
 from src.utils.training import _refuse_unsafe_multirun
+from tests.conftest import CONF
 
-APP = "{x: 0, hydra: {callbacks: {failed_jobs: {_target_: src.utils.failures.FailedJobs}}}}"
+APP = """
+x: 0
+task: app
+hydra:
+  searchpath: ["file://CONF"]
+  callbacks: {failed_jobs: {_target_: src.utils.failures.FailedJobs}}
+"""
 SEVERAL = ("experiment=arseg_street", "hydra.mode=MULTIRUN", "trainer.devices=2")
 
 
 def start(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> list[int]:
     """Run an application of jobs that fail for x=1 and x=2; the jobs that ended well."""
-    (folder / "app.yaml").write_text(APP)
+    (folder / "app.yaml").write_text(APP.replace("CONF", str(CONF)))
     well: list[int] = []
 
     @hydra.main(version_base="1.3", config_path=str(folder), config_name="app")
     @reports_errors
-    def main(config: DictConfig) -> None:
+    def main(config: DictConfig) -> float:
         if config.x == 1:
             raise UserError("x=1 is one; give another")
         if config.x == 2:
             raise ZeroDivisionError("two")
         well.append(config.x)
+        return float(config.x)
 
     monkeypatch.setattr(sys, "argv", ["app", *arguments, f"hydra.sweep.dir={folder}/jobs", f"hydra.run.dir={folder}"])
     try:
@@ -62,6 +71,16 @@ def test_a_single_run_ends_with_its_error(
 ) -> None:
     assert start(tmp_path, monkeypatch, "x=1") == [-2]
     assert capfd.readouterr().err == "error: x=1 is one; give another\n"
+
+
+def test_optuna_learns_from_the_jobs_that_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra `optuna` is not installed")
+    search = ["hydra/sweeper=tpe", "hydra.sweeper.n_trials=12", "x=choice(0,1,2,3)"]
+    well = start(tmp_path, monkeypatch, "--multirun", *search)
+    assert well[-1] == -2
+    assert 0 < len(well) - 1 < 12, "some jobs fail, and the search goes on"
+    best = yaml.safe_load((tmp_path / "jobs" / "optimization_results.yaml").read_text())
+    assert best == {"name": "optuna", "best_params": {"x": 3}, "best_value": 3.0}
 
 
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])

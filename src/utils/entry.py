@@ -44,7 +44,8 @@ def _run_one_of_many(task: Task, config: DictConfig) -> float | None:
     try:
         return task(config)
     except Exception as error:
-        return record_failure(run_dir, list(HydraConfig.get().overrides.task), _own(error))
+        record_failure(run_dir, list(HydraConfig.get().overrides.task), _own(error))
+        return None
 
 
 def _own(error: Exception) -> Exception:
@@ -63,6 +64,7 @@ class RunDirectory(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make `hydra.run.dir` before Hydra does."""
+        HydraConfig.instance().set_config(config)  # the default names the experiment, which Hydra looks up there
         self._make("hydra.run.dir", config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

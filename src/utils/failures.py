@@ -15,11 +15,10 @@ from src.errors import UserError
 from src.utils.provenance import write_json
 
 FAILED = "failed.json"
-WORST = float("-inf")  # result of a failed job, for sweepers that maximise; they refuse NaN
 
 
-def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> float:
-    """Print why a job failed, leave it as `failed.json` in its run directory, and give the worst result there is."""
+def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> None:
+    """Print why a job failed, and leave it as `failed.json` in its run directory."""
     if isinstance(error, UserError):
         message = str(error)
         print(f"error: {message}", file=sys.stderr)
@@ -27,7 +26,6 @@ def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> flo
         message = f"{type(error).__name__}: {error}"
         traceback.print_exception(error)
     write_json(run_dir / FAILED, {"overrides": overrides, "error": message})
-    return WORST
 
 
 class FailedJobs(Callback):

@@ -78,23 +78,24 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
 ) -> None:
     options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={tmp_path}/log"]
-    small = [*SHORT, "model.high_epochs=3", "trainer.log_every_n_steps=1", f"paths.cache={cache}"]
+    long = ["model.high_epochs=20", "model.phases.high.trainer.check_val_every_n_epoch=20", "data.batch_size=1"]
+    small = [*SHORT, *long, "trainer.log_every_n_steps=1", f"paths.cache={cache}"]
     submitted = run("sbatch", *options, "scripts/slurm_train.sh", *small, f"paths.runs={tmp_path}")
     job = submitted.stdout.strip()
     log = tmp_path / "log"
-    wait_for(lambda: "files go to" in text(log) or "rror" in text(log))
+    wait_for(lambda: re.search("files go to|error: |Traceback", text(log)))
+    run("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the limit
     shown = run("scontrol", "show", "job", job).stdout
     print(shown)
     assert "NodeList=node[1-2]" in shown
     assert "NumNodes=2" in shown
-    run("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the limit
     wait_for(lambda: re.search(r"JobState=(COMPLETED|FAILED|CANCELLED)", run("scontrol", "show", "job", job).stdout))
     print(text(log))
     assert "Restarts=1" in run("scontrol", "show", "job", job).stdout
     [saved] = re.findall(r"time limit: step (\d+) is in", text(log))
     assert f"going on after step {saved}" in text(log)
     phase = tmp_path / "train" / "arseg_street" / job / "high"
-    assert json.loads((phase / "done.json").read_text())["epochs"] == 3
+    assert json.loads((phase / "done.json").read_text())["epochs"] == 20
     trainer = torch.load(phase / "checkpoints" / "last.ckpt", weights_only=True)["card"]["resolved"]["trainer"]
     assert (trainer["num_nodes"], trainer["devices"]) == (2, 1)
 
