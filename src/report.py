@@ -27,7 +27,8 @@ def main(config: DictConfig) -> None:
         trials = read_trials(Path(config.runs), str(config.score))
         head, *rows = sweep_table(trials)
         print(as_markdown([head, ["--:"] * len(head), *rows]))
-        print(*failures(trials), sep="\n")
+        for line in failures(trials):
+            print(line)
     elif config.table == "results":
         print(markdown(read_results(Path(config.metrics)), list(config.distances)))
     else:

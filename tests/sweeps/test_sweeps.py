@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from src.utils.config import check_keys
-from tests.sweeps.wandb_server import expand, serving
+from tests.sweeps.wandb_server import expand, offline_summary, serving
 from tests.test_train import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +101,6 @@ def test_a_sweep_runs_from_the_agent_to_a_metric_in_the_summary(tmp_path: Path, 
         )
     assert done.returncode == 0, done.stderr
     assert "model.lr_scale=0.3" in done.stderr, "the agent's log"
-    [summary] = (tmp_path / "trial0").glob("**/wandb-summary.json")
+    [log] = (tmp_path / "trial0").glob("**/*.wandb")
     score = json.loads((tmp_path / "trial0" / "low" / "done.json").read_text())["val/miou"]
-    assert json.loads(summary.read_text())["val/miou"] == score
+    assert offline_summary(log)["val/miou"] == score

@@ -6,16 +6,20 @@ The grid is expanded by W&B's own `sweeps`, as its server does.
 from __future__ import annotations
 
 import json
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import yaml
+from wandb.proto.wandb_internal_pb2 import Record
 
 import sweeps
 
+BLOCK, FULL, LAST = 32768, 1, 4  # of LevelDB's log format
 VIEWER = {"id": "1", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": {"edges": []}}
 
 
@@ -56,7 +60,8 @@ def serving(sweep: dict[str, Any], count: int | None = None) -> Iterator[dict[st
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])) or b"{}")
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            asked = json.loads(sent) if self.path == "/graphql" else {}
             body = json.dumps({"data": answer(asked.get("query", ""), asked.get("variables") or {})}).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
@@ -77,3 +82,20 @@ def serving(sweep: dict[str, Any], count: int | None = None) -> Iterator[dict[st
     finally:
         server.shutdown()
         server.server_close()
+
+
+def offline_summary(log: Path) -> dict[str, Any]:
+    """The summary in the `.wandb` file of an offline run: protocol buffers in records of LevelDB's log format."""
+    content, place, record, summary = log.read_bytes(), 7, b"", {}  # a file header of 7 bytes
+    while place + 7 <= len(content):
+        if BLOCK - place % BLOCK < 7:  # no record header begins in what is left of a block
+            place += BLOCK - place % BLOCK
+            continue
+        length, kind = struct.unpack("<HB", content[place + 4 : place + 7])
+        record += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (FULL, LAST):
+            parsed = Record.FromString(record)
+            summary |= {u.key or u.nested_key[0]: json.loads(u.value_json) for u in parsed.summary.update}
+            record = b""
+    return summary
