@@ -82,8 +82,7 @@ class Requeue(L.Callback):
         if trainer.is_global_zero:
             log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
             subprocess.run(["scontrol", "requeue", _job()], check=True)
-        trainer.strategy.barrier("requeue")
-        sys.exit(0)
+        sys.exit(0)  # the others need not wait for the first: saving ended with a barrier
 
     def _all_agree(self, trainer: L.Trainer) -> bool:
         """Whether any process heard the signal; several ask each other only now and then, as asking waits for all."""
