@@ -7,7 +7,6 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -78,14 +77,18 @@ def sweep_table(trials: list[Trial]) -> Iterator[list[str]]:
     settings: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
     for trial in trials:
         settings.setdefault(tuple(trial.setting.items()), []).append(trial)
-    keys = dict.fromkeys(key for trial in trials for key in trial.setting)
-    varied = [key for key in keys if len({trial.setting.get(key) for trial in trials}) > 1]
+    varied = _varied(trials)
     phases = list(dict.fromkeys(phase for trial in trials for phase in trial.scores))
     yield [*varied, "trials", *phases]
     for setting, alike in settings.items():
         complete = [trial for trial in alike if trial.failure is None]
         cells = [_mean_and_spread([trial.scores[p] for trial in complete if p in trial.scores]) for p in phases]
         yield [*(dict(setting).get(key, "-") for key in varied), str(len(complete)), *cells]
+
+
+def _varied(trials: list[Trial]) -> list[str]:
+    keys = dict.fromkeys(key for trial in trials for key in trial.setting)
+    return [key for key in keys if len({trial.setting.get(key) for trial in trials}) > 1]
 
 
 def _mean_and_spread(values: list[float]) -> str:
@@ -97,5 +100,6 @@ def _mean_and_spread(values: list[float]) -> str:
 
 def failures(trials: list[Trial]) -> list[str]:
     """A line for each trial that is not complete."""
-    lines: list[Any] = [(t.name, " ".join(f"{k}={v}" for k, v in t.setting.items()), t.failure) for t in trials]
-    return [f"failed: {name} ({setting}): {failure}" for name, setting, failure in lines if failure]
+    varied = _varied(trials)
+    settings = {t.name: " ".join(f"{k}={v}" for k, v in t.setting.items() if k in varied) for t in trials}
+    return [f"failed: {t.name} ({settings[t.name]}): {t.failure}" for t in trials if t.failure]
