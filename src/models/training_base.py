@@ -68,15 +68,16 @@ class TrainingModule(L.LightningModule):
         ]
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
+        """Seed dropout by batch and rank, so that a resumed run draws what an uninterrupted one does."""
         seed = int(self.card.get("config", {}).get("seed", 0))
-        torch.manual_seed((seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
+        place = (seed * 1_000_003 + self.current_epoch) * 1_000_003 + index
+        torch.manual_seed((place * 1009 + self.global_rank) % 2**63)
 
     def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
         """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
         total = torch.stack(list(losses.values())).sum()
         values = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, prog_bar=False)
+        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, sync_dist=True)
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
