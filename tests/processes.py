@@ -39,7 +39,9 @@ def together(world: int, function: Callable[..., Any], *arguments: Any, log: Pat
         port = free.getsockname()[1]
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "NODE_RANK": "0"}
     logs = [log.with_suffix(f".{rank}") for rank in range(world)]
-    processes = [start(function, *arguments, log=logs[r], RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(world)]
+    processes = [
+        start(function, *arguments, log=logs[r], RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(world)
+    ]
     try:
         for process, path in zip(processes, logs, strict=True):
             finish(process, path)

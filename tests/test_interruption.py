@@ -12,7 +12,7 @@ import torch
 
 from src.errors import UserError
 from src.utils.checkpoint_files import LAST, PREVIOUS, LastCheckpoint, WholeFileIO, newest
-from src.utils.metric_rows import go_on
+from src.utils.metric_rows import MetricRows
 from tests import trainings
 from tests.campaigns.training_kills import TrainingKills
 
@@ -94,17 +94,12 @@ def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_
 
 
 def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
-    from lightning.pytorch.loggers import CSVLogger
-
-    def logger() -> CSVLogger:
-        return CSVLogger(tmp_path, name=None, version="", flush_logs_every_n_steps=1)
-
-    first = logger()
+    first = MetricRows(str(tmp_path))
     for step in range(4):
         first.log_metrics({"train/loss": 0.1 * step, "epoch": 0}, step)
     before = (tmp_path / "metrics.csv").read_text().splitlines()
-    second = logger()
-    go_on(second, 2)
+    second = MetricRows(str(tmp_path))
+    second.go_on(2)
     second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
     assert not (tmp_path / "metrics.before.csv").exists()

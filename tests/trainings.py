@@ -11,7 +11,7 @@ from src.utils.training import train
 from tests.conftest import _compose
 
 FILMS = [
-    "data.source.films={train:1,val:1}",
+    "data.source.films={train:2,val:1}",
     "data.source.length=24",
     "data.source.height=48",
     "data.source.width=64",

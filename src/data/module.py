@@ -18,7 +18,7 @@ from src.data.sampling import EpochSampler, WithBlanks, standing
 from src.data.source import Source
 from src.data.stills import StillDataset, Transform
 from src.data.transforms import FitSize, TrainTransform
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.video.encode import has_exact_vectors
 from src.video.gop import ClipMotion
 from src.video.types import Encoding
@@ -54,7 +54,7 @@ class ClipDataModule(L.LightningDataModule):
         on_damage: "stop" at damaged files, or "skip" clips that cannot be made, with a warning.
 
     Raises:
-        UserError: an unknown view, distance, motion or on_damage.
+        UserError: an unknown view, distance, motion or on_damage, or a number out of its range.
     """
 
     def __init__(
@@ -89,6 +89,18 @@ class ClipDataModule(L.LightningDataModule):
         ):
             if value not in choices:
                 raise UserError(f"{key} '{value}' is unknown; choose one of {', '.join(choices)}")
+        for key, number, least in (
+            ("data.module.window", window, 1),
+            ("data.val_stride", val_stride, 1),
+            ("data.batch_size", batch_size, 1),
+            ("data.module.val_batch_size", val_batch_size, 1),
+            ("data.workers", workers, 0),
+            ("seed", seed, 0),
+        ):
+            check_range(number >= least, key, number, f"{least} or more")
+        inside = any(0 <= d < encoding.gop for d in val_distances) and min(val_distances) >= 0
+        allowed = f"distances from 0, one of them below video.gop={encoding.gop}"
+        check_range(inside, "data.val_distances", val_distances, allowed)
         self.source, self.view, self.window, self.distance = source, view, window, distance
         self.val_distances, self.val_stride = val_distances, val_stride
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform

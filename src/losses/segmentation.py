@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.base import resize
 from src.processes import part_of_mean, total
 
@@ -17,12 +17,16 @@ class CrossEntropy(nn.Module):
 
     Args:
         weights: one per class, or None for equal weights.
+
+    Raises:
+        UserError: a negative weight.
     """
 
     weights: Tensor | None
 
     def __init__(self, weights: list[float] | None = None) -> None:
         super().__init__()
+        check_range(not weights or min(weights) >= 0, "model.loss.main.weights", weights, "0 or more for each class")
         self.register_buffer("weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

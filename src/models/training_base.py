@@ -44,9 +44,13 @@ class TrainingModule(L.LightningModule):
         self.card = {}
 
     def configure_optimizers(self) -> Any:
-        """The optimiser with its schedule over the whole run."""
+        """The optimiser with its schedule over the whole run.
+
+        Raises:
+            UserError: values that the optimiser refuses.
+        """
         groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
-        optimizer = self.make_optimizer(groups)
+        optimizer = made_optimizer(self.make_optimizer, groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor")
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
@@ -83,3 +87,15 @@ class TrainingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the card: configuration, classes and normalisation, all that running the network needs."""
         checkpoint["card"] = self.card
+
+
+def made_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
+    """The optimiser of parameters, or of groups of them.
+
+    Raises:
+        UserError: values that the optimiser refuses.
+    """
+    try:
+        return maker(parameters)
+    except ValueError as error:  # ranges are known to the library only
+        raise UserError(f"model.optimizer refuses its values ({error}); correct them") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lightning.pytorch.callbacks import WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.errors import UserError
+from src.errors import check_range
 
 
 class ExponentialMovingAverage(WeightAveraging):
@@ -22,6 +22,5 @@ class ExponentialMovingAverage(WeightAveraging):
     """
 
     def __init__(self, decay: float) -> None:
-        if not 0 <= decay < 1:
-            raise UserError(f"callbacks.ema.decay={decay} is out of range; give a number from 0 to below 1, such as 0.999")
+        check_range(0 <= decay < 1, "callbacks.ema.decay", decay, "a number from 0 to below 1, such as 0.999")
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))

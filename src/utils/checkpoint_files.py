@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.utils.checkpoints import read_checkpoint
 
 log = logging.getLogger(__name__)
@@ -83,8 +83,8 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(self, every_n_steps: int | None) -> None:
-        if every_n_steps is not None and every_n_steps < 1:
-            raise UserError(f"callbacks.last.every_n_steps={every_n_steps} is less than 1; give more, or null for never")
+        often = every_n_steps is None or every_n_steps > 0
+        check_range(often, "callbacks.last.every_n_steps", every_n_steps, "1 or more, or null for never")
         self.every_n_steps, self.dirpath, self._step = every_n_steps, "", 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -131,4 +131,5 @@ def newest(folder: Path) -> tuple[Path, int]:
         if damage:
             log.warning("%s; going on from '%s', which is of step %d", damage[0], path, step)
         return path, step
-    raise UserError(f"nothing to go on from in '{folder}': {'; '.join(map(str, damage))}; start in another hydra.run.dir")
+    told = "; ".join(map(str, damage))
+    raise UserError(f"nothing to go on from in '{folder}': {told}; start in another hydra.run.dir")

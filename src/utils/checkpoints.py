@@ -13,7 +13,7 @@ from torch import nn
 
 from src.data.labels import ClassSet
 from src.data.source import Normalisation
-from src.errors import UserError
+from src.errors import MissingCheckpoint, UserError
 from src.utils.config import instantiate
 
 
@@ -71,7 +71,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: no such file, damaged, or not one of ours.
     """
     if not Path(path).is_file():
-        raise UserError(f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train")
+        raise MissingCheckpoint(
+            f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train"
+        )
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise anything: KeyError, UnicodeDecodeError, ..

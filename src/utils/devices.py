@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 
 
 def several_processes(trainer: DictConfig) -> bool:
@@ -37,8 +38,11 @@ def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
         overrides: of Hydra's own configuration, as given on the command line.
 
     Raises:
-        UserError: synchronised batch norms or sharding on CPUs, or torchrun without a common run directory.
+        UserError: devices of no known form, synchronised batch norms or sharding on CPUs, or torchrun without a
+            common run directory.
     """
+    known = not isinstance(trainer.devices, str) or re.fullmatch(r"auto|-?\d+(,\d+)*", trainer.devices)
+    check_range(bool(known), "trainer.devices", trainer.devices, "a number, a list of numbers, or auto")
     if on_cpu(trainer.accelerator) and trainer.sync_batchnorm:
         raise UserError(
             "trainer.sync_batchnorm=true runs on GPUs only, and this training is on the CPU; leave it false: each "

@@ -11,7 +11,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from src.data.source import Source
@@ -23,9 +23,10 @@ from src.utils.compilation import compile_parts
 from src.utils.config import instantiate
 from src.utils.curves import draw_curves
 from src.utils.devices import strategy
-from src.utils.metric_rows import go_on
+from src.utils.metric_rows import MetricRows
 from src.utils.precision import trainer_precision
 from src.utils.provenance import write_json
+from src.utils.rehearsal import rehearse
 from src.utils.run_summary import DONE
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
     if not resume and going:
         raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
     metrics: dict[str, float] = {}
+    rehearse(config, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
     for name in pending:
         phase = build_phase(config, resolved, run_dir, name)
         if resume and name in going:
@@ -157,10 +159,13 @@ def _fit(phase: Phase) -> dict[str, float]:
     trainer = phase.trainer
     log.info("phase %s: files go to %s", phase.name, phase.folder)
     for logger in trainer.loggers:
-        if isinstance(logger, CSVLogger) and phase.resume and trainer.is_global_zero:
-            go_on(logger, phase.step)
+        if isinstance(logger, MetricRows) and phase.resume and trainer.is_global_zero:
+            logger.go_on(phase.step)
         logger.log_hyperparams(phase.module.card["resolved"])
-    trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
+    try:
+        trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
+    except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
+        raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
     if trainer.is_global_zero and not trainer.interrupted and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         best = getattr(trainer.checkpoint_callback, "best_model_score", None)

@@ -1,4 +1,4 @@
-"""SIGKILL of trainings at random steps, then resume: all that is left must be that of an undisturbed run, bit for bit."""
+"""SIGKILL of trainings at random steps, then resume: files must be those of an undisturbed run, bit for bit."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METHODS = {
     "arseg": [*trainings.ARSEG, *AVERAGED, "data.workers=1", *EXACT],
     "tdnet": [*trainings.TDNET, *EXACT],
 }
-STEPS = {"arseg": {"high": 12, "low": 6}, "tdnet": {"stills": 24}}  # batches of each phase that is killed
+STEPS = {"arseg": {"high": 12, "low": 12}, "tdnet": {"stills": 12}}  # batches of each phase that is killed
 
 
 class Killer(L.Callback):
