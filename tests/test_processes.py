@@ -88,7 +88,8 @@ GROUP = [
     "loss@model.loss=ohem_rdrnet",
     "model.loss.main.min_kept=0.3",
     "trainer.precision=32-true",
-    "model.optimizer.lr=0.01",
+    "optimizer@model.optimizer=sgd",  # Adam divides rounding errors by themselves where the gradient is zero
+    "model.optimizer.lr=0.05",
 ]
 SHARED = ["trainer.devices=2", "data.batch_size=1"]
 
@@ -107,9 +108,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> tuple[
 def test_two_processes_train_what_one_does(phase: str, runs: tuple[Path, Path]) -> None:
     one, two = (trainings.last(run, phase)["state_dict"] for run in runs)
     assert one.keys() == two.keys()
-    worst = max(float((one[key].double() - two[key].double()).abs().max()) for key in one)
-    print(f"phase {phase}: weights of two processes and one differ by {worst:.1e} at most")
-    assert worst < 1e-5
+    apart = {key: float((one[key].double() - two[key].double()).abs().max()) for key in one}
+    worst = max(apart, key=apart.__getitem__)
+    print(f"phase {phase}: weights of two processes and one differ by {apart[worst]:.1e} at most ({worst})")
+    assert apart[worst] < 1e-5
     losses = [json.loads((run / phase / "done.json").read_text())["train/loss"] for run in runs]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 

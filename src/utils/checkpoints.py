@@ -109,11 +109,12 @@ def _home(target: str) -> str:
 
 
 def without_initial_weights(node: Any) -> Any:
-    """The node with every `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
+    """The node with every name in `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)
     if isinstance(node, dict):
-        return {k: "none" if k == "weights" else without_initial_weights(v) for k, v in node.items()}
+        named = {k for k, v in node.items() if k == "weights" and isinstance(v, str)}  # those of losses are numbers
+        return {k: "none" if k in named else without_initial_weights(v) for k, v in node.items()}
     if isinstance(node, list):
         return [without_initial_weights(v) for v in node]
     return node

@@ -89,7 +89,12 @@ class Case:
 
     def build(self, settings: list[str], name: str | None = None) -> Phase:
         """The phase as `src.train` builds it."""
-        fixed = ["trainer.max_epochs=1", "limits={max_epochs:1,limit_val_batches:0}", "callbacks.progress=null"]
+        fixed = [
+            "trainer.max_epochs=1",
+            "+limits.max_epochs=1",
+            "+limits.limit_val_batches=0",
+            "callbacks.progress=null",
+        ]
         config = _compose("train", self.folder, *self.overrides, *settings, *fixed)
         return build_phase(config, {}, self.folder, name or self.phase)
 

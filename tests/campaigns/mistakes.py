@@ -28,7 +28,8 @@ BASE = [
     "model.high_epochs=1",
     "model.low_epochs=1",
     *(f"model.phases.{phase}.trainer.check_val_every_n_epoch=1" for phase in ("high", "low", "constant")),
-    "limits={limit_train_batches:1,limit_val_batches:1}",
+    "+limits.limit_train_batches=1",
+    "+limits.limit_val_batches=1",
 ]
 GROUPS = [
     *("experiment", "data", "model", "video", "trainer", "callbacks", "logger", "paths", "debug"),
