@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -12,7 +11,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from src.data.labels import ClassSet
-from src.data.sampling import Draw, EpochSampler, WithBlanks, as_draw, standing
+from src.data.resumable import ResumableData
+from src.data.sampling import Draw, EpochSampler, WithBlanks, as_draw
 from src.data.source import Normalisation, Source
 from src.errors import UserError
 
@@ -73,7 +73,7 @@ class PictureDataset(Dataset[Labelled]):
             return self.transform(picture), label
 
 
-class ClassFolderModule(L.LightningDataModule):
+class ClassFolderModule(ResumableData):
     """Loaders of (pictures (B, 3, size, size), class indices (B,)).
 
     Args:
@@ -93,9 +93,7 @@ class ClassFolderModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Labelled]:
         """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
         dataset = self._pictures("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
-        sampler = EpochSampler(len(dataset), True, self.seed)
-        epoch, batches = standing(self.trainer)
-        sampler.go_on(epoch, batches * self.batch_size)
+        sampler = self.training_sampler(len(dataset), self.batch_size, self.seed)
         return self._loader(dataset, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:

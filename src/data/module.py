@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -14,7 +13,8 @@ from src.data.clips import Candidate, ClipDataset, one_per_frame, scored_candida
 from src.data.damage import POLICIES
 from src.data.labels import IGNORE
 from src.data.prepare_clips import Clip, ClipJob, ClipRecipe, prepare
-from src.data.sampling import EpochSampler, WithBlanks, standing
+from src.data.resumable import ResumableData
+from src.data.sampling import EpochSampler, WithBlanks
 from src.data.source import Source
 from src.data.stills import StillDataset, Transform
 from src.data.transforms import FitSize, TrainTransform
@@ -28,7 +28,7 @@ DISTANCES = ("fixed", "uniform", "balanced")
 MOTIONS = ("exact", "estimate", "auto")
 
 
-class ClipDataModule(L.LightningDataModule):
+class ClipDataModule(ResumableData):
     """Loaders of `ClipBatch` for training and validation.
 
     Args:
@@ -139,13 +139,12 @@ class ClipDataModule(L.LightningDataModule):
                 candidates = one_per_frame(candidates)
                 groups = [candidate.frames[0] - candidate.key for candidate in candidates]
             dataset = self._dataset(candidates, self.transform)
-        sampler = EpochSampler(length or len(dataset), True, self.seed, groups)  # type: ignore[arg-type]
+        length = length or len(dataset)  # type: ignore[arg-type]
+        sampler = self.training_sampler(length, self.batch_size, self.seed, groups)
         if len(sampler) < self.batch_size:
             raise UserError(
                 f"the training split gives {len(sampler)} clips per process; lower data.batch_size={self.batch_size}"
             )
-        epoch, batches = standing(self.trainer)
-        sampler.go_on(epoch, batches * self.batch_size)
         return self._loader(dataset, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from src.processes import place
-
-if TYPE_CHECKING:
-    import lightning as L
 
 Draw = tuple[int, int]  # index of the clip, seed of what is random about it
 BLANK: Draw = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
@@ -80,14 +77,6 @@ class EpochSampler(Sampler[Draw]):
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-count // len(members)))]
             drawn.append(members[torch.cat(rounds)[:count]] if rounds else members[:0])
         return torch.cat(drawn)[mixed]
-
-
-def standing(trainer: L.Trainer | None) -> tuple[int, int]:
-    """The epoch that training is about to run, and how many of its batches a resumed one has done before."""
-    if trainer is None:
-        return 0, 0
-    epoch, batch = trainer.fit_loop.epoch_progress.current, trainer.fit_loop.epoch_loop.batch_progress.current
-    return trainer.current_epoch, batch.ready if epoch.started > epoch.processed else 0
 
 
 class WithBlanks(Dataset[Any]):

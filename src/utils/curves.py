@@ -18,7 +18,7 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         metrics: the `metrics.csv` of a phase; nothing is drawn where there is none.
         picture: a PNG.
     """
-    curves = read_curves(metrics) if metrics.exists() else {}
+    curves = read_curves(metrics)
     panels = [
         {name: curve for name, curve in curves.items() if name.startswith(starts)}
         for starts in ("train/", ("val/miou", "val/top"))
@@ -38,8 +38,10 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 
 
 def read_curves(metrics: Path) -> dict[str, Curve]:
-    """Steps and values of each column of a `metrics.csv`."""
+    """Steps and values of each column of a `metrics.csv`; empty where there is none."""
     curves: dict[str, Curve] = defaultdict(lambda: ([], []))
+    if not metrics.exists():
+        return {}
     with metrics.open(newline="") as file:
         for row in csv.DictReader(file):
             step = int(row.pop("step"))
@@ -48,3 +50,8 @@ def read_curves(metrics: Path) -> dict[str, Curve]:
                     curves[name][0].append(step)
                     curves[name][1].append(float(text))
     return dict(curves)
+
+
+def last_values(metrics: Path) -> dict[str, float]:
+    """The last value of each column but the epoch."""
+    return {name: values[-1] for name, (_, values) in read_curves(metrics).items() if name != "epoch"}

@@ -21,7 +21,7 @@ from src.utils.checkpoint_files import LAST, WholeFileIO, begun, newest
 from src.utils.checkpoints import read_checkpoint
 from src.utils.compilation import compile_parts
 from src.utils.config import instantiate
-from src.utils.curves import draw_curves
+from src.utils.curves import draw_curves, last_values
 from src.utils.devices import strategy
 from src.utils.metric_rows import MetricRows
 from src.utils.precision import trainer_precision
@@ -166,12 +166,13 @@ def _fit(phase: Phase) -> dict[str, float]:
         trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
         raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
-    metrics = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    if trainer.is_global_zero and not trainer.interrupted and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        best = getattr(trainer.checkpoint_callback, "best_model_score", None)
-        outcome = {"epochs": trainer.current_epoch, "steps": trainer.global_step, **metrics}
-        write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
-        draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
+    if not trainer.is_global_zero or trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return {}
+    metrics = last_values(phase.folder / "metrics.csv")  # an interruption may have come after the last step
+    best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    outcome = {"epochs": trainer.current_epoch, "steps": trainer.global_step, **metrics}
+    write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
+    draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
     return metrics
 
 

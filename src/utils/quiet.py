@@ -13,7 +13,7 @@ _EXPECTED = (
     ".*smaller than the logging interval.*",  # short epochs
     ".*your dataloader is not resumable.*",  # its sampler goes on where the epoch was
     ".*recommended to use .self.log.*sync_dist=True.*",  # confusion matrices are summed before
-    ".*logs directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
+    ".*directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
 )
 
 

@@ -92,7 +92,7 @@ def difference(found: Path, expected: Path) -> str:
     for path in sorted([*expected.glob("*/metrics.csv"), *expected.glob("*/done.json")]):
         if (found / path.relative_to(expected)).read_text() != path.read_text():
             wrong.append(str(path.relative_to(expected)))
-    return ", ".join(wrong)
+    return ", ".join(wrong[:5]) + (f" and {len(wrong) - 5} more" if len(wrong) > 5 else "")
 
 
 def _content(path: Path) -> dict[str, Any]:

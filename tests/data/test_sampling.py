@@ -1,10 +1,12 @@
 """Draws depend on seed, epoch and position, and on nothing else."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
 from src.data import sampling
+from src.data.resumable import ResumableData
 from src.data.sampling import BLANK, EpochSampler, WithBlanks
 
 
@@ -69,3 +71,18 @@ def test_groups_are_drawn_equally_often() -> None:
 def test_blanks_do_not_count() -> None:
     data = WithBlanks({0: (5, "road"), (1, 7): (6, "sky")}, lambda item: (item[0], "ignored"))
     assert [data[draw] for draw in ((1, 7), BLANK)] == [(6, "sky"), (5, "ignored")]
+
+
+@pytest.mark.parametrize(
+    ("started", "processed", "draws_left"), [(5, 4, 6), (5, 5, 10)], ids=["within an epoch", "at its end"]
+)
+def test_data_go_on_where_a_checkpoint_stands(started: int, processed: int, draws_left: int) -> None:
+    loop = SimpleNamespace(current=SimpleNamespace(started=started, processed=processed, ready=2))
+    saved, resumed = ResumableData(), ResumableData()
+    epoch_loop = SimpleNamespace(batch_progress=loop)
+    saved.trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_progress=loop, epoch_loop=epoch_loop))
+    resumed.load_state_dict(saved.state_dict())
+    sampler = resumed.training_sampler(10, batch_size=2, seed=1)
+    expected = EpochSampler(10, shuffle=True, seed=1)
+    expected.set_epoch(processed)
+    assert list(sampler) == list(expected)[-draws_left:]
