@@ -24,7 +24,8 @@ class ResumableData(L.LightningDataModule):
         """The epoch to be run or gone on with, and how many of its batches are done."""
         assert self.trainer is not None
         loop = self.trainer.fit_loop
-        epoch, batch = loop.epoch_progress.current, loop.epoch_loop.batch_progress.current
+        epoch: Any = loop.epoch_progress.current
+        batch = loop.epoch_loop.batch_progress.current
         return {"epoch": epoch.processed, "batches": batch.ready if epoch.started > epoch.processed else 0}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

@@ -69,8 +69,9 @@ class EpochSampler(Sampler[Draw]):
         mixed = torch.randperm(self.length, generator=generator)
         if self.groups is None:
             return mixed
-        names = self.groups.unique()
-        names = names[torch.randperm(len(names), generator=generator)]  # the last of them may get one draw less
+        sorted_names = sorted(set(self.groups.tolist()))
+        turns = torch.randperm(len(sorted_names), generator=generator).tolist()  # the last may get one draw less
+        names = [sorted_names[turn] for turn in turns]
         drawn = []
         for turn, name in enumerate(names):
             members, count = (self.groups == name).nonzero().flatten(), len(range(turn, self.length, len(names)))

@@ -23,4 +23,4 @@ class ExponentialMovingAverage(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         check_range(0 <= decay < 1, "callbacks.ema.decay", decay, "a number from 0 to below 1, such as 0.999")
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.data.source import Source
 from src.errors import UserError
 from src.models.training_base import TrainingModule
-from src.utils.checkpoint_files import LAST, WholeFileIO, begun, newest
+from src.utils.checkpoint_files import LAST, LastCheckpoint, WholeFileIO, begun, newest
 from src.utils.checkpoints import read_checkpoint
 from src.utils.compilation import compile_parts
 from src.utils.config import instantiate
@@ -105,7 +105,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         compile_parts(module.net, config.compile)
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
-        if isinstance(callback, L.pytorch.callbacks.Checkpoint):
+        if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):
             callback.dirpath = str(_checkpoints(run_dir, name))
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)

@@ -42,7 +42,7 @@ def train(config: DictConfig) -> float | None:
     check_allocation(config.trainer)
     heed_time_limit()
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
-    if rank_zero_only.rank:
+    if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process says it for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
