@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from src.errors import UserError, check_range
 
 CODECS = ("h264", "mpeg4", "hevc")
+# of x264 and x265
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Encoding:
         preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
 
     Raises:
-        UserError: an unknown codec, a value out of its range, or neither crf nor bitrate.
+        UserError: an unknown codec or preset, a value out of its range, or neither crf nor bitrate.
     """
 
     codec: str
@@ -75,6 +77,8 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise UserError(f"codec '{self.codec}' is not one of {', '.join(CODECS)}; choose one of these")
+        if self.preset not in PRESETS:
+            raise UserError(f"video.preset '{self.preset}' is unknown; choose one of {', '.join(PRESETS)}")
         if self.gop < 1:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:
