@@ -51,4 +51,5 @@ def check_counts(trainer: Mapping[str, Any], place: str) -> None:
     """
     for key in COUNTS:
         value = trainer.get(key)
-        check_range(value is None or value >= 1, f"{place}.{key}", value, "1 or more")
+        fits = value is None or (isinstance(value, int) and value >= 1)
+        check_range(fits, f"{place}.{key}", value, "a whole number from 1 on")

@@ -19,6 +19,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from torch.utils.data import DataLoader
 
 from src.data.batch import ClipBatch
 from src.utils.memory import keep_freed_memory
@@ -93,6 +94,7 @@ class Case:
             "trainer.max_epochs=1",
             "+limits.max_epochs=1",
             "+limits.limit_val_batches=0",
+            "+limits.enable_progress_bar=false",
             "callbacks.progress=null",
         ]
         config = _compose("train", self.folder, *self.overrides, *settings, *fixed)
@@ -106,7 +108,7 @@ class Case:
         """Seconds of the steps in Lightning, with all callbacks and loggers."""
         watch = Stopwatch()
         phase.trainer.callbacks.insert(0, watch)
-        phase.trainer.fit(phase.module, train_dataloaders=list(self.batches()))
+        phase.trainer.fit(phase.module, train_dataloaders=DataLoader(list(self.batches()), batch_size=None))
         return watch.end - watch.begin
 
     def plain(self, phase: Phase) -> float:
