@@ -113,7 +113,8 @@ def test_a_run_leaves_what_repeats_it(finished: Path) -> None:
         folder = finished / phase
         assert json.loads((folder / "done.json").read_text())["epochs"] == (1 if phase == "high" else 2)
         assert (folder / "metrics.csv").exists()
-        assert {p.name for p in (folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+        kept = {"best.ckpt", "last.ckpt"} if phase == "high" else {"best.ckpt", "last.ckpt", "previous.ckpt"}
+        assert {p.name for p in (folder / "checkpoints").iterdir()} == kept
     assert (finished / "config_resolved.yaml").exists()
     assert {"git", "command", "packages"} <= set(json.loads((finished / "provenance.json").read_text()))
 

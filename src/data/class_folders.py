@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -12,11 +11,13 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from src.data.labels import ClassSet
-from src.data.sampling import Draw, EpochSampler, as_draw
+from src.data.resumable import ResumableData
+from src.data.sampling import Draw, EpochSampler, WithBlanks, as_draw
 from src.data.source import Normalisation, Source
 from src.errors import UserError
 
 Labelled = tuple[Tensor, int]
+NO_LABEL = -1  # of a picture that does not count
 
 
 class ClassFolders(Source):
@@ -72,7 +73,7 @@ class PictureDataset(Dataset[Labelled]):
             return self.transform(picture), label
 
 
-class ClassFolderModule(L.LightningDataModule):
+class ClassFolderModule(ResumableData):
     """Loaders of (pictures (B, 3, size, size), class indices (B,)).
 
     Args:
@@ -90,24 +91,32 @@ class ClassFolderModule(L.LightningDataModule):
         self.batch_size, self.workers, self.seed = batch_size, workers, seed
 
     def train_dataloader(self) -> DataLoader[Labelled]:
-        """Random parts at random scales, mirrored at random."""
-        return self._loader("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
+        """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
+        dataset = self._pictures("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
+        sampler = self.training_sampler(len(dataset), self.batch_size, self.seed)
+        return self._loader(dataset, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:
         """Centres, every picture once."""
-        return self._loader("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
+        dataset = self._pictures("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
+        return self._loader(WithBlanks(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
 
-    def _loader(self, split: str, *geometry: v2.Transform) -> DataLoader[Labelled]:
+    def _pictures(self, split: str, *geometry: v2.Transform) -> PictureDataset:
         normal = self.source.normalisation
         numbers = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)]
-        dataset = PictureDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
-        training = split == "train"
+        return PictureDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
+
+    def _loader(self, dataset: Dataset[Labelled], sampler: EpochSampler, drop_last: bool) -> DataLoader[Labelled]:
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(dataset), training, self.seed),
+            sampler=sampler,
             num_workers=self.workers,
-            drop_last=training,
+            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
         )
+
+
+def _unlabelled(picture: Labelled) -> Labelled:
+    return picture[0], NO_LABEL

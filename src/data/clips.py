@@ -40,6 +40,11 @@ def training_candidates(clips: list[Clip], distances: range) -> list[Candidate]:
     return found
 
 
+def one_per_frame(candidates: list[Candidate]) -> list[Candidate]:
+    """The same frames, each a candidate of its own."""
+    return [Candidate(c.clip, c.key, (frame,)) for c in candidates for frame in c.frames]
+
+
 def is_scored(clip: Clip, index: int) -> bool:
     """Whether a frame can be reached at every distance: of a film coded from each of its first L frames on,
     the frames L-1, L, .. of the film.

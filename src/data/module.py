@@ -5,29 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.data.batch import ClipBatch
-from src.data.clips import Candidate, ClipDataset, scored_candidates, training_candidates
+from src.data.clips import Candidate, ClipDataset, one_per_frame, scored_candidates, training_candidates
 from src.data.damage import POLICIES
+from src.data.labels import IGNORE
 from src.data.prepare_clips import Clip, ClipJob, ClipRecipe, prepare
-from src.data.sampling import EpochSampler
+from src.data.resumable import ResumableData
+from src.data.sampling import EpochSampler, WithBlanks
 from src.data.source import Source
 from src.data.stills import StillDataset, Transform
 from src.data.transforms import FitSize, TrainTransform
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.video.encode import has_exact_vectors
 from src.video.gop import ClipMotion
 from src.video.types import Encoding
 
 VIEWS = ("still", "frame", "pair", "window")
-DISTANCES = ("fixed", "uniform")
+DISTANCES = ("fixed", "uniform", "balanced")
 MOTIONS = ("exact", "estimate", "auto")
 
 
-class ClipDataModule(L.LightningDataModule):
+class ClipDataModule(ResumableData):
     """Loaders of `ClipBatch` for training and validation.
 
     Args:
@@ -35,7 +36,9 @@ class ClipDataModule(L.LightningDataModule):
         view: what a clip is: "still" (uncompressed labelled picture), "frame" (decoded frame), "pair" (keyframe
             and current frame with the motion between them), "window" (the last `window` decoded frames).
         window: T of the view "window".
-        distance: of training pairs: "fixed" (L - 1, the paper's) or "uniform" (1..L-1).
+        distance: of training clips to their keyframe: "fixed" (pairs: L - 1, the paper's), "uniform" (a labelled
+            frame of each GOP) or "balanced" (as many clips, with all distances equally often, however rarely
+            frames are labelled there).
         val_distances: distances to the keyframe that validation scores.
         val_stride: every n-th of the frames that can be scored.
         clips, val_clips: how the splits become clips.
@@ -51,7 +54,7 @@ class ClipDataModule(L.LightningDataModule):
         on_damage: "stop" at damaged files, or "skip" clips that cannot be made, with a warning.
 
     Raises:
-        UserError: an unknown view, distance, motion or on_damage.
+        UserError: an unknown view, distance, motion or on_damage, or a number out of its range.
     """
 
     def __init__(
@@ -86,6 +89,18 @@ class ClipDataModule(L.LightningDataModule):
         ):
             if value not in choices:
                 raise UserError(f"{key} '{value}' is unknown; choose one of {', '.join(choices)}")
+        for key, number, least in (
+            ("data.module.window", window, 1),
+            ("data.val_stride", val_stride, 1),
+            ("data.batch_size", batch_size, 1),
+            ("data.module.val_batch_size", val_batch_size, 1),
+            ("data.workers", workers, 0),
+            ("seed", seed, 0),
+        ):
+            check_range(number >= least, key, number, f"{least} or more")
+        inside = any(0 <= d < encoding.gop for d in val_distances) and min(val_distances) >= 0
+        allowed = f"distances from 0, one of them below video.gop={encoding.gop}"
+        check_range(inside, "data.val_distances", val_distances, allowed)
         self.source, self.view, self.window, self.distance = source, view, window, distance
         self.val_distances, self.val_stride = val_distances, val_stride
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
@@ -111,16 +126,26 @@ class ClipDataModule(L.LightningDataModule):
         return recipe.jobs(self.source, split, self.encoding.gop)
 
     def train_dataloader(self) -> DataLoader[ClipBatch]:
-        """Shuffled, augmented clips."""
+        """Shuffled, augmented clips; in a resumed epoch those that are left."""
+        groups, length = None, None
         if self.view == "still":
             dataset: Dataset[object] = StillDataset(
                 self.source.stills(self.train_split), self.source.normalisation, self.transform
             )
         else:
-            clips = self.prepared(self.train_split)
-            candidates = training_candidates(clips, self._training_distances())
+            candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
+            length = len(candidates)
+            if self.distance == "balanced":
+                candidates = one_per_frame(candidates)
+                groups = [candidate.frames[0] - candidate.key for candidate in candidates]
             dataset = self._dataset(candidates, self.transform)
-        return self._loader(dataset, self.batch_size, training=True)
+        length = length or len(dataset)  # type: ignore[arg-type]
+        sampler = self.training_sampler(length, self.batch_size, self.seed, groups)
+        if len(sampler) < self.batch_size:
+            raise UserError(
+                f"the training split gives {len(sampler)} clips per process; lower data.batch_size={self.batch_size}"
+            )
+        return self._loader(dataset, self.batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
@@ -132,7 +157,8 @@ class ClipDataModule(L.LightningDataModule):
             clips = self.prepared(self.val_split)
             candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())
             dataset = self._dataset(candidates, self.fit)
-        return self._loader(dataset, self.val_batch_size, training=False)
+        sampler = EpochSampler(len(dataset), False, self.seed)  # type: ignore[arg-type]
+        return self._loader(WithBlanks(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)
 
     def prepared(self, split: str) -> list[Clip]:
         """The clips of a split on disk; those that are not are made."""
@@ -163,19 +189,16 @@ class ClipDataModule(L.LightningDataModule):
     def _history(self) -> int:
         return self.window if self.view == "window" else 1
 
-    def _loader(self, dataset: Dataset[object], batch_size: int, training: bool) -> DataLoader[ClipBatch]:
-        sampler = EpochSampler(len(dataset), training, self.seed)  # type: ignore[arg-type]
-        if training and len(sampler) < batch_size:
-            raise UserError(
-                f"the training split gives {len(sampler)} clips per process; lower data.batch_size={batch_size}"
-            )
+    def _loader(
+        self, dataset: Dataset[object], batch_size: int, sampler: EpochSampler, drop_last: bool
+    ) -> DataLoader[ClipBatch]:
         return DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
-            drop_last=training,
+            drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
             worker_init_fn=_one_thread,
@@ -185,6 +208,10 @@ class ClipDataModule(L.LightningDataModule):
 def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:
     """Stack the fields of clips."""
     return ClipBatch(**default_collate(samples))
+
+
+def _unlabelled(sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {**sample, "labels": torch.full_like(sample["labels"], IGNORE)}
 
 
 def _one_thread(worker: int) -> None:

@@ -11,6 +11,8 @@ os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks a package index 
 
 import albumentations as A
 
+from src.errors import check_range
+
 
 class ColourJitter:
     """Brightness, contrast, saturation and hue, one draw for all frames of a clip.
@@ -20,11 +22,25 @@ class ColourJitter:
         hue: shift drawn from -value .. value of the full circle, 0..0.5.
         blur: probability of a slight Gaussian blur.
         compression: probability of JPEG compression, whose losses resemble those of a keyframe.
+
+    Raises:
+        UserError: a value out of its range.
     """
 
     def __init__(
         self, brightness: float, contrast: float, saturation: float, hue: float, blur: float, compression: float
     ) -> None:
+        for key, value, most in (
+            ("brightness", brightness, 1.0),
+            ("contrast", contrast, 1.0),
+            ("saturation", saturation, 1.0),
+            ("hue", hue, 0.5),
+            ("blur", blur, 1.0),
+            ("compression", compression, 1.0),
+        ):
+            check_range(
+                0 <= value <= most, f"data.module.transform.jitter.{key}", value, f"a number from 0 to {most:g}"
+            )
         self._transform = A.Compose(
             [
                 A.ColorJitter(

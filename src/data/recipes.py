@@ -21,7 +21,7 @@ from src.data.scene_motion import StillMotion
 from src.data.source import Picture, Sequence, Source, Still
 from src.data.still_clips import render_still_clip
 from src.data.still_layers import SceneRoles
-from src.errors import UserError
+from src.errors import UserError, check_range
 
 DISTANCES = ("all", "last")
 
@@ -104,8 +104,11 @@ class ClipsFromFilms(ClipRecipe):
         """One clip per film and phase.
 
         Raises:
-            UserError: no films, or films shorter than one GOP.
+            UserError: no films, films shorter than one GOP, or more phases than it has.
         """
+        if self.phases is not None:
+            allowed = f"1 to {gop}, or null for all phases of the GOP"
+            check_range(1 <= self.phases <= gop, "data.module.clips.phases", self.phases, allowed)
         sequences = _films(source, split)
         for sequence in sequences:
             if len(sequence) < gop:

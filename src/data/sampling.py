@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.utils.data import Sampler
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from src.processes import place
 
 Draw = tuple[int, int]  # index of the clip, seed of what is random about it
+BLANK: Draw = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
 
 
 def as_draw(given: Draw | int) -> Draw:
@@ -17,41 +21,73 @@ def as_draw(given: Draw | int) -> Draw:
 
 
 class EpochSampler(Sampler[Draw]):
-    """Indices with a seed each, split over processes.
+    """Indices with a seed each, split over processes in equal shares.
 
     The draws depend on (seed, epoch, position) only: not on the number of workers, nor on whether the run was
-    interrupted; and the processes of a job share one order. Lightning calls `set_epoch`.
+    interrupted; and the processes of a job share one order, so that their batches together are those of a single
+    process with their joint batch size. Lightning calls `set_epoch`.
 
     Args:
-        length: number of clips.
-        shuffle: a new order and new seeds each epoch and equal shares for all processes, for training; else the
-            given order, every clip exactly once, for evaluation.
+        length: number of draws.
+        shuffle: a new order and new seeds each epoch, for training, where what does not fill all shares is left
+            out; else the given order for evaluation, every clip exactly once, with shares filled up by `BLANK`.
         seed: of everything drawn.
+        groups: in training, the group of each clip; groups are drawn equally often, whatever their size. None
+            draws every clip once; there are `length` of them then.
     """
 
-    def __init__(self, length: int, shuffle: bool, seed: int) -> None:
-        self.length, self.shuffle, self.seed, self.epoch = length, shuffle, seed, 0
+    def __init__(self, length: int, shuffle: bool, seed: int, groups: Sequence[int] | None = None) -> None:
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self.groups = None if groups is None else torch.tensor(groups)
+        self.epoch, self._interrupted = 0, (-1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Make the draws those of an epoch, counted from 0."""
         self.epoch = epoch
 
+    def go_on(self, epoch: int, skip: int) -> None:
+        """Make the draws those of an epoch of which this process has had the first `skip`."""
+        self.epoch, self._interrupted = epoch, (epoch, skip)
+
     def __len__(self) -> int:
-        rank, world = _process()
-        return self.length // world if self.shuffle else len(range(rank, self.length, world))
+        world = place()[1]
+        return self.length // world if self.shuffle else -(-self.length // world)
 
     def __iter__(self) -> Iterator[Draw]:
-        rank, world = _process()
+        rank, world = place()
         if not self.shuffle:
-            return ((index, self.seed) for index in range(rank, self.length, world))
+            draws = [(index, self.seed) for index in range(self.length)]
+            return iter((draws + [BLANK] * (-self.length % world))[rank::world])
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = torch.randperm(self.length, generator=generator).tolist()
+        order = self._order(generator).tolist()
         seeds = torch.randint(2**62, (self.length,), generator=generator).tolist()
         mine = slice(rank, self.length - self.length % world, world)
-        return iter(list(zip(order, seeds, strict=True))[mine])
+        skip = self._interrupted[1] if self.epoch == self._interrupted[0] else 0
+        return iter(list(zip(order, seeds, strict=True))[mine][skip:])
+
+    def _order(self, generator: torch.Generator) -> Tensor:
+        mixed = torch.randperm(self.length, generator=generator)
+        if self.groups is None:
+            return mixed
+        sorted_names = sorted(set(self.groups.tolist()))
+        turns = torch.randperm(len(sorted_names), generator=generator).tolist()  # the last may get one draw less
+        names = [sorted_names[turn] for turn in turns]
+        drawn = []
+        for turn, name in enumerate(names):
+            members, count = (self.groups == name).nonzero().flatten(), len(range(turn, self.length, len(names)))
+            rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-count // len(members)))]
+            drawn.append(members[torch.cat(rounds)[:count]] if rounds else members[:0])
+        return torch.cat(drawn)[mixed]
 
 
-def _process() -> tuple[int, int]:
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
+class WithBlanks(Dataset[Any]):
+    """A data set that also answers `BLANK`: with its first item, changed by `unlabel` so that it does not count."""
+
+    def __init__(self, items: Dataset[Any], unlabel: Callable[[Any], Any]) -> None:
+        self.items, self.unlabel = items, unlabel
+
+    def __len__(self) -> int:
+        return len(self.items)  # type: ignore[arg-type]
+
+    def __getitem__(self, draw: Draw | int) -> Any:
+        return self.unlabel(self.items[0]) if draw == BLANK else self.items[draw]

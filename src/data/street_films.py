@@ -12,7 +12,7 @@ from src.data import street, street_canvas, street_figures, street_layout, stree
 from src.data.camvid import camvid_classes
 from src.data.source import Normalisation, Picture, Sequence, Source
 from src.data.street import render_street
-from src.errors import UserError
+from src.errors import UserError, check_range
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,16 @@ class Street(Source):
         length: frames per film.
         height, width: of the frames, pixels.
         fps: frames per second.
+
+    Raises:
+        UserError: no films or frames, or frames below 32 pixels.
     """
 
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
+        for split, number in films.items():
+            check_range(number > 0, f"data.source.films.{split}", number, "a number of films above 0")
+        for key, value, least in (("length", length, 1), ("height", height, 32), ("width", width, 32), ("fps", fps, 1)):
+            check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
         self.films, self.length, self.height, self.width, self.fps = films, length, height, width, fps
         self.classes = camvid_classes(void=False)
         self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))

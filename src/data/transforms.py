@@ -19,6 +19,7 @@ from src.data.batch import Sample, normalise
 from src.data.labels import IGNORE
 from src.data.photometric import ColourJitter
 from src.data.source import Normalisation
+from src.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ class TrainTransform:
         scale: factor drawn uniformly in the logarithm from (low, high), or one of a longer list.
         flip: probability of mirroring.
         jitter: colour augmentation, or None.
+
+    Raises:
+        UserError: a value out of its range.
     """
 
     crop: Sequence[int]
@@ -65,6 +69,13 @@ class TrainTransform:
     flip: float
     jitter: ColourJitter | None
     fit: FitSize | None = None
+
+    def __post_init__(self) -> None:
+        crop, scale = list(self.crop), list(self.scale)
+        check_range(len(crop) == 2 and min(crop) > 0, "data.crop", crop, "[height, width] in pixels above 0")
+        rising = len(scale) != 2 or scale[0] <= scale[1]
+        check_range(bool(scale) and min(scale) > 0 and rising, "data.scale", scale, "[low, high] with 0 < low <= high")
+        check_range(0 <= self.flip <= 1, "data.module.transform.flip", self.flip, "a probability from 0 to 1")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The augmented clip of size `crop`."""

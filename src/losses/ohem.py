@@ -10,16 +10,18 @@ from torch import Tensor, nn
 
 from src.data.labels import IGNORE
 from src.errors import UserError
+from src.processes import gathered, part_of_mean, total
 
 
 class OhemCrossEntropy(nn.Module):
     """Mean cross-entropy of the pixels whose true class has a probability below `threshold`.
 
-    At least the `min_kept` hardest pixels of the batch (of one process) are taken. Methods state the rule in
-    two ways: the k-th smallest probability against a threshold (RDRNet, DDRNet, PIDNet: 0.9 and 131072), or
-    the k-th largest loss against minus its logarithm (BiSeNet, TDNet: 0.7 and a 16th of the pixels). Both
-    select the same pixels, but for ties. Without any labelled pixel the loss is a zero that still reaches
-    every logit, so that distributed training does not hang.
+    At least the `min_kept` hardest pixels of the batch of all processes together are taken (the official codes
+    count in each process). Methods state the rule in two ways: the k-th smallest probability against a threshold
+    (RDRNet, DDRNet, PIDNet: 0.9 and 131072), or the k-th largest loss against minus its logarithm (BiSeNet,
+    TDNet: 0.7 and a 16th of the pixels). Both select the same pixels, but for ties; here pixels as hard as the
+    k-th share the places that are left. Without any labelled pixel the loss is a zero that still reaches every
+    logit, so that distributed training does not hang.
 
     Args:
         threshold: probability, in (0, 1).
@@ -56,8 +58,8 @@ class OhemCrossEntropy(nn.Module):
         plain = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
         losses = plain * self._pixel_weights(labels, logits.shape[1])
         population = torch.ones_like(valid) if self.count_ignored else valid
-        kept = self._hardest(plain[population].detach())
-        return losses[population][kept].sum() / max(len(kept), 1)
+        kept, count = self._kept(plain[population].detach())
+        return part_of_mean((kept * losses[population]).sum(), count)
 
     def _pixel_weights(self, labels: Tensor, classes: int) -> Tensor | float:
         if self.weights is None:
@@ -66,9 +68,23 @@ class OhemCrossEntropy(nn.Module):
             raise UserError(f"{len(self.weights)} class weights do not fit {classes} classes; give one per class")
         return self.weights[torch.where(labels == IGNORE, 0, labels)]
 
-    def _hardest(self, losses: Tensor) -> Tensor:
-        """Indices of the pixels to keep, of losses (N,)."""
+    def _kept(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of each pixel of losses (N,) is kept, 0..1, and the sum of it over all processes."""
+        hard = losses > -math.log(self.threshold)
+        numbers = total(torch.stack([hard.sum(), torch.tensor(len(losses), device=losses.device)]))
+        hard_pixels, pixels = (int(n) for n in numbers)
         share = isinstance(self.min_kept, float)
-        least = min(int(len(losses) * self.min_kept) if share else int(self.min_kept), len(losses))
-        hard = (losses > -math.log(self.threshold)).nonzero().flatten()
-        return hard if len(hard) >= least else losses.topk(least, sorted=False).indices
+        least = min(int(pixels * self.min_kept) if share else int(self.min_kept), pixels)
+        if hard_pixels >= least:
+            return hard.float(), numbers[0]
+        limit = _largest(losses, least)
+        above, tied = losses > limit, losses == limit
+        harder, equal = total(torch.stack([above.sum(), tied.sum()]))
+        return above + tied * ((least - harder) / equal), torch.tensor(least, device=losses.device)
+
+
+def _largest(losses: Tensor, k: int) -> Tensor:
+    """The k-th largest of the losses (N,) of all processes, which have at least k together."""
+    here = losses.topk(min(k, len(losses)), sorted=False).values
+    everywhere = gathered(F.pad(here, (0, k - len(here)), value=-math.inf))
+    return everywhere.topk(k, sorted=False).values.min()

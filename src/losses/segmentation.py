@@ -7,21 +7,26 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.base import resize
+from src.processes import part_of_mean, total
 
 
 class CrossEntropy(nn.Module):
-    """Pixel-wise cross-entropy, averaged over the labelled pixels; zero where there is none.
+    """Pixel-wise cross-entropy, averaged over the labelled pixels of all processes; zero where there is none.
 
     Args:
         weights: one per class, or None for equal weights.
+
+    Raises:
+        UserError: a negative weight.
     """
 
     weights: Tensor | None
 
     def __init__(self, weights: list[float] | None = None) -> None:
         super().__init__()
+        check_range(not weights or min(weights) >= 0, "model.loss.main.weights", weights, "0 or more for each class")
         self.register_buffer("weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,8 +39,8 @@ class CrossEntropy(nn.Module):
             raise UserError(
                 f"the loss has {len(self.weights)} class weights for {logits.shape[1]} classes; give one each"
             )
-        total = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
-        return total / (labels != IGNORE).sum().clamp(min=1)
+        summed = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
+        return part_of_mean(summed, total((labels != IGNORE).sum()))
 
 
 class Presence(nn.Module):

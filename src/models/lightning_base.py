@@ -82,10 +82,12 @@ class SegmentationModule(TrainingModule):
         """Logits (B, K, H, W) of the last frame of each clip of the validation batch number `index`."""
         raise NotImplementedError
 
-    def validation_step(self, batch: ClipBatch, index: int) -> None:
-        """Count the confusion of the last frames at their distances, at the size of the labels."""
+    def validation_step(self, batch: ClipBatch, index: int) -> Tensor:
+        """Class indices (B, H, W) of the last frames at the size of their labels, counted at their distances."""
         logits = resize(self.predict_logits(batch, index), (batch.labels.shape[-2], batch.labels.shape[-1]))
-        self.confusion.update(logits.argmax(1), batch.labels, batch.distance)
+        predictions = logits.argmax(1)
+        self.confusion.update(predictions, batch.labels, batch.distance)
+        return predictions
 
     def on_validation_epoch_end(self) -> None:
         """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""

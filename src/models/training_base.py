@@ -44,9 +44,13 @@ class TrainingModule(L.LightningModule):
         self.card = {}
 
     def configure_optimizers(self) -> Any:
-        """The optimiser with its schedule over the whole run."""
+        """The optimiser with its schedule over the whole run.
+
+        Raises:
+            UserError: values that the optimiser refuses.
+        """
         groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
-        optimizer = self.make_optimizer(groups)
+        optimizer = made_optimizer(self.make_optimizer, groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor")
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
@@ -68,17 +72,30 @@ class TrainingModule(L.LightningModule):
         ]
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
-        """Seed dropout by step and rank, so that a resumed run draws what an uninterrupted one does."""
+        """Seed dropout by batch and rank, so that a resumed run draws what an uninterrupted one does."""
         seed = int(self.card.get("config", {}).get("seed", 0))
-        torch.manual_seed((seed * 1_000_003 + self.global_step) * 1009 + self.global_rank)
+        place = (seed * 1_000_003 + self.current_epoch) * 1_000_003 + index
+        torch.manual_seed((place * 1009 + self.global_rank) % 2**63)
 
     def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
         """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
         total = torch.stack(list(losses.values())).sum()
         values = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, prog_bar=False)
+        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, sync_dist=True)
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the card: configuration, classes and normalisation, all that running the network needs."""
         checkpoint["card"] = self.card
+
+
+def made_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
+    """The optimiser of parameters, or of groups of them.
+
+    Raises:
+        UserError: values that the optimiser refuses.
+    """
+    try:
+        return maker(parameters)
+    except ValueError as error:  # ranges are known to the library only
+        raise UserError(f"model.optimizer refuses its values ({error}); correct them") from error

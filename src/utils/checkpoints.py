@@ -13,7 +13,7 @@ from torch import nn
 
 from src.data.labels import ClassSet
 from src.data.source import Normalisation
-from src.errors import UserError
+from src.errors import MissingCheckpoint, UserError
 from src.utils.config import instantiate
 
 
@@ -71,7 +71,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         UserError: no such file, damaged, or not one of ours.
     """
     if not Path(path).is_file():
-        raise UserError(f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train")
+        raise MissingCheckpoint(
+            f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train"
+        )
     try:
         content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise anything: KeyError, UnicodeDecodeError, ..
@@ -107,11 +109,12 @@ def _home(target: str) -> str:
 
 
 def without_initial_weights(node: Any) -> Any:
-    """The node with every `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
+    """The node with every name in `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
     if OmegaConf.is_config(node):
         node = OmegaConf.to_container(node, resolve=True)
     if isinstance(node, dict):
-        return {k: "none" if k == "weights" else without_initial_weights(v) for k, v in node.items()}
+        named = {k for k, v in node.items() if k == "weights" and isinstance(v, str)}  # those of losses are numbers
+        return {k: "none" if k in named else without_initial_weights(v) for k, v in node.items()}
     if isinstance(node, list):
         return [without_initial_weights(v) for v in node]
     return node

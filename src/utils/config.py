@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 import re
 from typing import Any
 
@@ -11,11 +12,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from src.errors import UserError
 
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
+KINDS: dict[Any, str] = {
+    bool: "true or false",
+    (int, float): "a number",
+    list: "a list",
+    dict: "a group of keys",
+}
 _CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
@@ -28,8 +36,11 @@ def instantiate(node: DictConfig | dict[str, Any], **given: Any) -> Any:
     try:
         return hydra.utils.instantiate(node, _convert_="all", **given)
     except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):  # bad input that a constructor noticed
-            raise error.__cause__ from error
+        cause = error.__cause__
+        if isinstance(cause, UserError):  # bad input that a constructor noticed
+            raise cause from error
+        if isinstance(cause, (ValueError, MisconfigurationException)):  # that one of a library noticed
+            raise UserError(f"{node['_target_']} refuses its configuration: {cause}; correct its values") from error
         raise
 
 
@@ -50,10 +61,10 @@ def check_keys(config: DictConfig) -> None:
     """Refuse keys nobody reads, wherever they were written: command line, experiment file, debug preset.
 
     A key is known if the same groups composed without experiment and debug have it at that place, or if the
-    signature of the nearest `_target_` accepts it.
+    signature of the nearest `_target_` accepts it. In the first case its value must be of the same kind, too.
 
     Raises:
-        UserError: an unknown key, with the nearest known one.
+        UserError: an unknown key, with the nearest known one, or a value of another kind than the usual one.
     """
     runtime = HydraConfig.get().runtime.choices
     left_out = ("hydra", "experiment", "debug")
@@ -63,6 +74,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def _check(config: Any, reference: Any, path: str) -> None:
+    check_kind(_raw(config), _raw(reference), path)
     if isinstance(config, ListConfig):
         for index in range(len(config)):
             _check(config._get_node(index), None, f"{path}[{index}]")
@@ -80,6 +92,31 @@ def _check(config: Any, reference: Any, path: str) -> None:
         if target is None and known and key not in known and not is_call:
             raise UserError(_unknown(place, key, known))
         _check(node, reference._get_node(key) if key in known else None, place)
+
+
+def _raw(node: Any) -> Any:
+    """The value of a node, None where it is only known later."""
+    if not isinstance(node, Node) or node._is_none() or node._is_missing() or node._is_interpolation():
+        return None
+    return OmegaConf.to_container(node) if isinstance(node, (DictConfig, ListConfig)) else node._value()
+
+
+def check_kind(value: Any, usual: Any, place: str) -> None:
+    """Refuse numbers that are none, and values of another kind than the usual one; None is of any kind.
+
+    Raises:
+        UserError: such a value.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{place}={value} is not a number; give one, such as {1 if usual is None else usual}")
+    if value is None or usual is None or place == "trainer.devices":  # that is a number, "auto" or a list
+        return
+    found = next((kind for kind in KINDS if isinstance(usual, kind)), None)  # bool before int, which it is one of
+    if found and (not isinstance(value, found) or isinstance(value, bool) != isinstance(usual, bool)):
+        raise UserError(f"{place}={value} is not {KINDS[found]}; give {KINDS[found]}, such as {usual}")
+    if isinstance(usual, list) and usual:
+        for number, item in enumerate(value):
+            check_kind(item, usual[0], f"{place}[{number}]")
 
 
 def _overlaid(path: str) -> str | None:

@@ -11,31 +11,38 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from src.data.source import Source
 from src.errors import UserError
 from src.models.training_base import TrainingModule
+from src.utils.checkpoint_files import LAST, LastCheckpoint, WholeFileIO, begun, newest
 from src.utils.checkpoints import read_checkpoint
+from src.utils.compilation import compile_parts
 from src.utils.config import instantiate
+from src.utils.curves import draw_curves, last_values
+from src.utils.devices import strategy
+from src.utils.metric_rows import MetricRows
 from src.utils.precision import trainer_precision
 from src.utils.provenance import write_json
+from src.utils.rehearsal import rehearse
+from src.utils.run_summary import DONE
 
 log = logging.getLogger(__name__)
-
-DONE = "done.json"
 
 
 @dataclass
 class Phase:
-    """One `fit`: what is trained, on what, and where its files go."""
+    """One `fit`: what is trained, on what, where its files go, and the checkpoint and step that it goes on from."""
 
     name: str
     folder: Path
     trainer: L.Trainer
     module: TrainingModule
     data: L.LightningDataModule
-    resume: Path | None
+    resume: Path | None = None
+    step: int = 0
 
 
 def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> dict[str, float]:
@@ -50,17 +57,18 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
     resume = _resumes(config)
     names = [name for name, spec in config.model.phases.items() if spec is not None]
     pending = [name for name in names if not _is_done(config, name, run_dir)]
-    last = {name: _last(run_dir, name) for name in names}
-    if resume and config.ckpt_path == "last" and not any(path.exists() for path in last.values()):
+    going = [name for name in names if begun(_checkpoints(run_dir, name))]
+    if resume and config.ckpt_path == "last" and not going:
         raise UserError(f"ckpt_path=last: '{run_dir}' holds no last.ckpt; give hydra.run.dir=RUN of the run to resume")
-    if not resume and any(path.exists() for path in last.values()):
+    if not resume and going:
         raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
     metrics: dict[str, float] = {}
+    rehearse(config, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
     for name in pending:
         phase = build_phase(config, resolved, run_dir, name)
-        if resume and last[name].exists():
-            phase.resume = last[name]
-            log.info("phase %s: resuming from %s", name, last[name])
+        if resume and name in going:
+            phase.resume, phase.step = newest(_checkpoints(run_dir, name))
+            log.info("phase %s: resuming from %s at step %d", name, phase.resume, phase.step)
         metrics = _fit(phase)
     return metrics
 
@@ -93,25 +101,30 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     }
     if config.channels_last:
         module.to(memory_format=torch.channels_last)  # a teacher too
+    if config.compile is not None:
+        compile_parts(module.net, config.compile)
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
-        if isinstance(callback, L.pytorch.callbacks.ModelCheckpoint):
-            callback.dirpath = str(folder / "checkpoints")
+        if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):
+            callback.dirpath = str(_checkpoints(run_dir, name))
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
+    precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
+    plugins = [WholeFileIO(), *precision.pop("plugins", [])]
     arguments = {
-        "strategy": _strategy(config),
+        "strategy": strategy(config.trainer),
         **spec.trainer,
         **config.limits,
-        **trainer_precision(config.trainer.precision, config.trainer.accelerator),
+        **precision,
+        "plugins": plugins,
     }
     trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
-    return Phase(name, folder, trainer, module, data, None)
+    return Phase(name, folder, trainer, module, data)
 
 
-def _last(run_dir: Path, name: str) -> Path:
-    return run_dir / name / "checkpoints" / "last.ckpt"
+def _checkpoints(run_dir: Path, name: str) -> Path:
+    return run_dir / name / "checkpoints"
 
 
 def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
@@ -125,7 +138,7 @@ def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
                 f"model.phases.{name}.needs.{argument}={earlier}, but that phase is left out; "
                 f"name another phase, or null for none"
             )
-        found[argument] = Path(phases[earlier].get("given") or _last(run_dir, earlier))
+        found[argument] = Path(phases[earlier].get("given") or _checkpoints(run_dir, earlier) / LAST)
     return found
 
 
@@ -142,27 +155,24 @@ def _check_same_data(path: Path, source: Source) -> None:
         )
 
 
-def several_processes(trainer: DictConfig) -> bool:
-    """Whether a Trainer of this configuration runs one process for each of several devices."""
-    if trainer.devices == "auto":
-        return trainer.num_nodes > 1 or (trainer.accelerator != "cpu" and torch.cuda.device_count() > 1)
-    return trainer.num_nodes > 1 or trainer.devices not in (1, "1")
-
-
-def _strategy(config: DictConfig) -> Any:
-    """DDP that looks for unused parameters: AR-Seg's fusion starts late, and TDNet's paths take turns."""
-    automatic = config.trainer.strategy == "auto" and several_processes(config.trainer)
-    return "ddp_find_unused_parameters_true" if automatic else config.trainer.strategy
-
-
 def _fit(phase: Phase) -> dict[str, float]:
+    trainer = phase.trainer
     log.info("phase %s: files go to %s", phase.name, phase.folder)
-    for logger in phase.trainer.loggers:
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricRows) and phase.resume and trainer.is_global_zero:
+            logger.go_on(phase.step)
         logger.log_hyperparams(phase.module.card["resolved"])
-    phase.trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
-    metrics = {key: float(value) for key, value in phase.trainer.callback_metrics.items()}
-    if phase.trainer.is_global_zero and not phase.trainer.interrupted and not phase.trainer.fast_dev_run:  # type: ignore[attr-defined]
-        write_json(phase.folder / DONE, {"epochs": phase.trainer.current_epoch, **metrics})
+    try:
+        trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
+    except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
+        raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
+    if not trainer.is_global_zero or trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return {}
+    metrics = last_values(phase.folder / "metrics.csv")  # an interruption may have come after the last step
+    best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    outcome = {"epochs": trainer.current_epoch, "steps": trainer.global_step, **metrics}
+    write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
+    draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
     return metrics
 
 

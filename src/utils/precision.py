@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,10 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from src.utils.devices import on_cpu
+
+log = logging.getLogger(__name__)
+
 CPU_FEATURES = ("avx512_bf16", "amx_bf16", "arm_bf16")  # without one of them bf16 is emulated, far slower than fp32
 
 
@@ -20,16 +25,17 @@ def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
 
     That is bf16-mixed on accelerators and CPUs that compute in bf16, 16-mixed on older CUDA devices, else fp32.
     """
-    on_cpu = accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+    cpu = on_cpu(accelerator)
     if precision == "auto":
-        precision = _fastest(on_cpu)
-    if on_cpu and precision == "bf16-mixed":
+        precision = _fastest(cpu)
+        log.info("precision %s: what this %s is fast in", precision, "CPU" if cpu else "device")
+    if cpu and precision == "bf16-mixed":
         return {"precision": None, "plugins": [CPUMixedPrecision()]}
     return {"precision": precision}
 
 
-def _fastest(on_cpu: bool) -> str:
-    if on_cpu:
+def _fastest(cpu: bool) -> str:
+    if cpu:
         capable = torch.cpu.get_capabilities()
         return "bf16-mixed" if any(capable.get(feature) for feature in CPU_FEATURES) else "32-true"
     if torch.cuda.is_available():

@@ -11,6 +11,9 @@ _EXPECTED = (
     ".*module.s. in eval mode at the start of training.*",  # AR-Seg's frozen high branch
     ".*does not have many workers.*",  # two cores have no more to give
     ".*smaller than the logging interval.*",  # short epochs
+    ".*your dataloader is not resumable.*",  # its sampler goes on where the epoch was
+    ".*recommended to use .self.log.*sync_dist=True.*",  # confusion matrices are summed before
+    ".*directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
 )
 
 

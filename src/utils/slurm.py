@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import lightning as L
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
 from omegaconf import DictConfig
 
 from src.errors import UserError
@@ -53,12 +54,13 @@ def _announce(*_: Any) -> None:
     Requeue.announced = True
 
 
-class Requeue(L.Callback):
+class Requeue(Checkpoint):
     """Before the time limit of a SLURM job: a checkpoint at the end of the step, and the job back into the queue.
 
     SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
     step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
-    finds the checkpoint, because its run directory is named by the job.
+    finds the checkpoint, because its run directory is named by the job. As a `Checkpoint` it comes after callbacks
+    that change with the step, such as averages of the weights.
     """
 
     announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two

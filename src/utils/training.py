@@ -13,10 +13,12 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.config import check_keys, plain
+from src.utils.devices import check_devices, several_processes
 from src.utils.memory import keep_freed_memory
-from src.utils.phases import run_phases, several_processes
+from src.utils.phases import run_phases
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
+from src.utils.run_summary import print_summary
 from src.utils.slurm import check_allocation, heed_time_limit
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ def train(config: DictConfig) -> float | None:
         was no validation, and for phases that were finished before.
 
     Raises:
-        UserError: unknown keys, a sweep over several devices in one process, or a SLURM job of another size.
+        UserError: unknown keys, devices that cannot do what is asked, a sweep over several of them in one process,
+            or a SLURM job of another size.
     """
     quiet()
     keep_freed_memory()
@@ -38,6 +41,9 @@ def train(config: DictConfig) -> float | None:
     _refuse_unsafe_multirun(config)
     check_allocation(config.trainer)
     heed_time_limit()
+    check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
+    if getattr(rank_zero_only, "rank", 0):
+        logging.getLogger("src").setLevel(logging.WARNING)  # the first process says it for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
@@ -47,7 +53,7 @@ def train(config: DictConfig) -> float | None:
         _close_wandb()
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
-    log.info("run directory: %s", run_dir)
+    rank_zero_only(print_summary)(run_dir, list(config.model.phases))
     return metrics.get(config.model.get("monitor", "val/miou"))
 
 

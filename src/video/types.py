@@ -8,9 +8,11 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 
 CODECS = ("h264", "mpeg4", "hevc")
+# of x264 and x265
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Encoding:
         preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
 
     Raises:
-        UserError: an unknown codec, a GOP below 1, or neither crf nor bitrate.
+        UserError: an unknown codec or preset, a value out of its range, or neither crf nor bitrate.
     """
 
     codec: str
@@ -75,11 +77,16 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise UserError(f"codec '{self.codec}' is not one of {', '.join(CODECS)}; choose one of these")
+        if self.preset not in PRESETS:
+            raise UserError(f"video.preset '{self.preset}' is unknown; choose one of {', '.join(PRESETS)}")
         if self.gop < 1:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:
             raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
+        if self.crf is not None:
+            check_range(0 <= self.crf <= 51, "video.crf", self.crf, "a quality from 0 (lossless) to 51")
         if self.bitrate is not None:
+            check_range(self.bitrate > 0, "video.bitrate", self.bitrate, "kbit/s above 0")
             object.__setattr__(self, "crf", None)  # so that equal films have equal encodings
         elif self.crf is None:
             raise UserError("neither crf nor bitrate is given; set video.crf, or video.bitrate in kbit/s")

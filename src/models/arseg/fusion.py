@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.arseg.gate import Gate, signs
 from src.models.arseg.local_attention import local_attention
 from src.models.arseg.warping import aim, motion_at, warp, warp_officially
@@ -38,7 +38,7 @@ class CReFF(nn.Module):
         legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
 
     Raises:
-        UserError: an unknown `mix` or `init`, or a gate in the official form.
+        UserError: an unknown `mix` or `init`, a gate in the official form, or a number out of its range.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class CReFF(nn.Module):
                 raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
-        self.window, self.mix, self.warp, self.legacy = window, mix, warp, legacy
+        check_range(channels > 0, "model.fusion.channels", channels, "that of the network's features")
+        check_range(window > 0 and window % 2 == 1, "model.fusion.window", window, "an odd number above 0")
+        self.channels, self.window, self.mix, self.warp, self.legacy = channels, window, mix, warp, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (
             nn.Conv2d(channels, channels, 3, padding=1, groups=channels) for _ in range(3)

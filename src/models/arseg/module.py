@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
+from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
 from src.models.lightning_base import SegmentationModule, check_start, load_net
@@ -30,6 +31,9 @@ class ARSegModule(SegmentationModule):
         fusion_from_epoch: until this epoch the low branch learns without keyframes.
         fusion_lr: factor of the learning rate for the fusion, which unlike the low branch starts untrained.
         base: arguments of `SegmentationModule`.
+
+    Raises:
+        UserError: a number out of its range, another `low_start`, or a checkpoint of another network.
     """
 
     net: ARSeg
@@ -48,6 +52,13 @@ class ARSegModule(SegmentationModule):
     ) -> None:
         super().__init__(net, **base)
         check_start(low_start)
+        for key, value in (
+            ("feature_weight", feature_weight),
+            ("low_weight", low_weight),
+            ("fusion_from_epoch", fusion_from_epoch),
+            ("fusion_lr", fusion_lr),
+        ):
+            check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
         load_net(net.high, start_from)
         if low_start == "high":
             load_net(net.low, start_from)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
 from src.models.base import Segmenter, resize, shrink
 
@@ -61,6 +61,9 @@ class ARSeg(nn.Module):
         legacy: None, or the outputs of the official code, for its weights: "logits", "log_probabilities"
             (CamVid PSPNet), or "coarse_logits" (Cityscapes PSPNet: non-keyframes at feature resolution). The low
             branch then also gets unfiltered pictures, resized by the corner-aligned convention.
+
+    Raises:
+        UserError: the scale is out of range, or the fusion is made for other features.
     """
 
     def __init__(
@@ -72,6 +75,9 @@ class ARSeg(nn.Module):
         legacy: Literal["logits", "log_probabilities", "coarse_logits"] | None = None,
     ) -> None:
         super().__init__()
+        check_range(0 < lr_scale <= 1, "model.lr_scale", lr_scale, "a number above 0, up to 1")
+        fits = low.feature_channels == fusion.channels
+        check_range(fits, "model.fusion.channels", fusion.channels, f"the network's {low.feature_channels}")
         self.high, self.low, self.fusion = high.requires_grad_(False), low, fusion
         self.lr_scale, self.legacy = lr_scale, legacy
         self.num_classes = high.num_classes

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from src.models.backbones.imagenet import load_backbone
+from src.models.recompute import recomputed
 
 Dilations = tuple[int, int]  # of the first and of the second 3x3 convolution of a block
 
@@ -36,11 +38,19 @@ class ResNet(nn.Module):
             and "multigrid"; a bottleneck's only 3x3 convolution takes the first of a block's two dilations.
         deep_stem: three 3x3 convolutions to 128 channels in place of one 7x7 to 64 (PSPNet, section 5.1).
         weights: see `load_backbone`.
+        recompute: training keeps the inputs of blocks only and computes the rest again for the gradients.
     """
 
-    def __init__(self, depth: int, dilation: str = "none", deep_stem: bool = False, weights: str = "none") -> None:
+    def __init__(
+        self,
+        depth: int,
+        dilation: str = "none",
+        deep_stem: bool = False,
+        weights: str = "none",
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
-        self.depth, self.deep_stem = depth, deep_stem
+        self.depth, self.deep_stem, self.recompute = depth, deep_stem, recompute
         width = 128 if deep_stem else 64
         self.conv1 = _deep_stem(width) if deep_stem else nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -60,10 +70,20 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The outputs of the four stages of a picture (B, 3, H, W)."""
-        c1 = self.layer1(self.maxpool(self.relu(self.bn1(self.conv1(x)))))
-        c2 = self.layer2(c1)
-        c3 = self.layer3(c2)
-        return c1, c2, c3, self.layer4(c3)
+        maps, x = [], self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = self._run(stage, x)
+            maps.append(x)
+        c1, c2, c3, c4 = maps
+        return c1, c2, c3, c4
+
+    def _run(self, stage: nn.Sequential, x: Tensor) -> Tensor:
+        if not (self.recompute and self.training and torch.is_grad_enabled()):
+            result: Tensor = stage(x)
+            return result
+        for block in stage:
+            x = recomputed(block, x)
+        return x
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
+from src.data.class_folders import NO_LABEL
 from src.errors import UserError
 from src.models.training_base import TrainingModule
 
@@ -33,8 +34,8 @@ class ClassifierModule(TrainingModule):
         if len(class_names) > outputs:
             raise UserError(f"the data set has {len(class_names)} classes, the network {outputs} outputs; use fewer")
         self.label_smoothing = label_smoothing
-        self.top1 = MulticlassAccuracy(outputs, average="micro")
-        self.top5 = MulticlassAccuracy(outputs, top_k=5, average="micro")
+        self.top1 = MulticlassAccuracy(outputs, average="micro", ignore_index=NO_LABEL)
+        self.top5 = MulticlassAccuracy(outputs, top_k=5, average="micro", ignore_index=NO_LABEL)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch."""

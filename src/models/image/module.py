@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from src.data.batch import ClipBatch
+from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter, constant_resolution, shrink
 from src.models.lightning_base import SegmentationModule, check_start, load_net, load_pretrained
@@ -25,6 +26,9 @@ class ImageModule(SegmentationModule):
         start_from: checkpoint of that branch.
         pretrained: checkpoint of the same network trained on other classes, to start from; or None.
         base: arguments of `SegmentationModule`.
+
+    Raises:
+        UserError: the scale is out of range, another `start`, or a checkpoint of another network.
     """
 
     net: Segmenter
@@ -41,6 +45,7 @@ class ImageModule(SegmentationModule):
     ) -> None:
         super().__init__(net, **base)
         check_start(start)
+        check_range(0 < lr_scale <= 1, "lr_scale", lr_scale, "a number above 0, up to 1")
         self.loss, self.lr_scale = loss, lr_scale
         if start == "high" and start_from is not None:
             load_net(net, start_from)

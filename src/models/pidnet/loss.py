@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from src.data.labels import IGNORE
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import resize
+from src.processes import place, total
 
 
 class PIDNetLoss(SegmentationLoss):
@@ -62,7 +63,10 @@ def boundaries(labels: Tensor, thickness: int) -> Tensor:
 
 
 def balanced_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy of logits and bool targets (B, H, W), each side weighted by the other's share."""
-    share = targets.float().mean()
+    """Binary cross-entropy of logits and bool targets (B, H, W), each side weighted by the other's share.
+
+    Shares are those of the batches of all processes, which are equally large.
+    """
+    share = total(targets.sum()) / (targets.numel() * place()[1])
     weights = torch.where(targets, 1 - share, share)
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weights)

@@ -25,6 +25,7 @@ class PSPNet(Segmenter):
         aux_channels: width of the training-only head on the third stage; None leaves the head out.
         dropout: probability of dropping a feature channel in training.
         weights: ImageNet initialisation of the ResNet, see `load_backbone`.
+        recompute: less memory for more time in training, see `ResNet`.
     """
 
     align_corners = True
@@ -39,10 +40,11 @@ class PSPNet(Segmenter):
         aux_channels: int | None = 256,
         dropout: float = 0.1,
         weights: str = "none",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.feature_channels, self.feature_stride, self.num_classes = head_channels, 8, num_classes
-        self.backbone = ResNet(depth, dilation, deep_stem, weights)
+        self.backbone = ResNet(depth, dilation, deep_stem, weights, recompute)
         *_, middle, deep = self.backbone.channels
         self.pyramid = PyramidPooling(deep, deep // 4)
         self.head = ConvHead(2 * deep, head_channels, dropout)

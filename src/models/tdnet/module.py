@@ -20,6 +20,7 @@ from src.models.tdnet.variants import GROUPS
 from src.utils.checkpoints import load_checkpoint
 
 TEACHER = "teacher."  # prefix of the teacher's tensors
+STATES = {"state_dict", "current_model_state"}  # of a checkpoint; the second where weights are averaged
 
 
 class TDNetModule(SegmentationModule):
@@ -86,12 +87,13 @@ class TDNetModule(SegmentationModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the teacher out, which has a checkpoint of its own."""
         super().on_save_checkpoint(checkpoint)
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {k: v for k, v in state.items() if not k.startswith(TEACHER)}
+        for key in STATES & checkpoint.keys():
+            checkpoint[key] = {k: v for k, v in checkpoint[key].items() if not k.startswith(TEACHER)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the teacher as it is."""
-        checkpoint["state_dict"] |= {TEACHER + k: v for k, v in self.teacher.state_dict().items()}
+        for key in STATES & checkpoint.keys():
+            checkpoint[key] |= {TEACHER + k: v for k, v in self.teacher.state_dict().items()}
 
     def _clip(self, batch: ClipBatch) -> Tensor:
         """Frames (B, m, 3, H, W); a single picture is repeated."""

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter, resize
 
@@ -37,6 +37,9 @@ class TimmSegmenter(Segmenter):
             path of a state dict of the timm encoder.
         bins: grid sizes of the pyramid pooling.
         dropout: probability of dropping a feature channel in training.
+
+    Raises:
+        UserError: an unknown encoder, or a number out of its range.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class TimmSegmenter(Segmenter):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        check_range(width >= len(bins), "model.segmenter.width", width, f"{len(bins)} channels or more")
+        check_range(0 <= dropout < 1, "model.segmenter.dropout", dropout, "a probability from 0 to below 1")
         self.encoder = _encoder(encoder)
         fine, middle, deep = _info(self.encoder).channels()
         self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes

@@ -1,0 +1,26 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from lightning.pytorch.callbacks import WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from src.errors import check_range
+
+
+class ExponentialMovingAverage(WeightAveraging):
+    """Averages weights and batch norm statistics after each optimiser step.
+
+    The average is what is validated, what checkpoints hold as the network, and what later phases start from.
+    Weights that are frozen stay the same to the last bit, unlike in Lightning's own EMA callback.
+
+    Args:
+        decay: of the weights averaged so far, per step, in [0, 1).
+
+    Raises:
+        UserError: another `decay`.
+    """
+
+    def __init__(self, decay: float) -> None:
+        check_range(0 <= decay < 1, "callbacks.ema.decay", decay, "a number from 0 to below 1, such as 0.999")
+        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]

@@ -1,0 +1,57 @@
+"""How many processes train, and on what they cannot."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from src.errors import UserError, check_range
+
+
+def several_processes(trainer: DictConfig) -> bool:
+    """Whether a Trainer of this configuration runs one process for each of several devices."""
+    if trainer.devices == "auto":
+        return trainer.num_nodes > 1 or (trainer.accelerator != "cpu" and torch.cuda.device_count() > 1)
+    return trainer.num_nodes > 1 or trainer.devices not in (1, "1")
+
+
+def on_cpu(accelerator: str) -> bool:
+    """Whether a Trainer with this accelerator runs on the CPU here."""
+    return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
+
+
+def strategy(trainer: DictConfig) -> Any:
+    """DDP that looks for unused parameters: AR-Seg's fusion starts late, and TDNet's paths take turns."""
+    automatic = trainer.strategy == "auto" and several_processes(trainer)
+    return "ddp_find_unused_parameters_true" if automatic else trainer.strategy
+
+
+def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
+    """Refuse what cannot run here.
+
+    Args:
+        trainer: its configuration.
+        overrides: of Hydra's own configuration, as given on the command line.
+
+    Raises:
+        UserError: devices of no known form, synchronised batch norms or sharding on CPUs, or torchrun without a
+            common run directory.
+    """
+    known = not isinstance(trainer.devices, str) or re.fullmatch(r"auto|-?\d+(,\d+)*", trainer.devices)
+    check_range(bool(known), "trainer.devices", trainer.devices, "a number, a list of numbers, or auto")
+    if on_cpu(trainer.accelerator) and trainer.sync_batchnorm:
+        raise UserError(
+            "trainer.sync_batchnorm=true runs on GPUs only, and this training is on the CPU; leave it false: each "
+            "process then normalises by its own batch"
+        )
+    if on_cpu(trainer.accelerator) and "fsdp" in str(trainer.strategy).lower():
+        raise UserError(
+            f"trainer.strategy={trainer.strategy} runs on GPUs only, and this training is on the CPU; "
+            "give trainer.strategy=auto"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(o.startswith("hydra.run.dir=") for o in overrides):
+        raise UserError("under torchrun each process would name its own run directory; give hydra.run.dir=RUN to all")

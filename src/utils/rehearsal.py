@@ -1,0 +1,55 @@
+"""Finds wrong values of all phases before the first one trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from src.errors import MissingCheckpoint, check_range
+from src.models.training_base import made_optimizer
+from src.utils.checkpoints import without_initial_weights
+from src.utils.config import instantiate
+
+COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
+
+
+def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_dir: Path) -> None:
+    """Build what phases are made of, without initial weights and without training.
+
+    Args:
+        config: of the training.
+        needed: by phase that is to be trained, the checkpoints that are arguments of its module.
+        run_dir: where those of phases to come will be.
+
+    Raises:
+        UserError: a value that something refuses.
+    """
+    for name, checkpoints in needed.items():
+        spec = config.model.phases[name]
+        check_counts({**config.trainer, **spec.trainer, **config.limits}, f"model.phases.{name}.trainer")
+        data = instantiate(config.data.module, **spec.data)
+        parts = OmegaConf.create(without_initial_weights(spec.module))
+        optimizer = made_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
+        instantiate(parts.scheduler)(optimizer, total_steps=100)
+        try:
+            instantiate(parts, class_names=list(data.source.classes.names), **checkpoints)
+        except MissingCheckpoint:  # the last thing that modules ask for
+            if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
+                raise
+
+
+def check_counts(trainer: Mapping[str, Any], place: str) -> None:
+    """Refuse a Trainer's arguments that Lightning would take at their word.
+
+    Raises:
+        UserError: one of `COUNTS` is below 1.
+    """
+    for key in COUNTS:
+        value = trainer.get(key)
+        fits = value is None or (isinstance(value, int) and value >= 1)
+        check_range(fits, f"{place}.{key}", value, "a whole number from 1 on")
