@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from src.video.types import Frame, Motion
 from src.video.vectors import NO_ROWS
 
+_UNCOVERED = 2  # in a mask of 0 and 1, while it is filled
+
 
 def identity(height: int, width: int) -> Motion:
     """The motion of a keyframe to itself: zero and valid everywhere."""
@@ -40,9 +42,10 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
     """
     if into is None:
         into = Motion(np.empty_like(to_key.field), np.empty_like(to_key.valid))
-    covered = np.zeros(to_key.valid.shape, np.bool_)
-    _extend(to_key.field, to_key.valid, _merged(vectors), into.field, into.valid, covered)
-    _keep(to_key.field, covered, into.field, into.valid)
+    known, marks = to_key.valid.view(np.uint8), into.valid.view(np.uint8)
+    marks.fill(_UNCOVERED)
+    _extend(to_key.field, known, _merged(vectors), into.field, marks)
+    _keep(to_key.field, into.field, marks)
     return into
 
 
@@ -141,11 +144,8 @@ def _chain(previous, previous_valid, hop, hop_valid, field, valid):  # type: ign
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _extend(previous, previous_valid, blocks, field, valid, covered):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _extend(previous, previous_valid, blocks, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     height, width = previous_valid.shape
-    source, source_valid = previous.reshape(-1), previous_valid.reshape(-1)
-    target, target_valid, mark = field.reshape(-1), valid.reshape(-1), covered.reshape(-1)
-    plane = np.uintp(height * width)
     for n in range(blocks.shape[0]):
         x0, y0 = max(int(blocks[n, 0]), 0), max(int(blocks[n, 1]), 0)
         x1 = min(int(blocks[n, 0] + blocks[n, 2]), width)
@@ -156,41 +156,70 @@ def _extend(previous, previous_valid, blocks, field, valid, covered):  # type: i
         step_x, step_y = int(np.floor(dx)), int(np.floor(dy))
         right, below = np.float32(dx - step_x), np.float32(dy - step_y)
         more_x, more_y = int(right > 0), int(below > 0)
-        if x0 + step_x < 0 or x1 + step_x + more_x > width or y0 + step_y < 0 or y1 + step_y + more_y > height:
-            for y in range(y0, y1):
+        # Columns [inner0, inner1) have all their samples inside the picture; elsewhere borders need care.
+        inner0 = min(max(x0, -step_x), x1)
+        inner1 = max(min(x1, width - more_x - step_x), inner0)
+        for y in range(y0, y1):
+            upper, lower = y + step_y, y + step_y + more_y
+            if upper < 0 or lower >= height:
                 for x in range(x0, x1):
                     _sample(previous, previous_valid, x, y, dx, dy, field, valid)
-                    covered[y, x] = True
-            continue
-        left, above = np.float32(1) - right, np.float32(1) - below
-        # Unsigned indices into flat arrays: signed ones might count from the end, which cannot be vectorised.
-        beside, under, count = np.uintp(more_x), np.uintp(more_y * width), np.uintp(x1 - x0)
-        for y in range(y0, y1):
-            here = np.uintp(y * width + x0)
-            there = np.uintp((y + step_y) * width + x0 + step_x)
-            for i in range(count):
-                at = there + i
-                top = left * source[at] + right * source[at + beside]
-                bottom = left * source[at + under] + right * source[at + under + beside]
-                target[here + i] = dx + (above * top + below * bottom)
-            for i in range(count):
-                at = there + plane + i
-                top = left * source[at] + right * source[at + beside]
-                bottom = left * source[at + under] + right * source[at + under + beside]
-                target[here + plane + i] = dy + (above * top + below * bottom)
-            for i in range(count):
-                at = there + i
-                upper = source_valid[at] & source_valid[at + beside]
-                target_valid[here + i] = upper & source_valid[at + under] & source_valid[at + under + beside]
-                mark[here + i] = True
+                continue
+            for x in range(x0, inner0):
+                _sample(previous, previous_valid, x, y, dx, dy, field, valid)
+            for x in range(inner1, x1):
+                _sample(previous, previous_valid, x, y, dx, dy, field, valid)
+            if inner0 == inner1:
+                continue
+            left0, left1 = inner0 + step_x, inner1 + step_x  # of the samples to the left; their neighbours:
+            right0, right1 = left0 + more_x, left1 + more_x
+            for c in range(2):
+                _blend(
+                    previous[c, upper, left0:left1],
+                    previous[c, upper, right0:right1],
+                    previous[c, lower, left0:left1],
+                    previous[c, lower, right0:right1],
+                    right,
+                    below,
+                    dx if c == 0 else dy,
+                    field[c, y, inner0:inner1],
+                )
+            _all_of(
+                previous_valid[upper, left0:left1],
+                previous_valid[upper, right0:right1],
+                previous_valid[lower, left0:left1],
+                previous_valid[lower, right0:right1],
+                valid[y, inner0:inner1],
+            )
+
+
+# Rows are cut beforehand and indexed by the counter alone: only such loops does the compiler vectorise.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blend(top, top_right, bottom, bottom_right, right, below, hop, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    """hop + the bilinear mean of four rows, of which those to the right count `right`, those below `below`."""
+    left, above = np.float32(1) - right, np.float32(1) - below
+    for i in range(out.shape[0]):
+        upper = left * top[i] + right * top_right[i]
+        lower = left * bottom[i] + right * bottom_right[i]
+        out[i] = hop + (above * upper + below * lower)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _keep(previous, covered, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _all_of(a, b, c, d, out):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    for i in range(out.shape[0]):
+        out[i] = a[i] & b[i] & c[i] & d[i]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _keep(previous, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
     """Pixels that no block covers keep their place and are invalid."""
-    height, width = covered.shape
+    height, width = valid.shape
     for y in range(height):
+        some = False
         for x in range(width):
-            if not covered[y, x]:
-                field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
-                valid[y, x] = False
+            some |= valid[y, x] == _UNCOVERED
+        if some:
+            for x in range(width):
+                if valid[y, x] == _UNCOVERED:
+                    field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
+                    valid[y, x] = 0
