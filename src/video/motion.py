@@ -43,7 +43,7 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
     known, marks = to_key.valid.view(np.uint8), into.valid.view(np.uint8)
     marks.fill(UNCOVERED)
     extend_blocks(to_key.field, known, _merged(vectors), into.field, marks)
-    keep_uncovered(to_key.field, into.field, marks)
+    keep_uncovered(to_key.field, np.flatnonzero(marks.max(1) == UNCOVERED), into.field, marks)
     return into
 
 
@@ -51,11 +51,13 @@ def _merged(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blocks that follow each other from left to right with the same vector as one: long rows are filled faster."""
     if len(vectors) < 2:
         return np.ascontiguousarray(vectors, np.float32)
-    before, after = vectors[:-1], vectors[1:]
-    joined = (after[:, [1, 3, 4, 5]] == before[:, [1, 3, 4, 5]]).all(1) & (after[:, 0] == before[:, 0] + before[:, 2])
+    x, y, width, height, dx, dy = vectors.T
+    joined = x[1:] == x[:-1] + width[:-1]
+    for column in (y, height, dx, dy):
+        joined &= column[1:] == column[:-1]
     first = np.flatnonzero(np.concatenate([[True], ~joined]))
     rows = np.ascontiguousarray(vectors[first], np.float32)
-    rows[:, 2] = np.add.reduceat(vectors[:, 2], first)
+    rows[:, 2] = np.add.reduceat(width, first)
     return rows
 
 

@@ -65,18 +65,13 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def keep_uncovered(previous, field, valid):
-    """Pixels that no block covers keep their place and are invalid; the last two arguments are written."""
-    height, width = valid.shape
-    for y in range(height):
-        some = False
-        for x in range(width):
-            some |= valid[y, x] == UNCOVERED
-        if some:
-            for x in range(width):
-                if valid[y, x] == UNCOVERED:
-                    field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
-                    valid[y, x] = 0
+def keep_uncovered(previous, rows, field, valid):
+    """Pixels of these rows that no block covers keep their place and are invalid; the last two arguments are written."""
+    for y in rows:
+        for x in range(valid.shape[1]):
+            if valid[y, x] == UNCOVERED:
+                field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
+                valid[y, x] = 0
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
