@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.errors import UserError
-from src.utils.config import check_keys, plain
+from src.utils.config import check_keys, check_rate, plain
 from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases, several_processes
 from src.utils.provenance import write_provenance
@@ -25,11 +25,12 @@ def train(config: DictConfig) -> None:
     """Check the configuration, write what the run is, and train.
 
     Raises:
-        UserError: unknown keys, or a sweep over several devices in one process.
+        UserError: unknown keys, a quality beside a bitrate, or a sweep over several devices in one process.
     """
     quiet()
     keep_freed_memory()
     check_keys(config)
+    check_rate(config)
     _refuse_unsafe_multirun(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from src.errors import UserError
 
 CODECS = ("h264", "mpeg4", "hevc")
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class Encoding:
         codec: "h264", "mpeg4" or "hevc" (which has no motion vectors that FFmpeg exports).
         gop: frames from one I frame to the next, at least 1.
         fps: frames per second.
-        crf: constant quality of x264 / x265 (lower is better), where no bitrate is given; not for mpeg4.
+        crf: constant quality of x264 / x265, 0..51 (lower is better), where no bitrate is given; not for mpeg4.
         bitrate: mean rate in kbit/s; takes the place of crf.
         preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
 
     Raises:
-        UserError: an unknown codec, a GOP below 1, or neither crf nor bitrate.
+        UserError: an unknown codec or preset, a value out of range, or neither crf nor bitrate.
     """
 
     codec: str
@@ -75,13 +76,19 @@ class Encoding:
     def __post_init__(self) -> None:
         if self.codec not in CODECS:
             raise UserError(f"codec '{self.codec}' is not one of {', '.join(CODECS)}; choose one of these")
+        if self.preset not in PRESETS:
+            raise UserError(f"preset '{self.preset}' is not one of {', '.join(PRESETS)}; choose one of these")
         if self.gop < 1:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:
             raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
         if self.bitrate is not None:
+            if self.bitrate < 1:
+                raise UserError(f"bitrate {self.bitrate} is below 1; give the mean rate in kbit/s")
             object.__setattr__(self, "crf", None)  # so that equal films have equal encodings
         elif self.crf is None:
             raise UserError("neither crf nor bitrate is given; set video.crf, or video.bitrate in kbit/s")
         elif self.codec == "mpeg4":
             raise UserError("mpeg4 has no constant-quality mode; set bitrate (kbit/s) instead of crf")
+        elif not 0 <= self.crf <= 51:
+            raise UserError(f"crf {self.crf} is outside 0..51; give about 18 for fine, 23 for usual, 30 for coarse")
