@@ -197,12 +197,16 @@ def _check_space(sample: list[Record], missing: Missing, cache: Path) -> None:
     used = sum(record[part]["bytes"] for record in sample for part in PARTS if part in record)
     need = used / frames * sum(len(job) for job, _ in missing)
     free = shutil.disk_usage(cache).free + used  # by the sample, which is part of the need
-    log.info("disk: %d clips need about %.3g GB, %.3g GB are free", len(missing), need / 1e9, free / 1e9)
+    log.info("disk: %d clips need about %s, %s are free", len(missing), _size(need), _size(free))
     if need > free:
         raise UserError(
-            f"paths.cache '{cache}' has {free / 1e9:.3g} GB free, {len(missing)} clips need about {need / 1e9:.3g} GB; "
+            f"paths.cache '{cache}' has {_size(free)} free, {len(missing)} clips need about {_size(need)}; "
             "make room, give another folder or a lower video.bitrate"
         )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def _load(job: ClipJob, place: Path, encoding: Encoding) -> Clip | None:

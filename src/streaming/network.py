@@ -72,9 +72,7 @@ class FrameNetwork:
         return torch.from_numpy(array).to(self._device)[None]
 
 
-def _fitted(
-    fit: FitSize, picture: NDArray[np.uint8], motion: Motion | None
-) -> tuple[NDArray[np.uint8], Motion | None]:
+def _fitted(fit: FitSize, picture: NDArray[np.uint8], motion: Motion | None) -> tuple[NDArray[np.uint8], Motion | None]:
     to_key = identity(picture.shape[0], picture.shape[1]) if motion is None else motion
     unlabelled = np.zeros(picture.shape[:2], np.uint8)
     fitted = fit(Sample(picture[None], unlabelled, to_key.field, to_key.valid, 0, ""))

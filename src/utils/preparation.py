@@ -25,7 +25,8 @@ def prepare_data_set(config: DictConfig) -> None:
     """Make the clips of `config.splits` that are missing, and the manifest; with `config.check`, only look.
 
     Raises:
-        UserError: unknown keys, a quality beside a bitrate, a wrong shard, whatever the data set is wrong about, or faults that the check found.
+        UserError: unknown keys, a quality beside a bitrate, a wrong shard, whatever the data set is wrong about, or
+            faults that the check found.
     """
     check_keys(config)
     check_rate(config)

@@ -66,7 +66,7 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def keep_uncovered(previous, rows, field, valid):
-    """Pixels of these rows that no block covers keep their place and are invalid; the last two arguments are written."""
+    """Uncovered pixels of these rows keep their place and are invalid; the last two arguments are written."""
     for y in rows:
         for x in range(valid.shape[1]):
             if valid[y, x] == UNCOVERED:

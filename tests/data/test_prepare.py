@@ -125,7 +125,7 @@ def test_too_little_space_is_refused(
     root: Path, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare_clips.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 100))
-    with pytest.raises(UserError, match=r"GB free, \d+ clips need about .*lower video\.bitrate"):
+    with pytest.raises(UserError, match=r"MB free, \d+ clips need about .*lower video\.bitrate"):
         prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache")))
     assert not list((tmp_path / "cache").iterdir()), "refused before anything is kept"
 
