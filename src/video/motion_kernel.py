@@ -5,7 +5,7 @@ before each row that no two arrays overlap. Eight pixels at a time are therefore
 """
 # Numba infers the types of these functions from their first call; llvmlite has no types.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, untyped-decorator"
+# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, untyped-decorator, call-arg"
 
 from __future__ import annotations
 
