@@ -18,12 +18,13 @@ from src.utils.training import train
 from tests.data import miniatures
 
 GOP = 4
-DATA = {
-    "cityscapes": (miniatures.cityscapes, "val", 1),
-    "camvid_films": (miniatures.camvid_with_films, "test", 2),
-    "voc2012": (miniatures.voc, "val", 2),
-    "folder": (miniatures.folder, "val", 3),
+DATA = {  # how the miniature is made, the split evaluated, its labelled frames, what else is set
+    "cityscapes": (miniatures.cityscapes, "val", 1, ["video.codec=hevc", "video.bitrate=5000"]),
+    "camvid_films": (miniatures.camvid_with_films, "test", 2, ["video.codec=hevc", "video.bitrate=3000"]),
+    "voc2012": (miniatures.voc, "val", 2, ["data.fit.short=64", "data.fit.long=256"]),
+    "folder": (miniatures.folder, "val", 3, ["data.num_classes=3"]),
 }
+EXPERIMENTS = {"cityscapes": "arseg_cityscapes", "camvid_films": "arseg_camvid_films"}
 SMALL = [
     "data.crop=[32,48]",
     "data.batch_size=2",
@@ -33,8 +34,6 @@ SMALL = [
     "video.preset=veryfast",
 ]
 TRAIN = [
-    "model=arseg_timm",
-    "model.segmenter.encoder=tf_efficientnet_lite0",
     "model.segmenter.weights=none",
     "model.high_epochs=1",
     "model.low_epochs=1",
@@ -42,31 +41,30 @@ TRAIN = [
     "+limits.limit_train_batches=1",
     "+limits.limit_val_batches=1",
 ]
+OF_DATA_ALONE = ["model=arseg_timm", "model.segmenter.encoder=tf_efficientnet_lite0"]
 
 
 @pytest.mark.parametrize("name", DATA)
 def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
-    make, split, labelled = DATA[name]
+    make, split, labelled, settings = DATA[name]
     root, cache, run = make(tmp_path / "root"), tmp_path / "cache", tmp_path / "run"
-    data = [f"data={name}", f"data.root={root}", f"paths.cache={cache}", *SMALL]
-    data += ["data.num_classes=3"] if name == "folder" else []
-    data += ["data.fit.short=64", "data.fit.long=256"] if name == "voc2012" else []
+    given = [f"data.root={root}", f"paths.cache={cache}", *SMALL, *settings]
 
-    prepare_data_set(composed("prepare", tmp_path, *data, f"splits=[train,{split}]"))
+    prepare_data_set(composed("prepare", tmp_path, f"data={name}", *given, f"splits=[train,{split}]"))
     made = sorted(path.name for path in cache.iterdir())
     manifest = [json.loads(line) for line in (cache / "manifest.jsonl").read_text().splitlines()]
     at_labels = [record for record in manifest if f"_d0{GOP - 1}" in record["name"] or "_from00" in record["name"]]
-    assert len(made) == 3 * len(manifest) + 1
+    assert len(made) == sum(3 + ("vectors" in record) for record in manifest) + 1
     assert all(record["psnr_y"] > 25 for record in manifest)
     assert at_labels
 
-    val = [f"data.module.val_split={split}"]
-    train(composed("train", run, *data, *TRAIN, *val))
+    method = [f"experiment={EXPERIMENTS[name]}"] if name in EXPERIMENTS else [f"data={name}", *OF_DATA_ALONE]
+    train(composed("train", run, *method, *given, *TRAIN, f"data.module.val_split={split}"))
     assert sorted(path.name for path in cache.iterdir()) == made, "training takes what was prepared"
 
     checkpoint = run / "low" / "checkpoints" / "last.ckpt"
-    given = [f"checkpoint={checkpoint}", f"split={split}", f"paths.cache={cache}"]
-    results = evaluate(composed("eval", tmp_path / "eval", *given), _made(tmp_path / "eval"))
+    scored = [f"checkpoint={checkpoint}", f"split={split}", f"paths.cache={cache}"]
+    results = evaluate(composed("eval", tmp_path / "eval", *scored), _made(tmp_path / "eval"))
     assert sorted(path.name for path in cache.iterdir()) == made
     for row in results:
         assert row["frames"] == labelled * GOP, "each labelled frame at each distance"

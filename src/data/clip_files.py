@@ -12,9 +12,10 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import av
@@ -57,11 +58,16 @@ def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
     Raises:
         UserError: as the frames of the job do.
     """
-    workplace = place.parent / f".{socket.gethostname()}.{os.getpid()}"
-    workplace.mkdir(exist_ok=True)
+    with unfinished_folder(place.parent) as workplace:
+        record = _write(job, workplace / place.name, encoding)
+        keep_clip(workplace / place.name, place.parent)
+    return record
+
+
+def _write(job: Job, place: Path, encoding: Encoding) -> Record:
     content = _Content(job)
-    encoded = encode.encode(content.pictures(), workplace / f"{place.name}{FILM}", encoding)
-    np.savez_compressed(workplace / f"{place.name}{LABELS}", **content.labels)  # type: ignore[arg-type]
+    encoded = encode.encode(content.pictures(), place.with_suffix(FILM), encoding)
+    np.savez_compressed(place.with_suffix(LABELS), **content.labels)  # type: ignore[arg-type]
     record = {
         "name": job.name,
         "key": place.name,
@@ -74,12 +80,25 @@ def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
         "encoding": {key: value if key != "fps" else str(value) for key, value in asdict(encoding).items()},
         "tools": TOOLS,
     }
-    made = {part: suffix for part, suffix in PARTS.items() if (workplace / f"{place.name}{suffix}").exists()}
-    record |= {part: describe(workplace / f"{place.name}{suffix}") for part, suffix in made.items()}
-    (workplace / f"{place.name}{RECORD}").write_text(json.dumps(record, sort_keys=True) + "\n")
-    for suffix in (*made.values(), RECORD):
-        os.replace(workplace / f"{place.name}{suffix}", place.with_suffix(suffix))
+    for part, suffix in PARTS.items():
+        if place.with_suffix(suffix).exists():
+            record[part] = describe(place.with_suffix(suffix))
+    place.with_suffix(RECORD).write_text(json.dumps(record, sort_keys=True) + "\n")
     return record
+
+
+def keep_clip(place: Path, cache: Path) -> None:
+    """Move the files of a clip into another folder of the same file system, the record last."""
+    for suffix in (*PARTS.values(), RECORD):
+        with suppress(FileNotFoundError):
+            os.replace(place.with_suffix(suffix), (cache / place.name).with_suffix(suffix))
+
+
+@contextmanager
+def unfinished_folder(cache: Path) -> Iterator[Path]:
+    """A folder in the cache, gone afterwards; where the process is killed, `remove_leftovers` knows it by its name."""
+    with TemporaryDirectory(prefix=".", suffix=f".{socket.gethostname()}.{os.getpid()}", dir=cache) as folder:
+        yield Path(folder)
 
 
 class _Content:

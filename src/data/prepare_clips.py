@@ -26,8 +26,10 @@ from src.data.clip_files import (
     TOOLS,
     Record,
     is_made,
+    keep_clip,
     read_record,
     remove_leftovers,
+    unfinished_folder,
     write_clip,
     write_manifest,
 )
@@ -38,7 +40,7 @@ from src.errors import UserError
 from src.video import colour, encode, sidecar, x265_analysis
 from src.video.types import Encoding
 
-SAMPLE = 4  # clips made before the need of disk space is told
+SAMPLE = 4  # clips that tell the need of disk space before anything is kept
 
 log = logging.getLogger(__name__)
 
@@ -156,11 +158,12 @@ def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: 
     remove_leftovers(cache)
     first, rest = _sample(missing)
     try:
-        with Pool(workers) as pool:
-            made = pool.run(_Make(encoding), first, failed)
-            if rest:
-                _check_space(made, rest, cache)
-                pool.run(_Make(encoding), rest, failed)
+        with Pool(workers) as pool, unfinished_folder(cache) as folder:
+            sample = pool.run(_Make(encoding), [(job, folder / place.name) for job, place in first], failed)
+            _check_space(sample, missing, cache)
+            for record in sample:
+                keep_clip(folder / record["key"], cache)
+            pool.run(_Make(encoding), rest, failed)
     except OSError as error:
         raise UserError(f"paths.cache '{cache}' cannot be written ({error.strerror}); make room there") from error
     finally:
@@ -187,18 +190,23 @@ def _sample(missing: Missing) -> tuple[Missing, Missing]:
     return [missing[number] for number in sorted(chosen)], others
 
 
-def _check_space(made: list[Record], rest: Missing, cache: Path) -> None:
-    frames = sum(record["length"] for record in made)
+def _check_space(sample: list[Record], missing: Missing, cache: Path) -> None:
+    frames = sum(record["length"] for record in sample)
     if frames == 0:  # all of them damaged
         return
-    per_frame = sum(record[part]["bytes"] for record in made for part in PARTS if part in record) / frames
-    need, free = per_frame * sum(len(job) for job, _ in rest), shutil.disk_usage(cache).free
-    log.info("disk: %d more clips need about %.2f GB, %.2f GB are free", len(rest), need / 1e9, free / 1e9)
+    used = sum(record[part]["bytes"] for record in sample for part in PARTS if part in record)
+    need = used / frames * sum(len(job) for job, _ in missing)
+    free = shutil.disk_usage(cache).free + used  # by the sample, which is part of the need
+    log.info("disk: %d clips need about %s, %s are free", len(missing), _size(need), _size(free))
     if need > free:
         raise UserError(
-            f"paths.cache '{cache}' has {free / 1e9:.2f} GB free, {len(rest)} clips need about {need / 1e9:.2f} GB; "
+            f"paths.cache '{cache}' has {_size(free)} free, {len(missing)} clips need about {_size(need)}; "
             "make room, give another folder or a lower video.bitrate"
         )
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
 def _load(job: ClipJob, place: Path, encoding: Encoding) -> Clip | None:

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.data.batch import normalise
+from src.data.batch import Sample, normalise
+from src.data.transforms import FitSize
 from src.models.arseg.net import ARSeg
 from src.models.base import constant_resolution, resize
 from src.utils.checkpoints import Loaded
-from src.video.motion import rasterise
+from src.video.motion import identity, rasterise
 from src.video.types import Motion
 from src.video.vectors import NO_ROWS
 
@@ -22,7 +23,8 @@ class FrameNetwork:
     """Pictures in, labels out; the state goes through the caller, so that one network serves several films.
 
     AR-Seg steps with motion, networks with `step` carry their state from frame to frame, and every other one
-    sees each frame alone, shrunk by the checkpoint's `lr_scale`.
+    sees each frame alone, shrunk by the checkpoint's `lr_scale`. Where pictures were fitted to a size in training,
+    frames and their motion are too.
 
     Attributes:
         follows_motion: whether frames between keyframes need their motion.
@@ -32,6 +34,7 @@ class FrameNetwork:
         net: Any = loaded.net
         self._net = net.to(device=device, memory_format=torch.channels_last).eval()
         self._normalisation, self._scale, self._device = loaded.normalisation, loaded.lr_scale, device
+        self._fit = loaded.fit
         self.follows_motion = isinstance(net, ARSeg)
         self._has_state = hasattr(net, "init_state")
 
@@ -42,6 +45,9 @@ class FrameNetwork:
     @torch.inference_mode()
     def step(self, picture: NDArray[np.uint8], state: Any, motion: Motion | None) -> tuple[NDArray[np.uint8], Any]:
         """Labels (H, W) of the next picture (H, W, 3) RGB, and the state after it; motion None = keyframe."""
+        size = picture.shape[0], picture.shape[1]
+        if self._fit is not None:
+            picture, motion = _fitted(self._fit, picture, motion)
         image = normalise(torch.from_numpy(picture).to(self._device).permute(2, 0, 1)[None], self._normalisation)
         image = image.contiguous(memory_format=torch.channels_last)
         if self.follows_motion and motion is not None:
@@ -53,7 +59,7 @@ class FrameNetwork:
             logits = constant_resolution(self._net, image, self._scale)
         # the official Cityscapes PSPNet gives coarse logits between keyframes
         logits = resize(logits, (picture.shape[0], picture.shape[1]), align_corners=True)
-        return logits[0].argmax(0).to(torch.uint8).cpu().numpy(), state
+        return resize(logits, size)[0].argmax(0).to(torch.uint8).cpu().numpy(), state
 
     def warm_up(self, height: int, width: int) -> None:
         """Compile and allocate what the first keyframe and the first other frame need, outside all timing."""
@@ -64,3 +70,10 @@ class FrameNetwork:
 
     def _batched(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)[None]
+
+
+def _fitted(fit: FitSize, picture: NDArray[np.uint8], motion: Motion | None) -> tuple[NDArray[np.uint8], Motion | None]:
+    to_key = identity(picture.shape[0], picture.shape[1]) if motion is None else motion
+    unlabelled = np.zeros(picture.shape[:2], np.uint8)
+    fitted = fit(Sample(picture[None], unlabelled, to_key.field, to_key.valid, 0, ""))
+    return fitted.frames[0], None if motion is None else Motion(fitted.motion, fitted.motion_valid)

@@ -13,6 +13,7 @@ from torch import nn
 
 from src.data.labels import ClassSet
 from src.data.source import Normalisation
+from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
 from src.utils.config import instantiate
 
@@ -27,6 +28,7 @@ class Loaded:
         classes: names and palette.
         normalisation: of its input.
         lr_scale: by which pictures are shrunk before a single-frame network or AR-Seg's low branch.
+        fit: the size that pictures had in training before they were augmented; None: their own.
     """
 
     net: nn.Module
@@ -34,6 +36,7 @@ class Loaded:
     classes: ClassSet
     normalisation: Normalisation
     lr_scale: float
+    fit: FitSize | None = None
 
 
 def load_checkpoint(path: str | Path) -> Loaded:
@@ -53,6 +56,7 @@ def load_checkpoint(path: str | Path) -> Loaded:
     if not hasattr(net, "num_classes"):
         raise UserError(f"checkpoint '{path}' holds a {type(net).__name__}, which labels no pixels; give another")
     prefix = "net."
+    fit = OmegaConf.select(config, "data.fit")
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     net.load_state_dict(state)
     return Loaded(
@@ -61,6 +65,7 @@ def load_checkpoint(path: str | Path) -> Loaded:
         ClassSet.from_dict(card["classes"]),
         Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
         float(module.get("lr_scale", config.model.get("lr_scale", 1.0))),
+        None if fit is None else FitSize(int(fit.short), int(fit.long)),
     )
 
 

@@ -73,6 +73,21 @@ def check_keys(config: DictConfig) -> None:
     _check(config, reference, "")
 
 
+def check_rate(config: DictConfig) -> None:
+    """Refuse a `video.crf` of the command line that a `video.bitrate`, from wherever, would take the place of.
+
+    Raises:
+        UserError: so it is.
+    """
+    given = {override.split("=")[0] for override in HydraConfig.get().overrides.task}
+    crf, bitrate = config.video.crf, config.video.bitrate
+    if "video.crf" in given and crf is not None and bitrate is not None:
+        raise UserError(
+            f"video.crf={crf} and video.bitrate={bitrate} are both set, and the bitrate would take the place of the "
+            "quality; leave out one of them, or give video.bitrate=null against that of an experiment"
+        )
+
+
 def _check(config: Any, reference: Any, path: str) -> None:
     check_kind(_raw(config), _raw(reference), path)
     if isinstance(config, ListConfig):

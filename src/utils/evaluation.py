@@ -27,7 +27,7 @@ from src.metrics.cost import Cost
 from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter
 from src.utils.checkpoints import Loaded, load_checkpoint
-from src.utils.config import instantiate, plain
+from src.utils.config import check_rate, instantiate, plain
 from src.utils.provenance import write_json
 from src.utils.rows import Row, Step, predictions, rows_of
 from src.video.decode import Film
@@ -146,7 +146,10 @@ def _baseline(path: str, loaded: Loaded) -> tuple[Segmenter, float]:
 
 def _merged(trained: DictConfig, given: DictConfig) -> DictConfig:
     """The training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
+    check_rate(given)
     merged = trained.copy()
+    if given.video.crf is not None:
+        OmegaConf.update(merged, "video.bitrate", None)
     for group in ("data", "video", "paths"):
         for key, value in given[group].items():
             if value is not None:

@@ -14,7 +14,7 @@ from src.data.clip_files import write_manifest
 from src.data.module import ClipDataModule
 from src.data.prepare_clips import ClipJob, prepare
 from src.errors import UserError
-from src.utils.config import check_keys, instantiate, plain
+from src.utils.config import check_keys, check_rate, instantiate, plain
 
 SHOWN = 20  # faults by name
 
@@ -25,9 +25,11 @@ def prepare_data_set(config: DictConfig) -> None:
     """Make the clips of `config.splits` that are missing, and the manifest; with `config.check`, only look.
 
     Raises:
-        UserError: unknown keys, a wrong shard, whatever the data set is wrong about, or faults that the check found.
+        UserError: unknown keys, a quality beside a bitrate, a wrong shard, whatever the data set is wrong about, or
+            faults that the check found.
     """
     check_keys(config)
+    check_rate(config)
     plain(config)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through `finally`, as Ctrl-C does
     module: ClipDataModule = instantiate(config.data.module)

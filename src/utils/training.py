@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.errors import UserError
-from src.utils.config import check_keys, plain
+from src.utils.config import check_keys, check_rate, plain
 from src.utils.devices import check_devices, several_processes
 from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases
@@ -32,12 +32,13 @@ def train(config: DictConfig) -> float | None:
         was no validation, and for phases that were finished before.
 
     Raises:
-        UserError: unknown keys, devices that cannot do what is asked, a sweep over several of them in one process,
-            or a SLURM job of another size.
+        UserError: unknown keys, a quality beside a bitrate, devices that cannot do what is asked, a sweep over several
+            of them in one process, or a SLURM job of another size.
     """
     quiet()
     keep_freed_memory()
     check_keys(config)
+    check_rate(config)
     _refuse_unsafe_multirun(config)
     check_allocation(config.trainer)
     heed_time_limit()

@@ -6,9 +6,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from src.video.motion_kernel import UNCOVERED, chain_pixels, extend_blocks, keep_uncovered
 from src.video.types import Frame, Motion
 from src.video.vectors import NO_ROWS
 
@@ -40,9 +40,10 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
     """
     if into is None:
         into = Motion(np.empty_like(to_key.field), np.empty_like(to_key.valid))
-    covered = np.zeros(to_key.valid.shape, np.bool_)
-    _extend(to_key.field, to_key.valid, _merged(vectors), into.field, into.valid, covered)
-    _keep(to_key.field, covered, into.field, into.valid)
+    known, marks = to_key.valid.view(np.uint8), into.valid.view(np.uint8)
+    marks.fill(UNCOVERED)
+    extend_blocks(to_key.field, known, _merged(vectors), into.field, marks)
+    keep_uncovered(to_key.field, np.flatnonzero(marks.max(1) == UNCOVERED), into.field, marks)
     return into
 
 
@@ -50,11 +51,13 @@ def _merged(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blocks that follow each other from left to right with the same vector as one: long rows are filled faster."""
     if len(vectors) < 2:
         return np.ascontiguousarray(vectors, np.float32)
-    before, after = vectors[:-1], vectors[1:]
-    joined = (after[:, [1, 3, 4, 5]] == before[:, [1, 3, 4, 5]]).all(1) & (after[:, 0] == before[:, 0] + before[:, 2])
+    x, y, width, height, dx, dy = vectors.T
+    joined = x[1:] == x[:-1] + width[:-1]
+    for column in (y, height, dx, dy):
+        joined &= column[1:] == column[:-1]
     first = np.flatnonzero(np.concatenate([[True], ~joined]))
     rows = np.ascontiguousarray(vectors[first], np.float32)
-    rows[:, 2] = np.add.reduceat(vectors[:, 2], first)
+    rows[:, 2] = np.add.reduceat(width, first)
     return rows
 
 
@@ -65,7 +68,7 @@ def chain(to_key_of_previous: Motion, hop: Motion) -> Motion:
     Valid where the hop is, where x + hop(x) lies inside the picture, and where every sample used is valid.
     """
     field, valid = np.empty_like(hop.field), np.empty_like(hop.valid)
-    _chain(to_key_of_previous.field, to_key_of_previous.valid, hop.field, hop.valid, field, valid)
+    chain_pixels(to_key_of_previous.field, to_key_of_previous.valid, hop.field, hop.valid, field, valid)
     return Motion(field, valid)
 
 
@@ -104,93 +107,3 @@ class MotionChain:
     def reset(self) -> None:
         """Make the next frame given a keyframe."""
         self._motion = None
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _sample(previous, previous_valid, x, y, hop_x, hop_y, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Set field and validity of one pixel; the general case, with borders."""
-    height, width = previous_valid.shape
-    source_x, source_y = x + hop_x, y + hop_y
-    inside = 0 <= source_x <= width - 1 and 0 <= source_y <= height - 1
-    clamped_x = min(max(source_x, np.float32(0)), np.float32(width - 1))
-    clamped_y = min(max(source_y, np.float32(0)), np.float32(height - 1))
-    x0, y0 = int(clamped_x), int(clamped_y)
-    right, below = np.float32(clamped_x - x0), np.float32(clamped_y - y0)
-    x1, y1 = x0 + (right > 0), y0 + (below > 0)
-    left, above = np.float32(1) - right, np.float32(1) - below
-    for c in range(2):
-        top = left * previous[c, y0, x0] + right * previous[c, y0, x1]
-        bottom = left * previous[c, y1, x0] + right * previous[c, y1, x1]
-        field[c, y, x] = (hop_x if c == 0 else hop_y) + above * top + below * bottom
-    valid[y, x] = (
-        inside
-        and previous_valid[y0, x0]
-        and previous_valid[y0, x1]
-        and previous_valid[y1, x0]
-        and previous_valid[y1, x1]
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _chain(previous, previous_valid, hop, hop_valid, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    height, width = hop_valid.shape
-    for y in range(height):
-        for x in range(width):
-            _sample(previous, previous_valid, x, y, hop[0, y, x], hop[1, y, x], field, valid)
-            valid[y, x] = valid[y, x] and hop_valid[y, x]
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _extend(previous, previous_valid, blocks, field, valid, covered):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    height, width = previous_valid.shape
-    source, source_valid = previous.reshape(-1), previous_valid.reshape(-1)
-    target, target_valid, mark = field.reshape(-1), valid.reshape(-1), covered.reshape(-1)
-    plane = np.uintp(height * width)
-    for n in range(blocks.shape[0]):
-        x0, y0 = max(int(blocks[n, 0]), 0), max(int(blocks[n, 1]), 0)
-        x1 = min(int(blocks[n, 0] + blocks[n, 2]), width)
-        y1 = min(int(blocks[n, 1] + blocks[n, 3]), height)
-        if x0 >= x1 or y0 >= y1:
-            continue
-        dx, dy = blocks[n, 4], blocks[n, 5]
-        step_x, step_y = int(np.floor(dx)), int(np.floor(dy))
-        right, below = np.float32(dx - step_x), np.float32(dy - step_y)
-        more_x, more_y = int(right > 0), int(below > 0)
-        if x0 + step_x < 0 or x1 + step_x + more_x > width or y0 + step_y < 0 or y1 + step_y + more_y > height:
-            for y in range(y0, y1):
-                for x in range(x0, x1):
-                    _sample(previous, previous_valid, x, y, dx, dy, field, valid)
-                    covered[y, x] = True
-            continue
-        left, above = np.float32(1) - right, np.float32(1) - below
-        # Unsigned indices into flat arrays: signed ones might count from the end, which cannot be vectorised.
-        beside, under, count = np.uintp(more_x), np.uintp(more_y * width), np.uintp(x1 - x0)
-        for y in range(y0, y1):
-            here = np.uintp(y * width + x0)
-            there = np.uintp((y + step_y) * width + x0 + step_x)
-            for i in range(count):
-                at = there + i
-                top = left * source[at] + right * source[at + beside]
-                bottom = left * source[at + under] + right * source[at + under + beside]
-                target[here + i] = dx + (above * top + below * bottom)
-            for i in range(count):
-                at = there + plane + i
-                top = left * source[at] + right * source[at + beside]
-                bottom = left * source[at + under] + right * source[at + under + beside]
-                target[here + plane + i] = dy + (above * top + below * bottom)
-            for i in range(count):
-                at = there + i
-                upper = source_valid[at] & source_valid[at + beside]
-                target_valid[here + i] = upper & source_valid[at + under] & source_valid[at + under + beside]
-                mark[here + i] = True
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _keep(previous, covered, field, valid):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-    """Pixels that no block covers keep their place and are invalid."""
-    height, width = covered.shape
-    for y in range(height):
-        for x in range(width):
-            if not covered[y, x]:
-                field[0, y, x], field[1, y, x] = previous[0, y, x], previous[1, y, x]
-                valid[y, x] = False

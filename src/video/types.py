@@ -59,7 +59,7 @@ class Encoding:
         codec: "h264", "mpeg4" or "hevc" (which has no motion vectors that FFmpeg exports).
         gop: frames from one I frame to the next, at least 1.
         fps: frames per second.
-        crf: constant quality of x264 / x265 (lower is better), where no bitrate is given; not for mpeg4.
+        crf: constant quality of x264 / x265, 0..51 (lower is better), where no bitrate is given; not for mpeg4.
         bitrate: mean rate in kbit/s; takes the place of crf.
         preset: speed preset of x264 / x265; mpeg4 has none and ignores it.
 
@@ -92,3 +92,5 @@ class Encoding:
             raise UserError("neither crf nor bitrate is given; set video.crf, or video.bitrate in kbit/s")
         elif self.codec == "mpeg4":
             raise UserError("mpeg4 has no constant-quality mode; set bitrate (kbit/s) instead of crf")
+        elif not 0 <= self.crf <= 51:
+            raise UserError(f"crf {self.crf} is outside 0..51; give about 18 for fine, 23 for usual, 30 for coarse")

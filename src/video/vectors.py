@@ -110,7 +110,7 @@ def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[n
     side_data = frame.side_data.get("MOTION_VECTORS")
     if side_data is None:
         return NO_ROWS
-    return _rows(side_data.to_ndarray(), exact=True) - np.array([*offset, 0, 0, 0, 0], np.float32)
+    return _rows(side_data.to_ndarray(), exact=True, offset=offset)
 
 
 def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
@@ -119,15 +119,16 @@ def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
     return _rows(blocks[blocks["source"] < 0], exact=False)
 
 
-def _rows(blocks: NDArray[np.void], exact: bool) -> NDArray[np.float32]:
-    rows = np.empty((len(blocks), 6), np.float32)
-    rows[:, 2], rows[:, 3] = blocks["w"], blocks["h"]
-    rows[:, 0] = blocks["dst_x"] - rows[:, 2] / 2
-    rows[:, 1] = blocks["dst_y"] - rows[:, 3] / 2
+def _rows(blocks: NDArray[np.void], exact: bool, offset: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
+    columns = np.empty((6, len(blocks)), np.float32)  # whole ones are written and compared faster than parts of rows
+    columns[2], columns[3] = blocks["w"], blocks["h"]
+    columns[0], columns[1] = blocks["dst_x"], blocks["dst_y"]
+    columns[0] -= columns[2] / 2 + offset[0]
+    columns[1] -= columns[3] / 2 + offset[1]
     if exact:
-        rows[:, 4] = blocks["motion_x"] / blocks["motion_scale"]
-        rows[:, 5] = blocks["motion_y"] / blocks["motion_scale"]
+        columns[4], columns[5] = blocks["motion_x"], blocks["motion_y"]
+        columns[4:] /= blocks["motion_scale"]
     else:
-        rows[:, 4] = blocks["src_x"] - blocks["dst_x"].astype(np.int32)
-        rows[:, 5] = blocks["src_y"] - blocks["dst_y"].astype(np.int32)
-    return rows
+        columns[4] = blocks["src_x"] - blocks["dst_x"].astype(np.int32)
+        columns[5] = blocks["src_y"] - blocks["dst_y"].astype(np.int32)
+    return columns.T

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 KNOWN_VERSIONS = ("4.2",)  # of x265; the file says nothing about its layout
 PARAMETERS = "analysis-save-reuse-level=10"  # that make x265 save all of it
-CTU = 64  # luma samples; x265's default
-PARTS = (CTU // 4) ** 2  # 4x4 squares of a CTU, in z-order
+PARTS = {256: 64, 64: 32, 16: 16}  # 4x4 squares of a coding tree unit to luma samples of its side; presets differ
 _HEADER = 80  # bytes before the first record
 _FRAME = np.dtype(
     [
@@ -45,13 +44,17 @@ class UnknownAnalysis(Exception):
 
 @dataclass(frozen=True)
 class _Units:
-    """Arrays of one P frame, an entry per prediction unit; coding units have theirs at their first one."""
+    """Arrays of one P frame, an entry per prediction unit; coding units have theirs at their first one.
+
+    `ctus` coding tree units have `parts` squares of 4x4 each, in z-order.
+    """
 
     depth: NDArray[np.uint8]
     mode: NDArray[np.uint8]
     partition: NDArray[np.uint8]
     reference: NDArray[np.int8]
     vector: NDArray[np.int32]
+    ctus: int
     parts: int
 
 
@@ -68,17 +71,17 @@ def read_vectors(path: Path, film: Path, height: int, width: int) -> list[NDArra
     """
     _check_version(film)
     content = path.read_bytes()
-    ctus = -(-height // CTU) * -(-width // CTU)
     at = _HEADER
     frames: list[NDArray[np.float32] | None] = []
     while at < len(content):
         if at + _FRAME.itemsize > len(content):
             raise UnknownAnalysis(f"{len(content) - at} bytes after frame {len(frames)}")
         head = np.frombuffer(content, _FRAME, 1, at)[0]
-        if (head["poc"], head["ctus"], head["parts"]) != (len(frames), ctus, PARTS):
+        tree = PARTS.get(int(head["parts"]))
+        if tree is None or (head["poc"], head["ctus"]) != (len(frames), -(-height // tree) * -(-width // tree)):
             raise UnknownAnalysis(f"frame {len(frames)} begins with {head}")
         body = content[at + _FRAME.itemsize : at + int(head["size"])]
-        frames.append(_blocks(_units(body, int(head["units"]), ctus), width) if head["type"] == _P_TYPE else None)
+        frames.append(_blocks(_units(body, head), width) if head["type"] == _P_TYPE else None)
         at += int(head["size"])
     return frames
 
@@ -90,13 +93,14 @@ def _check_version(film: Path) -> None:
         raise UnknownAnalysis(f"x265 {version} is not one of {', '.join(KNOWN_VERSIONS)}")
 
 
-def _units(body: bytes, count: int, ctus: int) -> _Units:
-    """Splits a record into its arrays.
+def _units(body: bytes, head: np.void) -> _Units:
+    """Splits a record, which begins with `head`, into its arrays.
 
     Raises:
         UnknownAnalysis: its size is not theirs.
     """
-    if len(body) != _WEIGHTS + 17 * count + ctus * PARTS:
+    count, ctus, parts = int(head["units"]), int(head["ctus"]), int(head["parts"])
+    if len(body) != _WEIGHTS + 17 * count + ctus * parts:
         raise UnknownAnalysis(f"{len(body)} bytes for {count} prediction units")
     names = ("depth", "mode", "quantiser", "partition", "merge", "direction", "chroma", "predictor")
     flat = np.frombuffer(body, np.uint8)
@@ -107,7 +111,7 @@ def _units(body: bytes, count: int, ctus: int) -> _Units:
         at += count
     reference = flat[at : at + count].view(np.int8)
     vector = np.frombuffer(body, "<i4", 2 * count, at + count).reshape(count, 2)
-    return _Units(arrays["depth"], arrays["mode"], arrays["partition"], reference, vector, ctus * PARTS)
+    return _Units(arrays["depth"], arrays["mode"], arrays["partition"], reference, vector, ctus, parts)
 
 
 def _blocks(units: _Units, width: int) -> NDArray[np.float32]:
@@ -118,13 +122,14 @@ def _blocks(units: _Units, width: int) -> NDArray[np.float32]:
     """
     rows: list[tuple[float, ...]] = []
     unit = part = ctu = 0
-    across = -(-width // CTU)
+    tree = PARTS[units.parts]  # side of a coding tree unit
+    across = -(-width // tree)
     while unit < len(units.depth):
         depth, partition = int(units.depth[unit]), int(units.partition[unit])
-        if depth > 3 or partition >= len(_UNITS):
+        if tree >> depth < 8 or partition >= len(_UNITS):
             raise UnknownAnalysis(f"depth {depth}, partition {partition}")
-        side, (x, y) = CTU >> depth, _corner(part)
-        x, y = x + ctu % across * CTU, y + ctu // across * CTU
+        side, (x, y) = tree >> depth, _corner(part)
+        x, y = x + ctu % across * tree, y + ctu // across * tree
         rectangles = _UNITS[partition]
         if units.mode[unit] & _INTER:
             if units.reference[unit : unit + len(rectangles)].any():
@@ -134,9 +139,9 @@ def _blocks(units: _Units, width: int) -> NDArray[np.float32]:
                 quarter = side / 4
                 rows.append((x + left * quarter, y + top * quarter, w * quarter, h * quarter, dx, dy))
         unit += len(rectangles)
-        part += PARTS >> 2 * depth
-        ctu, part = ctu + part // PARTS, part % PARTS
-    if part or ctu * PARTS != units.parts:
+        part += units.parts >> 2 * depth
+        ctu, part = ctu + part // units.parts, part % units.parts
+    if part or ctu != units.ctus:
         raise UnknownAnalysis(f"the units end at part {part} of tree {ctu}")
     return np.array(rows, np.float32).reshape(-1, 6)
 

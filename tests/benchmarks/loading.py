@@ -123,12 +123,16 @@ def loader_stages(film: Path, workers: int) -> dict[str, Stage]:
     transform = TrainTransform((height // 2, width // 2), (0.5, 2.0), 0.5, jitter)
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
-    def load(motion: str) -> int:
+    def load(motion: str, transform: TrainTransform | None) -> int:
         candidates = training_candidates([clip], range(GOP - 1, GOP)) * 2
         dataset = ClipDataset(candidates, "pair", motion, normalisation, transform)  # type: ignore[arg-type]
         return sum(len(batch) for batch in DataLoader(dataset, 2, num_workers=workers, collate_fn=collate))
 
-    return {"clips": lambda: load("exact"), "clips, no vectors": lambda: load("none")}
+    return {
+        "clips": lambda: load("exact", transform),
+        "clips, no vectors": lambda: load("none", transform),
+        "clips, no augmentation": lambda: load("exact", None),
+    }
 
 
 def measure(stages: dict[str, Stage], rounds: int) -> dict[str, list[float]]:
@@ -147,6 +151,7 @@ def report(rates: dict[str, list[float]]) -> None:
     """One line per stage."""
     against = {"decode + vectors": "decode", "decode + vectors + chain": "decode + vectors"}
     against |= {"motion-vector-extractor": "decode + vectors", "clips": "clips, no vectors"}
+    against["clips, no augmentation"] = "clips"
     for name, values in rates.items():
         line = f"{name:26} {np.median(values):8.2f} /s"
         if name in against:

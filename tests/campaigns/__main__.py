@@ -12,6 +12,8 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from rich.progress import track
+
 from tests.campaigns.damage import DamageCampaign
 from tests.campaigns.kills import KillCampaign
 from tests.campaigns.mistakes import BY_HAND, Mistakes, generated
@@ -45,7 +47,7 @@ def main() -> int:
 def kills(folder: Path, count: int) -> int:
     """Of `src.prepare`."""
     campaign = KillCampaign(folder)
-    found = [campaign.kill_once(seed) for seed in range(count)]
+    found = [campaign.kill_once(seed) for seed in track(range(count), "kills")]
     wrong = [kill for kill in found if kill.wrong]
     files = ", ".join(str(kill.files) for kill in found)
     print(
@@ -59,7 +61,7 @@ def kills(folder: Path, count: int) -> int:
 def damaged(folder: Path, count: int) -> int:
     """Of files that `src.prepare` reads."""
     campaign = DamageCampaign(folder)
-    cases = [campaign.damage_once(seed) for seed in range(count)]
+    cases = [campaign.damage_once(seed) for seed in track(range(count), "damaged files")]
     wrong = [case for case in cases if not case.is_good]
     outcomes = Counter((case.kind, case.outcome) for case in cases if case.is_good)
     for (kind, outcome), number in sorted(outcomes.items()):

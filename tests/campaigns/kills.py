@@ -67,7 +67,11 @@ class KillCampaign:
 
     def _run(self, cache: Path) -> None:
         process = self._start(cache)
-        if process.wait(PATIENCE) != 0:
+        try:
+            failed = process.wait(PATIENCE) != 0
+        finally:
+            process.kill()
+        if failed:
             raise RuntimeError((self.folder / f"{cache.name}.log").read_text())
 
 

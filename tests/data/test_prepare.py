@@ -125,8 +125,14 @@ def test_too_little_space_is_refused(
     root: Path, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prepare_clips.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 100))
-    with pytest.raises(UserError, match=r"GB free, \d+ clips need about .*lower video\.bitrate"):
+    with pytest.raises(UserError, match=r"MB free, \d+ clips need about .*lower video\.bitrate"):
         prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache")))
+    assert not list((tmp_path / "cache").iterdir()), "refused before anything is kept"
+
+
+def test_a_quality_beside_a_bitrate_is_refused(root: Path, composed: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"video\.crf=20 and video\.bitrate=300 are both set"):
+        prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache"), "video.crf=20"))
 
 
 def test_damaged_files_can_be_left_out(

@@ -3,12 +3,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import weakref
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
-from src.models.base import constant_resolution, shrink
+from src.data.batch import Sample
+from src.data.transforms import FitSize
+from src.models.base import constant_resolution, resize, shrink
 from src.streaming.keyframes import KeyedMotion
 from src.streaming.network import FrameNetwork
 from src.streaming.segment import segment
@@ -74,6 +77,26 @@ def test_image_network_sees_each_frame_alone_at_its_scale(film, tmp_path):
     results = list(segment(Film(film, motion="none"), FrameNetwork(loaded, CPU), KeyedMotion(4)))
     expected = [labels_of(constant_resolution(loaded.net, tensor(f.image), 0.5)) for f in Film(film, motion="none")]
     assert all(r.is_key and r.milliseconds.motion < 1 for r in results)
+    assert_same_labels([r.labels for r in results], expected)
+
+
+@torch.inference_mode()
+def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_films(film, tmp_path):
+    fit = {"_target_": "src.data.transforms.FitSize", "short": 90, "long": 100}
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR_NODE, fit=fit))
+    net, chain, features, expected = loaded.net, MotionChain(), None, []
+    for frame in islice(Film(film, motion="exact"), 6):
+        motion = chain.update(frame)
+        sample = FitSize(90, 100)(Sample(frame.image[None], frame.image[..., 0], motion.field, motion.valid, 0, ""))
+        image = tensor(sample.frames[0])
+        assert image.shape[2:] == (67, 100)
+        if frame.index == 0:
+            logits, features = net.key(image)
+        else:
+            field, valid = torch.from_numpy(sample.motion)[None], torch.from_numpy(sample.motion_valid)[None]
+            logits = net.nonkey(shrink(image, net.lr_scale), features, field, valid)
+        expected.append(labels_of(resize(logits, (45, 67))))
+    results = list(islice(segment(Film(film, motion="exact"), FrameNetwork(loaded, CPU), KeyedMotion(6)), 6))
     assert_same_labels([r.labels for r in results], expected)
 
 

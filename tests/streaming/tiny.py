@@ -73,13 +73,14 @@ AR_NODE = {
 STATE_NODE = {"_target_": "tests.streaming.tiny.Averager"}
 
 
-def save_checkpoint(path: Path, node: dict[str, Any], lr_scale: float = 0.5, seed: int = 0) -> Path:
+def save_checkpoint(path: Path, node: dict[str, Any], lr_scale: float = 0.5, seed: int = 0, **data: Any) -> Path:
     """A checkpoint of a randomly initialised network, as `src.utils.checkpoints` reads it."""
     torch.manual_seed(seed)
     net = instantiate(node)
     card = {
         "config": {
             "seed": seed,
+            "data": data,
             "video": {"gop": TRAINING_GOP},
             "model": {"lr_scale": lr_scale, "phases": {"only": {"module": {"net": node}}}},
         },
