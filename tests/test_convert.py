@@ -48,6 +48,14 @@ def test_cityscapes_release(composed, tmp_path):
     assert loaded.normalisation.mean == (0.485, 0.456, 0.406)
 
 
+@torch.inference_mode()
+def test_a_deployed_release_stays_deployed(composed, tmp_path):
+    state, image = recipe.state_dict("rdrnet_s_simple_deploy"), recipe.image(1, 64, 96)
+    net = load_checkpoint(convert_release(config(composed, tmp_path, "rdrnet_s_simple", source=state))).net
+    assert net.state_dict().keys() == state.keys()
+    assert torch.equal(net(image), load_official("rdrnet_s_simple", state)(image))
+
+
 def test_bad_input_leaves_no_file(composed, tmp_path):
     good = recipe.state_dict("rdrnet_s_simple")
     for name, state in (("nonsense", good), ("rdrnet_l", good), ("rdrnet_s_simple", [1, 2])):

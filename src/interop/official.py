@@ -25,7 +25,8 @@ def load_official(
     """The network of an official release with its weights, in eval mode.
 
     Single-frame networks are `Segmenter`s; AR-Seg comes as `ARSeg` in its legacy conventions, TDNet as its
-    streaming network. They are the classes that `model=` configs train.
+    streaming network. They are the classes that `model=` configs train. RDRNet comes in the form, training or
+    deployed, that `state_dict` is of.
 
     Args:
         name: a key of `RELEASES`.
@@ -40,8 +41,9 @@ def load_official(
     release = find_release(name)
     if key_state_dict is not None and release.key_branch is None:
         raise UserError(f"'{name}' has one branch and takes no second state dict; leave it out")
-    net: nn.Module = instantiate(release.net)
-    state = _translate(name, release, state_dict, key_state_dict)
+    own = unwrap(state_dict, f"the state dict of '{name}'")
+    net: nn.Module = instantiate(release.form(own))
+    state = _translate(name, release, own, key_state_dict)
     _check(name, net, state)
     tensors = {ours: value for ours, (_, value) in state.items()}
     if isinstance(net, ARSeg) and _separate_classifiers(net, tensors):
@@ -62,8 +64,9 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
         UserError: see `load_official` and `read_checkpoint`.
     """
     release = find_release(name)
+    state = read_checkpoint(source)
     key_state = None if key_source is None else read_checkpoint(key_source)
-    module = load_official(name, read_checkpoint(source), key_state)
+    module = load_official(name, state, key_state)
     if isinstance(module, ARSeg) and module.high.classifier is not module.low.classifier:
         raise UserError(
             f"'{source}' and '{key_source}' differ in the classifier that the branches share; "
@@ -71,7 +74,7 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
         )
     info = {
         "name": name,
-        "net": release.net,
+        "net": release.form(state),
         "dataset": release.dataset,
         "num_classes": release.num_classes,
         "mean": list(release.mean),
@@ -107,9 +110,8 @@ Translated = dict[str, tuple[str, Tensor]]  # our name -> official name and tens
 
 
 def _translate(
-    name: str, release: Release, state_dict: Mapping[str, Any], key_state_dict: Mapping[str, Any] | None
+    name: str, release: Release, state: Mapping[str, Tensor], key_state_dict: Mapping[str, Any] | None
 ) -> Translated:
-    state = unwrap(state_dict, f"the state dict of '{name}'")
     translated = {
         ours: (official, release.adapt(ours, value))
         for ours, (official, value) in _rename(name, state, release.keys).items()

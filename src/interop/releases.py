@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -22,6 +22,8 @@ from src.interop.names import (
 
 Normalisation = tuple[float, float, float]
 
+MERGED = ".reparam_"  # in the name of every convolution that a deployed RDRNet merged
+
 IMAGENET_MEAN: Normalisation = (0.485, 0.456, 0.406)
 IMAGENET_STD: Normalisation = (0.229, 0.224, 0.225)
 
@@ -31,7 +33,7 @@ class Release:
     """One official network.
 
     Attributes:
-        net: config node that builds ours.
+        net: config node that builds ours, in training form.
         keys: names in the release's file.
         key_branch: names in the file of AR-Seg's high-resolution branch; None for networks of one file.
         dataset: whose classes it predicts.
@@ -39,6 +41,7 @@ class Release:
         mean: of RGB in 0..1, subtracted first.
         std: divided by afterwards.
         adapt: turns a tensor of the release into ours, given our name for it.
+        deployable: also released in the form that its re-parameterisable blocks merge to.
     """
 
     net: dict[str, Any]
@@ -49,6 +52,13 @@ class Release:
     mean: Normalisation = IMAGENET_MEAN
     std: Normalisation = IMAGENET_STD
     adapt: Callable[[str, Tensor], Tensor] = lambda ours, value: value
+    deployable: bool = False
+
+    def form(self, names: Iterable[str]) -> dict[str, Any]:
+        """Config node of the network in the form that the names of a state dict belong to."""
+        if self.deployable and any(MERGED in name for name in names):
+            return {"_target_": "src.models.rdrnet.deploy.deploy", "net": self.net}
+        return self.net
 
 
 CAMVID_STATISTICS = (0.39068785, 0.40521392, 0.41434407), (0.29652068, 0.30514979, 0.30080369)
@@ -98,7 +108,7 @@ def _rdrnet(width: int, head_channels: int, large: bool = False) -> Release:
         "detail_blocks": [6, 6, 2] if large else [4, 4, 1],
         "head_channels": head_channels,
     }
-    return Release(net, {})
+    return Release(net, {}, deployable=True)
 
 
 def _image_net(target: str, num_classes: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from src.errors import UserError
 from src.interop.official import convert, load_official
 from src.interop.releases import RELEASES
 from src.models.base import Segmenter
+from src.models.rdrnet.deploy import deploy
+from src.models.rdrnet.reparam import ReparamBlock
 from tests.interop.parity import recipe
 
 # release -> key list, its aliases, key list of the high-resolution branch
@@ -34,6 +36,7 @@ CASES = {
     "rdrnet_l": ("rdrnet_l", "", None),
 }
 ARSEG = [name for name in CASES if name.startswith("arseg")]
+RDRNET = [name for name in CASES if name.startswith("rdrnet")]
 TOLERANCE = 1e-4
 
 
@@ -94,6 +97,28 @@ def test_every_release_loads_whole_and_runs(name):
     for output in run(net, 64, 96):
         assert output.shape == (1, RELEASES[name].num_classes, 64, 96)
         assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("name", RDRNET)
+@torch.inference_mode()
+def test_a_deployed_rdrnet_has_the_official_names_and_the_logits_of_its_training_form(name):
+    trained = load_official(name, recipe.state_dict(name))
+    state = deploy(trained).state_dict()
+    official = recipe.state_dict(f"{name}_deploy")
+    assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in official.items()}
+    net = load_official(name, {"state_dict": {f"module.{key}": value for key, value in state.items()}})
+    assert not net.training
+    assert not any(isinstance(module, ReparamBlock) for module in net.modules())
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    image = recipe.image(1, 72, 100)
+    assert distance(net(image), trained(image).numpy()) < TOLERANCE
+
+
+def test_a_deployed_state_dict_is_checked_key_by_key_too():
+    state = recipe.state_dict("rdrnet_s_simple_deploy")
+    del state["backbone.stem.3.reparam_3x3.bias"]
+    with pytest.raises(UserError, match=r"'rdrnet_s_simple' \(1 missing: backbone\.stem\.3\.reparam_3x3\.bias\)"):
+        load_official("rdrnet_s_simple", state)
 
 
 def test_the_cases_are_the_releases():

@@ -76,11 +76,11 @@ def warp_officially(features: Tensor, motion: Tensor) -> Tensor:
     """The warp of the official code, which its weights were trained with.
 
     Its grid follows one corner convention and its sampling the other: zero motion shifts features by up to
-    half a pixel, and zero padding fades the border.
+    half a pixel, and zero padding fades the border. Both components of the motion are scaled by the ratio of the
+    heights, which differs from that of the widths where a side is no multiple of the features' stride.
     """
     height, width = features.shape[-2:]
-    scale = motion.new_tensor([width / motion.shape[-1], height / motion.shape[-2]]).view(1, 2, 1, 1)
-    motion = resize(motion * scale, (height, width), align_corners=True)
+    motion = resize(motion * (height / motion.shape[-2]), (height, width), align_corners=True)
     x, y = _positions(motion.float())
     grid = torch.stack((2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1), -1)
     return F.grid_sample(features.float(), grid, align_corners=False).to(features.dtype)

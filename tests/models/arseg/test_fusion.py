@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.metrics.cost import count_macs
 from src.models.arseg import fusion as fusion_module
 from src.models.arseg.fusion import CReFF
-from src.models.arseg.warping import motion_at, warp
+from src.models.arseg.warping import motion_at, warp, warp_officially
 
 
 def features(channels=6, height=12, width=17, batch=2, seed=0):
@@ -100,6 +100,14 @@ def test_legacy_warp_has_the_official_half_pixel_shift():
     constant, _ = fusion.move(torch.ones(1, 1, 9, 40), shift(9, 40, 0, 0, batch=1), None)
     assert constant[0, 0, 0, 0] == pytest.approx(0.25, abs=1e-4)
     assert constant[0, 0, 0, 20] == pytest.approx(0.5, abs=1e-4)
+
+
+def test_official_warp_scales_both_components_by_the_ratio_of_heights():
+    """13/100 and 25/196 differ: features at stride 8 of a picture of 100x196."""
+    f = features(height=13, width=25)
+    in_features = shift(13, 25, 40 * 13 / 100, -24 * 13 / 100)
+    expected = warp_officially(f, in_features)
+    torch.testing.assert_close(warp_officially(f, shift(100, 196, 40, -24)), expected)
 
 
 def test_official_initialisation():

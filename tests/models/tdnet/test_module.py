@@ -22,7 +22,6 @@ from src.utils.training import train
 CLASSES = [f"class{k}" for k in range(11)]
 TINY = [
     "model=tdnet_td4_psp18",
-    "segmenter@model.teacher=pspnet18",
     "loss@model.loss=ohem_tdnet",
     "model.phases.image=null",
     "model.phases.stills.needs.start_from=null",
@@ -44,8 +43,8 @@ TINY = [
 Compose = Callable[..., DictConfig]
 
 
-def tiny(composed: Compose, run_dir: Path, *overrides: str) -> DictConfig:
-    config = composed("train", run_dir, *TINY, *overrides)
+def tiny(composed: Compose, run_dir: Path, *overrides: str, teacher: str = "pspnet18") -> DictConfig:
+    config = composed("train", run_dir, *TINY, f"segmenter@model.teacher={teacher}", *overrides)
     config.model.net = {"_target_": "tests.models.tdnet.tiny.tiny_tdnet", "num_classes": 11, "num_paths": 4}
     return config
 
@@ -130,6 +129,16 @@ def test_a_given_teacher_and_a_resumed_run(
     resumed = ["model.phases.clips=null", "model.still_epochs=2", "ckpt_path=last"]
     train(tiny(composed, tmp_path, *given, *resumed))
     assert json.loads((tmp_path / "stills" / "done.json").read_text())["epochs"] == 2
+
+
+def test_the_teacher_of_the_paper_takes_one_step_and_teaches_one(
+    composed: Compose, tmp_path: Path, street_cache: Path
+) -> None:
+    """PSPNet-101, the default; nothing is trained but two batches."""
+    short = ["debug=fdr", "trainer.detect_anomaly=false", "model.phases.clips=null"]
+    train(tiny(composed, tmp_path, f"paths.cache={street_cache}", *short, teacher="pspnet101"))
+    assert load_checkpoint(last(tmp_path, "teacher")).net.backbone.depth == 101
+    assert [torch.load(last(tmp_path, p), weights_only=True)["global_step"] for p in ("teacher", "stills")] == [1, 1]
 
 
 def test_the_table_tells_the_fused_output_from_that_of_the_paths(
