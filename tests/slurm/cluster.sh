@@ -40,9 +40,9 @@ GresTypes=gpu
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=1
 KillWait=2
 MinJobAge=600
-NodeName=DEFAULT NodeHostname=$(hostname) NodeAddr=127.0.0.1 CPUs=4 RealMemory=1000 Gres=gpu:2
-NodeName=node1 Port=$((port + 1))
-NodeName=node2 Port=$((port + 2))
+NodeName=DEFAULT CPUs=4 RealMemory=1000 Gres=gpu:2
+NodeName=node1 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=$((port + 1))
+NodeName=node2 NodeHostname=$(hostname) NodeAddr=127.0.0.1 Port=$((port + 2))
 PartitionName=test Nodes=node1,node2 Default=YES MaxTime=INFINITE State=UP
 EOF
   printf "Name=gpu File=%s\n" /dev/zero /dev/full >"$dir/gres.conf" # files that exist, and that nobody opens
@@ -52,6 +52,7 @@ EOF
 start() {
   [ "$(id -u)" = 0 ] || { echo "a SLURM for tests needs root" >&2; exit 1; }
   install_packages
+  trap stop ERR
   write_configuration
   mkdir -p "$dir/state"
   chmod 755 "$dir" # munged refuses sockets that others cannot reach
