@@ -84,7 +84,7 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     submitted = run("sbatch", *options, "scripts/slurm_train.sh", *small, f"paths.runs={tmp_path}")
     job = submitted.stdout.strip()
     log = tmp_path / "log"
-    wait_for(lambda: re.search("files go to.*files go to|error: |Traceback", text(log), re.DOTALL))
+    wait_for(lambda: re.search("Loading `train_dataloader`|error: |Traceback", text(log)))  # both processes are up
     run("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the limit
     shown = run("scontrol", "show", "job", job).stdout
     print(shown)
