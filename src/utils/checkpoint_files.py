@@ -107,7 +107,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         if not trainer.fast_dev_run:  # type: ignore[attr-defined]
-            trainer.save_checkpoint(Path(self.dirpath) / LAST)
+            trainer.save_checkpoint(Path(self.dirpath) / LAST, weights_only=False)  # optimiser and position too
 
 
 def begun(folder: Path) -> bool:

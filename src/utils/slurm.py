@@ -80,7 +80,7 @@ class Requeue(Checkpoint):
         if accumulating or not self._all_agree(trainer):
             return
         path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
             subprocess.run(["scontrol", "requeue", _job()], check=True)
