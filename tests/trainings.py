@@ -48,7 +48,8 @@ TDNET = [
 
 def run(run_dir: Path, overrides: list[str]) -> None:
     """Train in this process."""
-    config = _compose("train", run_dir, *FILMS, *overrides)
+    films = [] if any(override.startswith("data=") for override in overrides) else FILMS
+    config = _compose("train", run_dir, *films, *overrides)
     if config.model.get("num_paths"):
         config.model.net = {"_target_": "tests.models.tdnet.tiny.tiny_tdnet", "num_classes": 11, "num_paths": 4}
     train(config)

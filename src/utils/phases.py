@@ -9,16 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from src.data.source import Source
 from src.errors import UserError
 from src.models.training_base import TrainingModule
 from src.utils.checkpoint_files import LAST, LastCheckpoint, WholeFileIO, begun, newest
-from src.utils.checkpoints import read_checkpoint
 from src.utils.compilation import compile_parts
 from src.utils.config import instantiate
 from src.utils.curves import draw_curves, last_values
@@ -86,8 +83,6 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         )
     L.seed_everything(config.seed, workers=True, verbose=False)
     needed = _needed(config, name, run_dir)
-    for path in needed.values():
-        _check_same_data(path, data.source)
     module = instantiate(spec.module, class_names=list(classes.names), **needed)
     module.card = {
         "config": OmegaConf.to_container(config),  # interpolations kept: an evaluation may change what they refer to
@@ -140,19 +135,6 @@ def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
             )
         found[argument] = Path(phases[earlier].get("given") or _checkpoints(run_dir, earlier) / LAST)
     return found
-
-
-def _check_same_data(path: Path, source: Source) -> None:
-    """A network trained on other classes or another normalisation would be silently wrong here."""
-    card = read_checkpoint(path)["card"]
-    if tuple(card["classes"]["names"]) != tuple(source.classes.names):
-        raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
-    theirs, ours = card["normalisation"], source.normalisation
-    if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
-        raise UserError(
-            f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "
-            "give the same as data.source.mean=[..] and data.source.std=[..]"
-        )
 
 
 def _fit(phase: Phase) -> dict[str, float]:

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from src.errors import MissingCheckpoint, check_range
+from src.data.source import Source
+from src.errors import MissingCheckpoint, UserError, check_range
 from src.models.training_base import made_optimizer
-from src.utils.checkpoints import without_initial_weights
+from src.utils.checkpoints import read_checkpoint, without_initial_weights
 from src.utils.config import instantiate
 
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
@@ -27,12 +29,15 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
         run_dir: where those of phases to come will be.
 
     Raises:
-        UserError: a value that something refuses.
+        UserError: a value that something refuses, or a checkpoint of other data.
     """
     for name, checkpoints in needed.items():
         spec = config.model.phases[name]
         check_counts({**config.trainer, **spec.trainer, **config.limits}, f"model.phases.{name}.trainer")
         data = instantiate(config.data.module, **spec.data)
+        for path in checkpoints.values():
+            if path.exists() or not path.is_relative_to(run_dir):
+                _check_same_data(path, data.source)
         parts = OmegaConf.create(without_initial_weights(spec.module))
         optimizer = made_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
         instantiate(parts.scheduler)(optimizer, total_steps=100)
@@ -41,6 +46,19 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
         except MissingCheckpoint:  # the last thing that modules ask for
             if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
                 raise
+
+
+def _check_same_data(path: Path, source: Source) -> None:
+    """A network trained on other classes or another normalisation would be silently wrong here."""
+    card = read_checkpoint(path)["card"]
+    if tuple(card["classes"]["names"]) != tuple(source.classes.names):
+        raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
+    theirs, ours = card["normalisation"], source.normalisation
+    if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
+        raise UserError(
+            f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "
+            "give the same as data.source.mean=[..] and data.source.std=[..]"
+        )
 
 
 def check_counts(trainer: Mapping[str, Any], place: str) -> None:

@@ -127,7 +127,9 @@ class Mistakes:
 
     def _outcome(self, run_dir: Path, overrides: list[str]) -> tuple[str, str]:
         try:
-            trainings.run(run_dir, [*BASE, f"paths.cache={self.folder / 'cache'}", *overrides])
+            street = not any(override.startswith("data=") for override in overrides)
+            base = BASE if street else [part for part in BASE if not part.startswith("data.")]
+            trainings.run(run_dir, [*base, f"paths.cache={self.folder / 'cache'}", *overrides])
         except UserError as error:
             message = str(error)
             return "told" if ";" in message else "wrong", message  # what follows it is the remedy
