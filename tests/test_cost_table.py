@@ -64,4 +64,4 @@ def test_an_unknown_table_is_one_line():
     command = [sys.executable, "-m", "src.report", "table=speed", "metrics=x"]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: table=speed is not one of results, cost")
+    assert done.stderr.startswith("error: table=speed is not one of results, sweep, cost")

@@ -98,9 +98,6 @@ class ClipDataModule(ResumableData):
             ("seed", seed, 0),
         ):
             check_range(number >= least, key, number, f"{least} or more")
-        inside = any(0 <= d < encoding.gop for d in val_distances) and min(val_distances) >= 0
-        allowed = f"distances from 0, one of them below video.gop={encoding.gop}"
-        check_range(inside, "data.val_distances", val_distances, allowed)
         self.source, self.view, self.window, self.distance = source, view, window, distance
         self.val_distances, self.val_stride = val_distances, val_stride
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
@@ -124,6 +121,16 @@ class ClipDataModule(ResumableData):
         """The clips of a split: of `train_split` for training, of any other for evaluation."""
         recipe = self.clips if split == self.train_split else self.val_clips
         return recipe.jobs(self.source, split, self.encoding.gop)
+
+    def check_distances(self) -> None:
+        """See whether validation finds anything; preparing clips needs no distances, so this is not for every use.
+
+        Raises:
+            UserError: a negative distance, or none within a GOP.
+        """
+        inside = any(0 <= d < self.encoding.gop for d in self.val_distances) and min(self.val_distances) >= 0
+        allowed = f"distances from 0, one of them below video.gop={self.encoding.gop}"
+        check_range(inside, "data.val_distances", self.val_distances, allowed)
 
     def train_dataloader(self) -> DataLoader[ClipBatch]:
         """Shuffled, augmented clips; in a resumed epoch those that are left."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 Parts = NDArray[np.int64]
+PROCESS = os.getpid()  # a process forked from it has no team: GNU OpenMP would wait for it for ever
 MAPS = Path("/proc/self/maps")  # what is loaded, on Linux
 
 
@@ -40,7 +42,7 @@ def share(work: Callable[[Any], None], parts: Parts) -> None:
         work(parts)
         return
     openmp = _openmp()
-    if openmp is not None:
+    if openmp is not None and os.getpid() == PROCESS:
         _share_in_team(openmp, work, parts, threads)
         return
     with ThreadPoolExecutor(threads) as pool:

@@ -11,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from src.data.module import ClipDataModule
 from src.data.source import Source
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.models.training_base import made_optimizer
@@ -35,6 +36,8 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
         spec = config.model.phases[name]
         check_counts({**config.trainer, **spec.trainer, **config.limits}, f"model.phases.{name}.trainer")
         data = instantiate(config.data.module, **spec.data)
+        if isinstance(data, ClipDataModule):
+            data.check_distances()
         for path in checkpoints.values():
             if path.exists() or not path.is_relative_to(run_dir):
                 _check_same_data(path, data.source)

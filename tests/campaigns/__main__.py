@@ -85,6 +85,7 @@ def training_kills(folder: Path, count: int) -> int:
 
 def mistakes(folder: Path, count: int) -> int:
     """In the configuration of `src.train`."""
+    logging.getLogger("src").setLevel(logging.ERROR)
     campaign = Mistakes(folder)
     answers = [campaign.by_hand(case) for case in BY_HAND[:count]]
     answers += [campaign.ask([override]) for override in list(generated())[:count]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import re
 import shutil
 import time
@@ -101,7 +100,6 @@ class Mistakes:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._count = folder, 0
-        logging.getLogger("src").setLevel(logging.ERROR)
         (folder / "torn.ckpt").write_bytes(b"PK torn")
         card: dict[str, Any] = {"classes": {"names": ["road"], "palette": [[0, 0, 0]]}}
         torch.save({"card": card, "state_dict": {}}, folder / "other_classes.ckpt")
