@@ -148,7 +148,7 @@ class _Stills(Street):
 
 
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
-    stills = _Stills({}, 0, 0, 0, 15)
+    stills = _Stills({}, 24, 48, 64, 15)
     jobs = ClipsFromStills(2, "last", 0, StillMotion()).jobs(stills, "train", GOP)
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
     assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
@@ -182,7 +182,7 @@ class _BrokenFilm:
 
 
 def test_a_clip_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    jobs = ClipsFromFilms(1).jobs(_Broken({}, 0, 0, 0, 15), "val", GOP)
+    jobs = ClipsFromFilms(1).jobs(_Broken({}, 24, 48, 64, 15), "val", GOP)
     with pytest.raises(UserError, match="damaged"):
         prepare(jobs, ENCODING, tmp_path, workers=1)
     assert list(tmp_path.iterdir()) == []
