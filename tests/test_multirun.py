@@ -10,6 +10,7 @@ from pathlib import Path
 import hydra
 import pytest
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from src.errors import UserError
@@ -43,6 +44,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> lis
         well.append(config.x)
         return float(config.x)
 
+    GlobalHydra.instance().clear()  # of a test that composed before
     monkeypatch.setattr(sys, "argv", ["app", *arguments, f"hydra.sweep.dir={folder}/jobs", f"hydra.run.dir={folder}"])
     try:
         main()
