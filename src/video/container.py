@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -13,8 +14,13 @@ from src.errors import UserError
 _VISIBLE = "visible size "
 
 
-def open_film(path: Path, threads: int = 1) -> tuple[InputContainer, VideoStream]:
+def open_film(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[InputContainer, VideoStream]:
     """The container, to be closed by the caller, and its video stream, which decodes damaged frames too.
+
+    Args:
+        path: of the film.
+        threads: of the decoder.
+        coded_here: by `encode`, whose headers say all; else FFmpeg decodes the first frame to find out the rest.
 
     Raises:
         UserError: no such file, empty, unreadable, a picture, or nothing but sound.
@@ -24,7 +30,8 @@ def open_film(path: Path, threads: int = 1) -> tuple[InputContainer, VideoStream
     if path.stat().st_size == 0:
         raise UserError(f"film '{path}' is empty (0 bytes); copy or encode it again")
     try:
-        container = av.open(str(path))
+        options: Any = [{"skip_frame": "all"}] if coded_here else None
+        container = av.open(str(path), stream_options=options)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
             f"film '{path}' cannot be read ({_reason(error)}): no film, cut short or corrupt; copy it again"

@@ -56,7 +56,7 @@ def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "
     Raises:
         UserError: no I frame at key_index, fewer frames than last_index, damage, or no exact vectors.
     """
-    container, stream = open_film(path)
+    container, stream = open_film(path, coded_here=True)
     with container:
         size = visible_size(container, stream)
         coded = _coded(path, container, stream, key_index, last_index)
@@ -77,7 +77,7 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
 
     Converts two pictures to RGB however far apart they are. Arguments and errors as of `read_gop`.
     """
-    container, stream = open_film(path)
+    container, stream = open_film(path, coded_here=True)
     with container:
         size = visible_size(container, stream)
         key = current = None

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.video.motion_kernel import UNCOVERED, chain_pixels, extend_blocks, keep_uncovered
+from src.video.motion_kernel import UNCOVERED, chain_pixels, extend_blocks, joined, keep_uncovered
 from src.video.types import Frame, Motion
 from src.video.vectors import NO_ROWS
 
@@ -42,23 +42,9 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
         into = Motion(np.empty_like(to_key.field), np.empty_like(to_key.valid))
     known, marks = to_key.valid.view(np.uint8), into.valid.view(np.uint8)
     marks.fill(UNCOVERED)
-    extend_blocks(to_key.field, known, _merged(vectors), into.field, marks)
-    keep_uncovered(to_key.field, np.flatnonzero(marks.max(1) == UNCOVERED), into.field, marks)
+    extend_blocks(to_key.field, known, joined(np.ascontiguousarray(vectors, np.float32)), into.field, marks)
+    keep_uncovered(to_key.field, into.field, marks)
     return into
-
-
-def _merged(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Blocks that follow each other from left to right with the same vector as one: long rows are filled faster."""
-    if len(vectors) < 2:
-        return np.ascontiguousarray(vectors, np.float32)
-    x, y, width, height, dx, dy = vectors.T
-    joined = x[1:] == x[:-1] + width[:-1]
-    for column in (y, height, dx, dy):
-        joined &= column[1:] == column[:-1]
-    first = np.flatnonzero(np.concatenate([[True], ~joined]))
-    rows = np.ascontiguousarray(vectors[first], np.float32)
-    rows[:, 2] = np.add.reduceat(width, first)
-    return rows
 
 
 def chain(to_key_of_previous: Motion, hop: Motion) -> Motion:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from src.video.sidecar import Vectors, read_sidecar, sidecar_of
 from src.video.sps import is_reference, read_sps
+from src.video.vectors_kernel import block_rows
 
 NO_ROWS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
 
@@ -110,25 +111,12 @@ def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[n
     side_data = frame.side_data.get("MOTION_VECTORS")
     if side_data is None:
         return NO_ROWS
-    return _rows(side_data.to_ndarray(), exact=True, offset=offset)
+    rows: NDArray[np.float32] = block_rows(side_data.to_ndarray(), True, *offset)
+    return rows
 
 
 def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
     """(N, 6) as above from a frame out of the `mestimate` filter, which leaves the motion fields unset."""
     blocks = frame.side_data["MOTION_VECTORS"].to_ndarray()
-    return _rows(blocks[blocks["source"] < 0], exact=False)
-
-
-def _rows(blocks: NDArray[np.void], exact: bool, offset: tuple[int, int] = (0, 0)) -> NDArray[np.float32]:
-    columns = np.empty((6, len(blocks)), np.float32)  # whole ones are written and compared faster than parts of rows
-    columns[2], columns[3] = blocks["w"], blocks["h"]
-    columns[0], columns[1] = blocks["dst_x"], blocks["dst_y"]
-    columns[0] -= columns[2] / 2 + offset[0]
-    columns[1] -= columns[3] / 2 + offset[1]
-    if exact:
-        columns[4], columns[5] = blocks["motion_x"], blocks["motion_y"]
-        columns[4:] /= blocks["motion_scale"]
-    else:
-        columns[4] = blocks["src_x"] - blocks["dst_x"].astype(np.int32)
-        columns[5] = blocks["src_y"] - blocks["dst_y"].astype(np.int32)
-    return columns.T
+    rows: NDArray[np.float32] = block_rows(blocks[blocks["source"] < 0], False, 0, 0)
+    return rows
