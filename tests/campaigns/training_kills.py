@@ -96,11 +96,15 @@ def difference(found: Path, expected: Path) -> str:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """A checkpoint without what names this run."""
+    """A checkpoint without what names this run.
+
+    ModelCheckpoint saves its `current_score`, but neither restores nor reads it: after resuming it is empty until the
+    next score that is a new best.
+    """
     content: dict[str, Any] = torch.load(path, weights_only=True)
     del content["card"]
     for state in content["callbacks"].values():
-        for key in [key for key in state if key.endswith("path") or key in ("best_k_models", "kth_best_model_path")]:
+        for key in [key for key in state if key.endswith("path") or key in ("best_k_models", "current_score")]:
             del state[key]
     return content
 
