@@ -158,7 +158,7 @@ def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: 
     remove_leftovers(cache)
     first, rest = _sample(missing)
     try:
-        with Pool(workers) as pool, unfinished_folder(cache) as folder:
+        with unfinished_folder(cache) as folder, Pool(workers) as pool:  # what the pool still does ends first
             sample = pool.run(_Make(encoding), [(job, folder / place.name) for job, place in first], failed)
             _check_space(sample, missing, cache)
             for record in sample:

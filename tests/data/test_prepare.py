@@ -7,16 +7,22 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig
 
 from src.data import prepare_clips
 from src.data.clip_files import remove_leftovers
+from src.data.prepare_clips import ClipJob, prepare
 from src.errors import UserError
 from src.utils.preparation import prepare_data_set
+from src.video.types import Encoding
 from tests.campaigns.damage import DamageCampaign
 from tests.campaigns.kills import KillCampaign, contents
 from tests.conftest import _compose
@@ -155,6 +161,38 @@ def test_only_the_leftovers_of_processes_that_are_gone_are_removed(tmp_path: Pat
     (tmp_path / f".manifest.jsonl.{host}.999999999").write_text("torn")
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f".{host}.{os.getpid()}", ".otherhost.999999999"])
+
+
+@dataclass(frozen=True)
+class OddJob(ClipJob):
+    """Two grey frames, or damage."""
+
+    name: str
+    damaged: bool
+    start: int = 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self.damaged:
+            raise UserError(f"{self.name} is damaged")
+        for _ in range(2):
+            time.sleep(0.2)
+            yield np.full((32, 32, 3), 128, np.uint8), np.zeros((32, 32), np.uint8)
+
+    def identity(self) -> str:
+        return self.name
+
+    def makers(self) -> list[ModuleType]:
+        return []
+
+
+def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:
+    jobs = [OddJob("a", damaged=True), *(OddJob(name, damaged=False) for name in "bcd")]
+    with pytest.raises(UserError, match="a is damaged"):
+        prepare(jobs, Encoding("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path, workers=2)
+    assert [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
 
 def test_two_kills(tmp_path: Path) -> None:
