@@ -56,10 +56,9 @@ class OhemCrossEntropy(nn.Module):
         """Scalar of logits (B, K, H, W) and labels (B, H, W)."""
         valid = labels != IGNORE
         plain = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
-        losses = plain * self._pixel_weights(labels, logits.shape[1])
         population = torch.ones_like(valid) if self.count_ignored else valid
-        kept, count = self._kept(plain[population].detach())
-        return part_of_mean((kept * losses[population]).sum(), count)
+        kept, count = self._kept(plain.detach().masked_fill(~population, -math.inf), population.sum())
+        return part_of_mean((kept * plain * self._pixel_weights(labels, logits.shape[1])).sum(), count)
 
     def _pixel_weights(self, labels: Tensor, classes: int) -> Tensor | float:
         if self.weights is None:
@@ -68,16 +67,21 @@ class OhemCrossEntropy(nn.Module):
             raise UserError(f"{len(self.weights)} class weights do not fit {classes} classes; give one per class")
         return self.weights[torch.where(labels == IGNORE, 0, labels)]
 
-    def _kept(self, losses: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of each pixel of losses (N,) is kept, 0..1, and the sum of it over all processes."""
+    def _kept(self, losses: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of each loss (B, H, W) is kept, 0..1, and the sum of it over all processes.
+
+        Args:
+            losses: of pixels, minus infinity where they do not belong to the batch.
+            pixels: how many do.
+        """
         hard = losses > -math.log(self.threshold)
-        numbers = total(torch.stack([hard.sum(), torch.tensor(len(losses), device=losses.device)]))
-        hard_pixels, pixels = (int(n) for n in numbers)
+        numbers = total(torch.stack([hard.sum(), pixels]))
+        hard_pixels, population = (int(n) for n in numbers)
         share = isinstance(self.min_kept, float)
-        least = min(int(pixels * self.min_kept) if share else int(self.min_kept), pixels)
+        least = min(int(population * self.min_kept) if share else int(self.min_kept), population)
         if hard_pixels >= least:
             return hard.float(), numbers[0]
-        limit = _largest(losses, least)
+        limit = _largest(losses.flatten(), least)
         above, tied = losses > limit, losses == limit
         harder, equal = total(torch.stack([above.sum(), tied.sum()]))
         return above + tied * ((least - harder) / equal), torch.tensor(least, device=losses.device)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.data.labels import IGNORE
 from src.errors import UserError, check_range
-from src.models.base import resize
+from src.models.base import planes, resize
 from src.processes import part_of_mean, total
 
 
@@ -90,4 +90,5 @@ class SegmentationLoss(nn.Module):
     def _at_label_size(self, output: Tensor, labels: Tensor) -> Tensor:
         if output.ndim == 2:  # of an image-level head
             return output
-        return resize(output, (int(labels.shape[-2]), int(labels.shape[-1])), self.align_corners)
+        size = int(labels.shape[-2]), int(labels.shape[-1])
+        return resize(planes(output), size, self.align_corners)

@@ -24,6 +24,11 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Ten
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def planes(logits: Tensor) -> Tensor:
+    """Logits in float32, class by class in memory: how losses on whole pictures are computed, and fastest."""
+    return logits.float().contiguous()
+
+
 def shrink(image: Tensor, scale: float) -> Tensor:
     """(B, C, int(H * scale), int(W * scale)), low-pass filtered; the image itself at scale 1."""
     if scale == 1:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], size: tuple[int, int]) -> int:
@@ -25,7 +28,7 @@ def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], 
         size: (H, W) of that picture.
     """
     names = {module: name for name, module in net.named_modules()}
-    pairs = _pairs(net, run, size)
+    pairs = followed(net, nn.BatchNorm2d, run, size)
     for conv, norm in pairs:
         net.set_submodule(names[conv], fuse_conv_bn_eval(conv, norm))
         net.set_submodule(names[norm], _rest(norm))
@@ -37,21 +40,27 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
-def _pairs(
-    net: nn.Module, run: Callable[[nn.Module, Tensor], object], size: tuple[int, int]
-) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def followed(
+    net: nn.Module,
+    kind: type[Module] | tuple[type[Module], ...],
+    run: Callable[[nn.Module, Tensor], object],
+    size: tuple[int, int],
+) -> list[tuple[nn.Conv2d, Module]]:
+    """Convolutions whose result one module of a `kind` sees, and nothing else; arguments as of `fold_batchnorms`."""
     made: list[tuple[Tensor, nn.Conv2d]] = []  # holds the tensors, so that no identity is used twice
     makers: dict[int, nn.Conv2d] = {}
     seen: Counter[tuple[nn.Conv2d, nn.Module]] = Counter()
     calls: Counter[nn.Module] = Counter()
 
     def note(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        if next(module.children(), None) is not None and not isinstance(module, nn.BatchNorm2d):
+        inner = next(module.children(), None) is not None and not isinstance(module, nn.BatchNorm2d)
+        if inner or isinstance(module, nn.Identity):
             return
         calls[module] += 1
         for x in inputs:
             if id(x) in makers:
                 seen[makers[id(x)], module] += 1
+        makers.pop(id(output), None)  # changed in place
         if isinstance(module, nn.Conv2d) and isinstance(output, Tensor):
             made.append((output, module))
             makers[id(output)] = module
@@ -68,5 +77,5 @@ def _pairs(
     return [
         (conv, module)
         for (conv, module), times in seen.items()
-        if isinstance(module, nn.BatchNorm2d) and readers[conv] == 1 and times == calls[conv] == calls[module]
+        if isinstance(module, kind) and readers[conv] == 1 and times == calls[conv] == calls[module]
     ]

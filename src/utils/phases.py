@@ -105,6 +105,8 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
     plugins = [WholeFileIO(), *precision.pop("plugins", [])]
+    # deterministic mode would fill each new tensor first
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     arguments = {
         "strategy": strategy(config.trainer),
         **spec.trainer,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
 from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
+from src.models.frozen import frozen_features
 from src.models.lightning_base import SegmentationModule, check_start, load_net
 
 
@@ -63,6 +65,7 @@ class ARSegModule(SegmentationModule):
         if low_start == "high":
             load_net(net.low, start_from)
         self.loss = loss
+        self.high_features: Callable[[Tensor], Tensor] = net.high.features
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
 
@@ -71,15 +74,20 @@ class ARSegModule(SegmentationModule):
         low = [p for p in self.net.low.parameters() if p.requires_grad]
         return [(low, 1.0), (list(self.net.fusion.parameters()), self.fusion_lr)]
 
+    def on_fit_start(self) -> None:
+        """Take the frozen branch in its fastest form, unless it is compiled or sharded: it computes most of a step."""
+        compiled = any(module._compiled_call_impl for module in self.net.high.modules())
+        if not compiled and not isinstance(self.trainer.strategy, FSDPStrategy):
+            self.high_features = frozen_features(self.net.high)
+
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch of pairs."""
         fuse = self.current_epoch >= self.fusion_from_epoch
-        pair = self.net.forward_pair(
-            batch.frames[:, 0], batch.frames[:, 1], batch.motion, batch.motion_valid, fuse=fuse
-        )
+        key, current = batch.frames[:, 0], batch.frames[:, 1]
+        pair = self.net.forward_pair(key, current, batch.motion, batch.motion_valid, fuse, self.high_features)
         losses = {
             "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
-            "feature": self.feature_weight * F.mse_loss(pair.features, pair.target),
+            "feature": self.feature_weight * mean_squared_error(pair.features, pair.target),
         }
         if self.low_weight and fuse:
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
@@ -91,3 +99,8 @@ class ARSegModule(SegmentationModule):
         low = self.net.shrink(batch.frames[:, 1])
         logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
         return logits
+
+
+def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:
+    """As `F.mse_loss` in float32, but its gradient has the features' memory format, as all has that is added to it."""
+    return (features.float() - target.float()).square().sum() / target.numel()

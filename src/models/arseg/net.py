@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
-from src.models.base import Segmenter, resize, shrink
+from src.models.base import Segmenter, planes, resize, shrink
 
 
 class State(NamedTuple):
@@ -143,15 +143,27 @@ class ARSeg(nn.Module):
         return self._decode(moved, motion.shape[-2:])
 
     def forward_pair(
-        self, key_images: Tensor, images: Tensor, motion: Tensor, motion_valid: Tensor | None, fuse: bool = True
+        self,
+        key_images: Tensor,
+        images: Tensor,
+        motion: Tensor,
+        motion_valid: Tensor | None,
+        fuse: bool = True,
+        high_features: Callable[[Tensor], Tensor] | None = None,
     ) -> PairOutput:
-        """Training form of one non-keyframe after its keyframe, pictures (B, 3, H, W) both.
+        """Training form of one non-keyframe after its keyframe.
 
-        Without `fuse` the low branch works alone, as in the first stage of the official recipe.
+        Args:
+            key_images, images: (B, 3, H, W).
+            motion, motion_valid: as of `nonkey`.
+            fuse: false lets the low branch work alone, as in the first stage of the official recipe.
+            high_features: a faster form of the high branch; None: the branch itself.
         """
+        of_high = high_features or self.high.features
         with torch.no_grad():
-            target = self.high.features(images)
-            key_features = self.high.features(key_images) if fuse else None
+            target = of_high(images)
+            key_features = of_high(key_images) if fuse else None
+        size = int(images.shape[-2]), int(images.shape[-1])
         low, taps = self.low.encode(self.shrink(images))
         low_features = resize(low, (target.shape[-2], target.shape[-1]), self.fusion.legacy)
         features = low_features
@@ -159,7 +171,7 @@ class ARSeg(nn.Module):
             features = self.fusion(low, key_features, motion, motion_valid)
 
         def decode(x: Tensor) -> Tensor:
-            return self._decode(x, images.shape[-2:])
+            return resize(planes(self.high.classify(x)), size, self.high.align_corners)
 
         auxiliary = self.low.auxiliary(taps)
         return PairOutput(decode(features), features, low_features, target, auxiliary, decode)
