@@ -43,12 +43,21 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
                 _check_same_data(path, data.source)
         parts = OmegaConf.create(without_initial_weights(spec.module))
         optimizer = made_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
+        _check_clipping({**config.trainer, **spec.trainer}["gradient_clip_val"], optimizer)
         instantiate(parts.scheduler)(optimizer, total_steps=100)
         try:
             instantiate(parts, class_names=list(data.source.classes.names), **checkpoints)
         except MissingCheckpoint:  # the last thing that modules ask for
             if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
                 raise
+
+
+def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> None:
+    """In mixed precision Lightning cannot reach the gradients that a fused optimiser unscales by itself."""
+    if clip and getattr(optimizer, "_step_supports_amp_scaling", False):
+        raise UserError(
+            f"trainer.gradient_clip_val={clip} does not go with a fused optimiser; give model.optimizer.fused=false, too"
+        )
 
 
 def _check_same_data(path: Path, source: Source) -> None:

@@ -65,6 +65,7 @@ BY_HAND: list[tuple[list[str], str | None]] = [
     (["data=cityscapes", "data.root={folder}"], "data.root"),
     (["trainer.devices=many"], "trainer.devices=many"),
     (["trainer.precision=fp8"], "fp8"),
+    (["trainer.gradient_clip_val=1.0"], "give model.optimizer.fused=false"),
     (["trainer.sync_batchnorm=true"], "sync_batchnorm=true runs on GPUs only"),
     (["trainer.strategy=fsdp"], "strategy=fsdp runs on GPUs only"),
     (["ckpt_path=last"], "holds no last.ckpt"),
