@@ -24,6 +24,14 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Ten
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def at_picture_size(logits: Tensor, picture: Tensor) -> Tensor:
+    """Logits (B, K, H, W) for a picture (B, 3, H, W), mostly as they are.
+
+    The official AR-Seg on Cityscapes gives those of non-keyframes at feature resolution, aligned at the corners.
+    """
+    return resize(logits, (int(picture.shape[-2]), int(picture.shape[-1])), align_corners=True)
+
+
 def planes(logits: Tensor) -> Tensor:
     """Logits in float32, class by class in memory: how losses on whole pictures are computed, and fastest."""
     return logits.float().contiguous()

@@ -12,7 +12,7 @@ from torch import Tensor
 from src.data.batch import Sample, normalise
 from src.data.transforms import FitSize
 from src.models.arseg.net import ARSeg
-from src.models.base import constant_resolution, resize
+from src.models.base import at_picture_size, constant_resolution, resize
 from src.utils.checkpoints import Loaded
 from src.video.motion import identity, rasterise
 from src.video.types import Motion
@@ -57,9 +57,7 @@ class FrameNetwork:
             logits, state = self._net.step(image, state)
         else:
             logits = constant_resolution(self._net, image, self._scale)
-        # the official Cityscapes PSPNet gives coarse logits between keyframes
-        logits = resize(logits, (picture.shape[0], picture.shape[1]), align_corners=True)
-        return resize(logits, size)[0].argmax(0).to(torch.uint8).cpu().numpy(), state
+        return resize(at_picture_size(logits, image), size)[0].argmax(0).to(torch.uint8).cpu().numpy(), state
 
     def warm_up(self, height: int, width: int) -> None:
         """Compile and allocate what the first keyframe and the first other frame need, outside all timing."""

@@ -56,7 +56,8 @@ def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> Non
     """In mixed precision Lightning cannot reach the gradients that a fused optimiser unscales by itself."""
     if clip and getattr(optimizer, "_step_supports_amp_scaling", False):
         raise UserError(
-            f"trainer.gradient_clip_val={clip} does not go with a fused optimiser; give model.optimizer.fused=false, too"
+            f"trainer.gradient_clip_val={clip} does not go with a fused optimiser; "
+            "give model.optimizer.fused=false, too"
         )
 
 

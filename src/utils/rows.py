@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.metrics.cost import Cost, frame_cost, warp_cost
 from src.metrics.stream_cost import inference_cost
 from src.models.arseg.net import ARSeg
-from src.models.base import Segmenter, constant_resolution, resize
+from src.models.base import Segmenter, at_picture_size, constant_resolution, resize
 from src.models.tdnet.net import TDNet
 
 
@@ -111,8 +111,7 @@ class AltRes(Row):
         """The high branch's logits on a keyframe, the fused ones elsewhere."""
         if not step.is_key:
             self.output, self.state = self.net.step(step.image, self.state, step.motion, step.motion_valid)
-        output: Tensor = self.output
-        return output
+        return at_picture_size(self.output, step.image)
 
     def cost(self, size: tuple[int, int], gop: int) -> Cost:
         """High branch on keyframes, low branch and fusion on others."""

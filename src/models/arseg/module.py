@@ -13,6 +13,7 @@ from src.data.batch import ClipBatch
 from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
+from src.models.base import at_picture_size
 from src.models.frozen import frozen_features
 from src.models.lightning_base import SegmentationModule, check_start, load_net
 
@@ -98,7 +99,7 @@ class ARSegModule(SegmentationModule):
         _, features = self.net.key(batch.frames[:, 0])
         low = self.net.shrink(batch.frames[:, 1])
         logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
-        return logits
+        return at_picture_size(logits, batch.frames[:, 1])
 
 
 def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:
