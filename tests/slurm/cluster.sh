@@ -14,7 +14,8 @@ install_packages() {
   apt-get install -qq -y --no-install-recommends slurm-wlm munge >/dev/null
 }
 
-# ports that hardly meet another's, and short waits: a requeued job waits for cred_expire, a signalled one for KillWait seconds
+# ports that hardly meet another's, and short waits: a requeued job waits for cred_expire seconds (120 where they are less
+# than 5), a signalled one for KillWait
 write_configuration() {
   local port=$((20000 + $$ % 10000))
   cat >"$SLURM_CONF" <<EOF
@@ -23,7 +24,7 @@ SlurmctldHost=$(hostname)(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge.socket,cred_expire=3
+AuthInfo=socket=$dir/munge.socket,cred_expire=10
 StateSaveLocation=$dir/state
 SlurmctldPidFile=$dir/slurmctld.pid
 SlurmctldLogFile=$dir/slurmctld.log
