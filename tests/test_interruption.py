@@ -15,6 +15,7 @@ from src.utils.checkpoint_files import LAST, PREVIOUS, LastCheckpoint, WholeFile
 from src.utils.metric_rows import MetricRows
 from tests import trainings
 from tests.campaigns.training_kills import TrainingKills
+from tests.sweeps.wandb_server import offline_history, offline_records
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,21 @@ def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
     second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
     assert not (tmp_path / "metrics.before.csv").exists()
+
+
+def test_a_resumed_training_goes_on_with_its_run_of_wandb(
+    tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    wandb = ["logger=wandb", "logger.wandb.offline=true", f"paths.cache={street_cache}", "callbacks.pictures.count=0"]
+    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "model.high_epochs=1", "model.phases.low=null"])
+    (tmp_path / "high" / "done.json").unlink()  # as if the time had been up after one of two epochs
+    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "ckpt_path=last"])
+    before, after = sorted(tmp_path.glob("*/wandb/offline-run-*/*.wandb"), key=os.path.getmtime)
+    [run] = {record.run.run_id for log in (before, after) for record in offline_records(log) if record.run.run_id}
+    assert run == (tmp_path / "wandb_id").read_text()
+    steps = [[r["trainer/global_step"] for r in offline_history(log) if "train/loss" in r] for log in (before, after)]
+    assert steps == [[*range(6)], [*range(6, 12), *range(12)]], "the second phase counts anew"
 
 
 def test_steps_between_checkpoints_are_checked() -> None:

@@ -84,9 +84,9 @@ def serving(sweep: dict[str, Any], count: int | None = None) -> Iterator[dict[st
         server.server_close()
 
 
-def offline_summary(log: Path) -> dict[str, Any]:
-    """The summary in the `.wandb` file of an offline run: protocol buffers in records of LevelDB's log format."""
-    content, place, record, summary = log.read_bytes(), 7, b"", {}  # a file header of 7 bytes
+def offline_records(log: Path) -> Iterator[Record]:
+    """What is in the `.wandb` file of an offline run: protocol buffers in records of LevelDB's log format."""
+    content, place, record = log.read_bytes(), 7, b""  # a file header of 7 bytes
     while place + 7 <= len(content):
         if BLOCK - place % BLOCK < 7:  # no record header begins in what is left of a block
             place += BLOCK - place % BLOCK
@@ -95,7 +95,17 @@ def offline_summary(log: Path) -> dict[str, Any]:
         record += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (FULL, LAST):
-            parsed = Record.FromString(record)
-            summary |= {u.key or u.nested_key[0]: json.loads(u.value_json) for u in parsed.summary.update}
+            yield Record.FromString(record)
             record = b""
-    return summary
+
+
+def offline_summary(log: Path) -> dict[str, Any]:
+    """The last value of each metric in the `.wandb` file of an offline run."""
+    updates = [update for record in offline_records(log) for update in record.summary.update]
+    return {u.key or u.nested_key[0]: json.loads(u.value_json) for u in updates}
+
+
+def offline_history(log: Path) -> list[dict[str, Any]]:
+    """What the `.wandb` file of an offline run holds of its metrics, row by row."""
+    rows = [record.history.item for record in offline_records(log) if record.history.item]
+    return [{i.key or i.nested_key[0]: json.loads(i.value_json) for i in row} for row in rows]
