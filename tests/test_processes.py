@@ -94,29 +94,28 @@ GROUP = [
 SHARED = ["trainer.devices=2", "data.batch_size=1"]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> tuple[Path, Path]:
-    """The run directories of the same training by one process and by two."""
-    folder = tmp_path_factory.mktemp("processes")
-    cache = f"paths.cache={street_cache}"
-    trainings.run(folder / "one", [*GROUP, cache])
-    together(2, trainings.run, folder / "two", [*GROUP, *SHARED, cache], log=folder / "log")
-    return folder / "one", folder / "two"
+@pytest.mark.parametrize(("world", "phases"), [(2, ["high", "low"]), (4, ["high"])])
+def test_several_processes_train_what_one_does(
+    world: int, phases: list[str], tmp_path: Path, street_cache: Path
+) -> None:
+    left_out = [f"model.phases.{phase}=null" for phase in ("high", "low") if phase not in phases]
+    overrides = [*GROUP, *left_out, f"paths.cache={street_cache}"]
+    trainings.run(tmp_path / "one", [*overrides, f"data.batch_size={world}"])
+    shared = [*overrides, f"trainer.devices={world}", "data.batch_size=1"]
+    together(world, trainings.run, tmp_path / "many", shared, log=tmp_path / "log")
+    for phase in phases:
+        one, many = (trainings.last(tmp_path / run, phase)["state_dict"] for run in ("one", "many"))
+        assert one.keys() == many.keys()
+        apart = {key: float((one[key].double() - many[key].double()).abs().max()) for key in one}
+        worst = max(apart, key=apart.__getitem__)
+        print(f"phase {phase}: weights of {world} processes and one differ by {apart[worst]:.1e} at most ({worst})")
+        assert apart[worst] < 1e-5
+        done = [json.loads((tmp_path / run / phase / "done.json").read_text()) for run in ("one", "many")]
+        assert done[0]["train/loss"] == pytest.approx(done[1]["train/loss"], abs=1e-5)
+        assert done[0]["steps"] == done[1]["steps"]
 
 
-@pytest.mark.parametrize("phase", ["high", "low"])
-def test_two_processes_train_what_one_does(phase: str, runs: tuple[Path, Path]) -> None:
-    one, two = (trainings.last(run, phase)["state_dict"] for run in runs)
-    assert one.keys() == two.keys()
-    apart = {key: float((one[key].double() - two[key].double()).abs().max()) for key in one}
-    worst = max(apart, key=apart.__getitem__)
-    print(f"phase {phase}: weights of two processes and one differ by {apart[worst]:.1e} at most ({worst})")
-    assert apart[worst] < 1e-5
-    losses = [json.loads((run / phase / "done.json").read_text())["train/loss"] for run in runs]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
-
-
-def test_every_clip_is_evaluated_once(runs: tuple[Path, Path], tmp_path: Path, street_cache: Path) -> None:
+def test_every_clip_is_evaluated_once(tmp_path: Path, street_cache: Path) -> None:
     still = [
         *GROUP,
         "model.phases.low=null",
