@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
 _ADVERTISEMENTS = ("litlogger", "litmodels")
@@ -14,7 +15,10 @@ _EXPECTED = (
     ".*your dataloader is not resumable.*",  # its sampler goes on where the epoch was
     ".*recommended to use .self.log.*sync_dist=True.*",  # confusion matrices are summed before
     ".*directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
+    ".*could not find the monitored key.*",  # before the first validation; from then on it is an error
+    ".*wandb run already in progress.*",  # all phases log to one
 )
+_OUTSIDE_SLURM = ".*`srun` command is available on your system but is not used.*"  # on a login node
 
 
 def quiet() -> None:
@@ -23,5 +27,5 @@ def quiet() -> None:
     lightning.handlers.clear()
     for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
         logging.getLogger(name).addFilter(lambda record: not any(a in record.getMessage() for a in _ADVERTISEMENTS))
-    for message in _EXPECTED:
+    for message in _EXPECTED if "SLURM_JOB_ID" in os.environ else (*_EXPECTED, _OUTSIDE_SLURM):
         warnings.filterwarnings("ignore", message)
