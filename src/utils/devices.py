@@ -30,6 +30,19 @@ def strategy(trainer: DictConfig) -> Any:
     return "ddp_find_unused_parameters_true" if automatic else trainer.strategy
 
 
+def check_sharding(config: DictConfig) -> None:
+    """Refuse FSDP of weights in channels-last format: torch gathers its optimiser states in another order of elements.
+
+    Raises:
+        UserError: both are asked for.
+    """
+    if _sharded(config.trainer) and config.channels_last:
+        raise UserError(
+            f"trainer.strategy={config.trainer.strategy} with channels_last=true goes on with wrong momentum after an "
+            "interruption; give channels_last=false"
+        )
+
+
 def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
     """Refuse what cannot run here.
 
@@ -48,10 +61,14 @@ def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
             "trainer.sync_batchnorm=true runs on GPUs only, and this training is on the CPU; leave it false: each "
             "process then normalises by its own batch"
         )
-    if on_cpu(trainer.accelerator) and "fsdp" in str(trainer.strategy).lower():
+    if on_cpu(trainer.accelerator) and _sharded(trainer):
         raise UserError(
             f"trainer.strategy={trainer.strategy} runs on GPUs only, and this training is on the CPU; "
             "give trainer.strategy=auto"
         )
     if "TORCHELASTIC_RUN_ID" in os.environ and not any(o.startswith("hydra.run.dir=") for o in overrides):
         raise UserError("under torchrun each process would name its own run directory; give hydra.run.dir=RUN to all")
+
+
+def _sharded(trainer: DictConfig) -> bool:
+    return "fsdp" in str(trainer.strategy).lower()

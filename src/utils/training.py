@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.utils.config import check_keys, check_rate, plain
-from src.utils.devices import check_devices, several_processes
+from src.utils.devices import check_devices, check_sharding, several_processes
 from src.utils.memory import keep_freed_memory
 from src.utils.phases import run_phases
 from src.utils.provenance import write_provenance
@@ -32,8 +32,8 @@ def train(config: DictConfig) -> float | None:
         was no validation, and for phases that were finished before.
 
     Raises:
-        UserError: unknown keys, a quality beside a bitrate, devices that cannot do what is asked, a sweep over several
-            of them in one process, or a SLURM job of another size.
+        UserError: unknown keys, a quality beside a bitrate, devices or a sharding that cannot do what is asked, a
+            sweep over several devices in one process, or a SLURM job of another size.
     """
     quiet()
     keep_freed_memory()
@@ -43,6 +43,7 @@ def train(config: DictConfig) -> float | None:
     check_allocation(config.trainer)
     heed_time_limit()
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
+    check_sharding(config)
     if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process says it for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
