@@ -26,7 +26,30 @@ pytestmark = pytest.mark.skipif(
 )
 FILMS = "data.source.films={train:2,val:1}"  # two clips for each of two processes
 SHORT = [*TINY, FILMS, "trainer.accelerator=cpu", "model.phases.low=null", "model.phases.constant=null"]
+LONG = ["model.high_epochs=8", "model.phases.high.trainer.check_val_every_n_epoch=8"]
+TRAINS = "Loading `train_dataloader`"
 LIMIT = 900  # seconds; only reached where something hangs
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end, "nothing happens"
+        time.sleep(0.2)
+
+
+def text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def ended(run: Callable[..., subprocess.CompletedProcess[str]], job: str) -> str:
+    """What SLURM shows of a job, or of all jobs of an array, after the last has ended; `sbatch --wait` looks rarely."""
+
+    def listed() -> subprocess.CompletedProcess[str]:
+        return run("squeue", "--noheader", f"--jobs={job}")
+
+    wait_for(lambda: (found := listed()).returncode == 0 and not found.stdout)
+    return run("scontrol", "show", "job", job).stdout
 
 
 @pytest.fixture(scope="module")
@@ -54,45 +77,33 @@ def cache(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory
     """Clips prepared by an array of two jobs."""
     folder = tmp_path_factory.mktemp("prepared")
     data = [part for part in (*TINY, FILMS) if part.startswith(("data.", "video.")) and "workers" not in part]
-    options = ["--wait", "--array=1-2", "--cpus-per-task=1", f"--output={folder}/%a.log"]
-    done = run("sbatch", *options, "scripts/slurm_prepare.sh", "data=street", f"paths.cache={folder}", *data)
-    logs = [(folder / f"{part}.log").read_text() for part in (1, 2)]
-    assert done.returncode == 0, "\n".join([done.stderr, *logs])
+    options = ["--parsable", "--array=1-2", "--cpus-per-task=1", f"--output={folder}/%a.log"]
+    submitted = run("sbatch", *options, "scripts/slurm_prepare.sh", "data=street", f"paths.cache={folder}", *data)
+    shown = ended(run, submitted.stdout.strip())
+    logs = [text(folder / f"{part}.log") for part in (1, 2)]
+    assert shown.count("JobState=COMPLETED") == 2, "\n".join([submitted.stderr, *logs])
     parts = [re.findall(r"(\d+) of (\d+) clips are prepared", log) for log in logs]
     assert [len(part) for part in parts] == [1, 1], logs
     assert sum(int(done) for [(done, _)] in parts) == len(list(folder.glob("*.mp4")))
     return folder
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + LIMIT
-    while not condition():
-        assert time.monotonic() < end, "nothing happens"
-        time.sleep(0.2)
-
-
-def text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
-
-
 def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
 ) -> None:
     options = ["--parsable", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1", f"--output={tmp_path}/log"]
-    long = ["model.high_epochs=8", "model.phases.high.trainer.check_val_every_n_epoch=8"]
-    small = [*SHORT, *long, "trainer.log_every_n_steps=1", f"paths.cache={cache}"]
+    small = [*SHORT, *LONG, "trainer.log_every_n_steps=1", f"paths.cache={cache}"]
     submitted = run("sbatch", *options, "scripts/slurm_train.sh", *small, f"paths.runs={tmp_path}")
     job = submitted.stdout.strip()
     log = tmp_path / "log"
-    wait_for(lambda: re.search("Loading `train_dataloader`|error: |Traceback", text(log)))  # both processes are up
+    wait_for(lambda: re.search(f"{TRAINS}|error: |Traceback", text(log)))  # both processes are up
     run("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends before the limit
     shown = run("scontrol", "show", "job", job).stdout
     print(shown)
     assert "NodeList=node[1-2]" in shown
     assert "NumNodes=2" in shown
-    wait_for(lambda: re.search(r"JobState=(COMPLETED|FAILED|CANCELLED)", run("scontrol", "show", "job", job).stdout))
+    assert "Restarts=1" in ended(run, job)
     print(text(log))
-    assert "Restarts=1" in run("scontrol", "show", "job", job).stdout
     [saved] = re.findall(r"time limit: step (\d+) is in", text(log))
     assert f"going on after step {saved}" in text(log)
     phase = tmp_path / "train" / "arseg_street" / job / "high"
@@ -101,21 +112,32 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     assert (trainer["num_nodes"], trainer["devices"]) == (2, 1)
 
 
-def test_a_sweep_is_a_job_array_and_outlives_a_failed_job(
-    run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
+def test_a_sweep_is_a_job_array_and_outlives_a_failed_and_a_requeued_job(
+    environment: dict[str, str], run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
 ) -> None:
     launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10"]
     sweep = [*launcher, f"hydra.sweep.dir={tmp_path}", "model.num_classes=7,11"]
-    done = run(sys.executable, "-m", "src.train", "--multirun", *SHORT, f"paths.cache={cache}", *sweep)
-    assert done.returncode == 2, done.stderr
-    assert "1 jobs of the multirun failed" in done.stderr
-    assert "model.num_classes=7, but the data set has 11 classes" in done.stderr
-    assert (tmp_path / "1" / "high" / "done.json").exists()
+    command = [sys.executable, "-m", "src.train", "--multirun", *SHORT, *LONG, f"paths.cache={cache}", *sweep]
+    waiting = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+
+    def log() -> str:
+        return "".join(map(text, (tmp_path / ".submitit").glob("*_1/*_log.out")))
+
+    wait_for(lambda: waiting.poll() is not None or TRAINS in log())
     [array] = {path.name.split("_")[0] for path in (tmp_path / ".submitit").glob("*_[0-9]")}
+    run("scancel", "--signal=USR1", f"{array}_1")
+    _, told = waiting.communicate(timeout=LIMIT)
+    assert waiting.returncode == 2, told
+    assert "1 jobs of the multirun failed" in told
+    assert "model.num_classes=7, but the data set has 11 classes" in told
+    [saved] = re.findall(r"time limit: step (\d+) is in", log())
+    assert f"going on after step {saved}" in log()
+    assert json.loads((tmp_path / "1" / "high" / "done.json").read_text())["epochs"] == 8
     assert {path.name for path in (tmp_path / ".submitit").glob("*_[0-9]")} == {f"{array}_0", f"{array}_1"}
     shown = run("scontrol", "show", "job", array).stdout
     print(shown)
     assert shown.count(f"ArrayJobId={array}") == 2
+    assert sorted(re.findall(r"Restarts=(\d)", shown)) == ["0", "1"]
     table = run(sys.executable, "-m", "src.report", "table=sweep", f"runs={tmp_path}")
     print(table.stdout)
     assert "model.num_classes=7" in table.stdout
@@ -128,11 +150,13 @@ def test_agents_in_an_allocation_share_a_sweep(
     runs = "hydra.run.dir=" + str(tmp_path) + "/${oc.env:WANDB_RUN_ID}"
     small = [*SHORT, f"paths.cache={cache}", "logger=wandb", "logger.wandb.offline=true", runs]
     sweep["command"] = [*sweep["command"][:4], *small, "${args_no_hyphens}"]
-    options = ["--wait", "--ntasks=2", "--nodes=2", "--cpus-per-task=1", f"--output={tmp_path}/log"]
+    options = ["--parsable", "--ntasks=2", "--nodes=2", "--cpus-per-task=1", f"--output={tmp_path}/log"]
     with serving(sweep, count=2) as server:
-        done = run("sbatch", *options, "scripts/slurm_agents.sh", "me/here/grid", **server, WANDB_DIR=str(tmp_path))
+        agents = ["scripts/slurm_agents.sh", "me/here/grid"]
+        submitted = run("sbatch", *options, *agents, **server, WANDB_DIR=str(tmp_path))
+        shown = ended(run, submitted.stdout.strip())
     print(text(tmp_path / "log"))
-    assert done.returncode == 0, text(tmp_path / "log")
+    assert "JobState=COMPLETED" in shown, text(tmp_path / "log")
     for trial in ("trial0", "trial1"):
         [log] = (tmp_path / trial).glob("**/*.wandb")
         score = json.loads((tmp_path / trial / "high" / "done.json").read_text())["val/miou"]
