@@ -94,6 +94,17 @@ def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_
     assert ours.keys() == theirs.keys()
 
 
+def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_cache: Path) -> None:
+    short = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", "model.high_epochs=1"]
+    trainings.run(tmp_path / "sweep" / "0", short)
+    resumed = [*short, "ckpt_path=last", "hydra.mode=MULTIRUN"]
+    for trial in ("0", "1"):
+        trainings.run(tmp_path / "sweep" / trial, [*resumed, f"hydra.sweep.dir={tmp_path}/sweep"])
+        assert (tmp_path / "sweep" / trial / "high" / "done.json").exists()
+    with pytest.raises(UserError, match=r"misspelt/1' holds no last\.ckpt.*hydra\.sweep\.dir=SWEEP"):
+        trainings.run(tmp_path / "misspelt" / "1", [*resumed, f"hydra.sweep.dir={tmp_path}/misspelt"])
+
+
 def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
     first = MetricRows(str(tmp_path))
     for step in range(4):

@@ -10,6 +10,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
@@ -47,6 +49,7 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
 
     A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint goes on from there if
     `ckpt_path=last` (or SLURM requeued the job), and a phase with `given` (a checkpoint of its network) is never run.
+    With `ckpt_path=last`, trials of a multirun that had not come to a checkpoint begin, if others had.
 
     Raises:
         UserError: nothing to resume, or a run directory already in use.
@@ -55,8 +58,11 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
     names = [name for name, spec in config.model.phases.items() if spec is not None]
     pending = [name for name in names if not _is_done(config, name, run_dir)]
     going = [name for name in names if begun(_checkpoints(run_dir, name))]
-    if resume and config.ckpt_path == "last" and not going:
-        raise UserError(f"ckpt_path=last: '{run_dir}' holds no last.ckpt; give hydra.run.dir=RUN of the run to resume")
+    if config.ckpt_path == "last" and not going:
+        if not _of_begun_sweep():
+            given = f"ckpt_path=last: '{run_dir}' holds no last.ckpt"
+            raise UserError(f"{given}; give hydra.run.dir=RUN of the run, or hydra.sweep.dir=SWEEP, to resume")
+        log.info("'%s' holds no last.ckpt: this trial of the sweep starts now", run_dir)
     if not resume and going:
         raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
     metrics: dict[str, float] = {}
@@ -174,3 +180,9 @@ def _resumes(config: DictConfig) -> bool:
             "ckpt_path=last hydra.run.dir=RUN"
         )
     return config.ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
+def _of_begun_sweep() -> bool:
+    """Whether this is a trial of a multirun of which some trial has a checkpoint; else its directory is misspelt."""
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and any(Path(hydra.sweep.dir).glob(f"*/*/checkpoints/{LAST}"))
