@@ -6,13 +6,15 @@ import logging
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.errors import UserError
@@ -54,8 +56,26 @@ def _announce(*_: Any) -> None:
     Requeue.announced = True
 
 
+class TimeUp(SystemExit):
+    """Ends a training whose time limit was announced, after its checkpoint is on the disk."""
+
+
+@contextmanager
+def requeued() -> Iterator[None]:
+    """Put the job back into the queue where `TimeUp` leaves the context.
+
+    SLURM then ends all processes of the job, W&B's among them: what they have to finish belongs inside.
+    """
+    try:
+        yield
+    except TimeUp:
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            subprocess.run(["scontrol", "requeue", _job()], check=True)
+        raise
+
+
 class Requeue(Checkpoint):
-    """Before the time limit of a SLURM job: a checkpoint at the end of the step, and the job back into the queue.
+    """Before the time limit of a SLURM job: a checkpoint at the end of the step, and then `TimeUp`.
 
     SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
     step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
@@ -75,7 +95,11 @@ class Requeue(Checkpoint):
             log.info("going on after step %d", self.last_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Save and requeue where the limit was announced."""
+        """Save and stop where the limit was announced.
+
+        Raises:
+            TimeUp: it was.
+        """
         accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
         if accumulating or not self._all_agree(trainer):
             return
@@ -83,8 +107,7 @@ class Requeue(Checkpoint):
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
-            subprocess.run(["scontrol", "requeue", _job()], check=True)
-        sys.exit(0)  # the others need not wait for the first: saving ended with a barrier
+        raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
 
     def _all_agree(self, trainer: L.Trainer) -> bool:
         """Whether any process heard the signal; several ask each other only now and then, as asking waits for all."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from threading import Thread
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -19,7 +20,7 @@ from src.utils.phases import run_phases
 from src.utils.provenance import write_provenance
 from src.utils.quiet import quiet
 from src.utils.run_summary import print_summary
-from src.utils.slurm import check_allocation, heed_time_limit
+from src.utils.slurm import Requeue, check_allocation, heed_time_limit, requeued
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +50,11 @@ def train(config: DictConfig) -> float | None:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
-    try:
-        metrics = run_phases(config, resolved, run_dir)
-    finally:
-        _close_wandb()
+    with requeued():
+        try:
+            metrics = run_phases(config, resolved, run_dir)
+        finally:
+            _close_wandb()
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     rank_zero_only(print_summary)(run_dir, list(config.model.phases))
@@ -64,7 +66,9 @@ def _close_wandb() -> None:
     if "wandb" in sys.modules:
         import wandb
 
-        wandb.finish()
+        closing = Thread(target=wandb.finish, daemon=True)
+        closing.start()
+        closing.join(60 if Requeue.announced else None)  # a bad network must not take the time to requeue
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:

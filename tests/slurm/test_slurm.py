@@ -15,7 +15,7 @@ import pytest
 import torch
 import yaml
 
-from tests.sweeps.wandb_server import offline_summary, serving
+from tests.sweeps.wandb_server import offline_history, offline_summary, serving
 from tests.test_train import TINY
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +117,8 @@ def test_a_sweep_is_a_job_array_and_outlives_a_failed_and_a_requeued_job(
 ) -> None:
     launcher = ["hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.timeout_min=10"]
     sweep = [*launcher, f"hydra.sweep.dir={tmp_path}", "model.num_classes=7,11"]
-    command = [sys.executable, "-m", "src.train", "--multirun", *SHORT, *LONG, f"paths.cache={cache}", *sweep]
+    wandb = ["logger=wandb", "logger.wandb.offline=true", "trainer.log_every_n_steps=1"]
+    command = [sys.executable, "-m", "src.train", "--multirun", *SHORT, *LONG, *wandb, f"paths.cache={cache}", *sweep]
     waiting = subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, text=True)
 
     def log() -> str:
@@ -133,6 +134,10 @@ def test_a_sweep_is_a_job_array_and_outlives_a_failed_and_a_requeued_job(
     [saved] = re.findall(r"time limit: step (\d+) is in", log())
     assert f"going on after step {saved}" in log()
     assert json.loads((tmp_path / "1" / "high" / "done.json").read_text())["epochs"] == 8
+    turns = sorted(tmp_path.glob("1/high/wandb/offline-run-*/*.wandb"))
+    assert {turn.name for turn in turns} == {f"run-{(tmp_path / '1' / 'wandb_id').read_text()}.wandb"}
+    steps = [row["trainer/global_step"] for turn in turns for row in offline_history(turn) if "train/loss" in row]
+    assert steps == list(range(24)), "both turns are one run of W&B"
     assert {path.name for path in (tmp_path / ".submitit").glob("*_[0-9]")} == {f"{array}_0", f"{array}_1"}
     shown = run("scontrol", "show", "job", array).stdout
     print(shown)
