@@ -6,13 +6,17 @@ import errno
 import logging
 import os
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import lightning as L
 import pytest
 import torch
 
 from src.errors import UserError
 from src.utils.checkpoint_files import LAST, PREVIOUS, LastCheckpoint, WholeFileIO, newest
 from src.utils.metric_rows import MetricRows
+from src.utils.slurm import Requeue, TimeUp
 from tests import trainings
 from tests.campaigns.training_kills import TrainingKills
 from tests.sweeps.wandb_server import offline_history, offline_records
@@ -92,6 +96,45 @@ def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_
     trainings.run(tmp_path / "other", overrides)
     ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (run, tmp_path / "other"))
     assert ours.keys() == theirs.keys()
+
+
+class TimeLimit(L.Callback):
+    """Stands for SLURM's announcement."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> None:
+        Requeue.announced = trainer.current_epoch == 0 and index == self.batch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    trainings.run(folder, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"])
+    return folder
+
+
+@pytest.mark.parametrize("batch", [2, 5], ids=["within an epoch", "at its end"])
+def test_a_requeued_training_ends_like_an_undisturbed_one(
+    batch: int, undisturbed: Path, tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(Requeue, "announced", False)
+    limit = f"+callbacks.limit={{_target_: tests.test_interruption.TimeLimit, batch: {batch}}}"
+    with mock.patch("src.utils.slurm.subprocess") as shell, pytest.raises(TimeUp):
+        trainings.run(tmp_path, [*overrides, limit])
+    shell.run.assert_called_once_with(["scontrol", "requeue", "7"], check=True)
+    monkeypatch.setattr(Requeue, "announced", False)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    trainings.run(tmp_path, overrides)
+    ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (tmp_path, undisturbed))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    rows = [(folder / "high" / "metrics.csv").read_text().splitlines() for folder in (tmp_path, undisturbed)]
+    assert rows[0] == rows[1]
+    assert (tmp_path / "high" / "done.json").read_text() == (undisturbed / "high" / "done.json").read_text()
 
 
 def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_cache: Path) -> None:

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.errors import UserError
+from src.utils.checkpoint_files import LAST
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ def requeued() -> Iterator[None]:
 
 
 class Requeue(Checkpoint):
-    """Before the time limit of a SLURM job: a checkpoint at the end of the step, and then `TimeUp`.
+    """Before the time limit of a SLURM job: a checkpoint at the end of the step or the epoch, and then `TimeUp`.
 
     SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
     step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
@@ -86,7 +87,7 @@ class Requeue(Checkpoint):
     announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two
 
     def __init__(self) -> None:
-        self.last_step = 0
+        self.last_step, self.saved = 0, False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say where a resumed run goes on."""
@@ -94,28 +95,38 @@ class Requeue(Checkpoint):
         if self.last_step and trainer.is_global_zero:
             log.info("going on after step %d", self.last_step)
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Save and stop where the limit was announced.
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Stop after a step that was saved; by now its metrics are logged.
 
         Raises:
-            TimeUp: it was.
+            TimeUp: there was one.
         """
+        if self.saved:
+            raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where the limit was announced and the epoch goes on; several processes ask each other now and then."""
         accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
-        if accumulating or not self._all_agree(trainer):
+        every = 1 if trainer.world_size == 1 else trainer.log_every_n_steps  # type: ignore[attr-defined]
+        last = batch_idx + 1 == trainer.num_training_batches
+        if not accumulating and not last and trainer.global_step % every == 0:
+            self._save_if_announced(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save where the limit was announced: an epoch that is resumed at its end would not be validated."""
+        if trainer.current_epoch + 1 != trainer.max_epochs:
+            self._save_if_announced(trainer)
+
+    def _save_if_announced(self, trainer: L.Trainer) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self.announced, all=False):
             return
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        path = Path(trainer.default_root_dir) / "checkpoints" / LAST
         trainer.save_checkpoint(path, weights_only=False)
+        self.saved = True
         if trainer.is_global_zero:
             log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
-        raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
-
-    def _all_agree(self, trainer: L.Trainer) -> bool:
-        """Whether any process heard the signal; several ask each other only now and then, as asking waits for all."""
-        if trainer.world_size == 1:
-            return self.announced
-        if trainer.global_step % trainer.log_every_n_steps:  # type: ignore[attr-defined]
-            return False
-        return trainer.strategy.reduce_boolean_decision(self.announced, all=False)
 
 
 def _job() -> str:
