@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.utils.entry import reports_errors
+from src.cli.entry import reports_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="eval")
@@ -16,9 +16,9 @@ def main(config: DictConfig) -> None:
 
     from hydra.core.hydra_config import HydraConfig
 
-    from src.utils.config import check_keys, plain
-    from src.utils.evaluation import evaluate
-    from src.utils.provenance import write_provenance
+    from src.cli.config import check_keys, plain
+    from src.cli.provenance import write_provenance
+    from src.evaluation.evaluate import evaluate
 
     check_keys(config)
     run_dir = Path(HydraConfig.get().runtime.output_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.utils.entry import reports_errors
+from src.cli.entry import reports_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="motion")
@@ -14,9 +14,9 @@ def main(config: DictConfig) -> None:
     """Draw the motion of a film over it, and write its vectors as .npz."""
     from pathlib import Path
 
-    from src.streaming.staging import staged
-    from src.utils.config import check_keys, plain
-    from src.video.motion_export import MotionRequest, export_motion
+    from src.cli.config import check_keys, plain
+    from src.commands.motion import MotionRequest, export_motion
+    from src.inference.output_folder import staged
 
     check_keys(config)
     given = plain(config)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hydra
 from omegaconf import DictConfig
 
-from src.utils.entry import reports_errors
+from src.cli.entry import reports_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
 @reports_errors
 def main(config: DictConfig) -> None:
     """Encode the clips of a data set, or check those that are encoded; training and evaluation then find them."""
-    from src.utils.preparation import prepare_data_set  # imported late, so that --help and --cfg answer at once
+    from src.commands.prepare import prepare_data_set  # imported late, so that --help and --cfg answer at once
 
     prepare_data_set(config)
 

@@ -9,9 +9,9 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
+from src.cli.entry import reports_errors
 from src.errors import UserError
-from src.utils.entry import reports_errors
-from src.utils.trials import failures, read_trials, sweep_table
+from src.reports.sweep import failures, read_trials, sweep_table
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
@@ -19,7 +19,7 @@ from src.utils.trials import failures, read_trials, sweep_table
 def main(config: DictConfig) -> None:
     """Print the table; nothing is written."""
     if config.table == "cost":
-        from src.utils.cost_table import cost_table, read_references  # imported late, as it loads all networks
+        from src.reports.cost import cost_table, read_references  # imported late, as it loads all networks
 
         for line in cost_table(read_references()):
             print(line, flush=True)

@@ -9,19 +9,25 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.data.batch import ClipBatch
-from src.data.clips import Candidate, ClipDataset, one_per_frame, scored_candidates, training_candidates
-from src.data.damage import POLICIES
+from src.data.clips.cache import Clip, ClipJob, ClipRecipe, prepare
+from src.data.clips.dataset import (
+    Candidate,
+    ClipDataset,
+    StillDataset,
+    Transform,
+    one_per_frame,
+    scored_candidates,
+    training_candidates,
+)
+from src.data.datasets.base import Source
+from src.data.datasets.files import POLICIES
 from src.data.labels import IGNORE
-from src.data.prepare_clips import Clip, ClipJob, ClipRecipe, prepare
-from src.data.resumable import ResumableData
-from src.data.sampling import EpochSampler, WithBlanks
-from src.data.source import Source
-from src.data.stills import StillDataset, Transform
+from src.data.sampling import EpochSampler, ResumableData, WithBlanks
 from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError, check_range
-from src.video.encode import has_exact_vectors
-from src.video.gop import ClipMotion
+from src.video.reading.gop import ClipMotion
 from src.video.types import Encoding
+from src.video.writing.encode import has_exact_vectors
 
 VIEWS = ("still", "frame", "pair", "window")
 DISTANCES = ("fixed", "uniform", "balanced")

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
+from src.distributed import gathered, part_of_mean, total
 from src.errors import UserError
-from src.processes import gathered, part_of_mean, total
 
 
 class OhemCrossEntropy(nn.Module):

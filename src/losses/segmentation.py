@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
+from src.distributed import part_of_mean, total
 from src.errors import UserError, check_range
 from src.models.base import planes, resize
-from src.processes import part_of_mean, total
 
 
 class CrossEntropy(nn.Module):

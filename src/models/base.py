@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.cpu import is_plain_inference
+from src.ops.cpu.threads import is_plain_inference
 
 FEW_CHANNELS = 32  # from about here on, torch fills its vector units as well
 LARGE = 100_000  # pixels; below, starting threads takes longer than it saves
@@ -18,7 +18,7 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Ten
     if tuple(x.shape[-2:]) == tuple(size):
         return x
     if _is_slow_in_torch(x, size):
-        from src.models.resampling import enlarge  # Numba loads only where it is used
+        from src.ops.cpu.resize import enlarge  # Numba loads only where it is used
 
         return enlarge(x, size, align_corners)
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
@@ -43,7 +43,7 @@ def shrink(image: Tensor, scale: float) -> Tensor:
         return image
     size = (int(image.shape[-2] * scale), int(image.shape[-1] * scale))
     if is_plain_inference(image):
-        from src.models.resampling import reduce
+        from src.ops.cpu.resize import reduce
 
         return reduce(image, size)
     return F.interpolate(image, size=size, mode="bilinear", antialias=True)

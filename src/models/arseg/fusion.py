@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
-from src.models.arseg.gate import Gate, signs
-from src.models.arseg.local_attention import local_attention
-from src.models.arseg.warping import aim, motion_at, warp, warp_officially
 from src.models.base import resize
-from src.models.cpu import is_plain_inference
+from src.ops.cpu.threads import is_plain_inference
+from src.ops.local_attention import local_attention
+from src.ops.warp import aim, motion_at, warp, warp_officially
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
@@ -116,7 +115,7 @@ class CReFF(nn.Module):
         return low_up + trust * (attended - low_up)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
-        from src.models.arseg.fusion_cpu import GateInput, fuse  # Numba loads only where it is used
+        from src.ops.cpu.creff import GateInput, fuse  # Numba loads only where it is used
 
         x, y, valid = aim(motion, valid)
         gate = None
@@ -147,3 +146,58 @@ def _reachable(known: Tensor, window: int) -> Tensor:
 def _fast_layout(x: Tensor) -> Tensor:
     """channels_last on CPU, where depthwise convolutions are several times faster in it."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
+
+
+GATE_WIDTH = 8
+SIGNS = 3  # that `signs` gives
+GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
+
+
+class Gate(nn.Module):
+    """Weight in 0..1 of the attended feature, from both features, their distance, and what motion tells.
+
+    Args:
+        channels: C of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.low = nn.Conv2d(channels, GATE_WIDTH, 1)
+        self.attended = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.difference = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.score = nn.Conv2d(GATE_WIDTH + SIGNS, 1, 3, padding=1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
+
+    def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
+        """The part of the hidden layer (B, 8, *size) that low-resolution features (B, C, h, w) give.
+
+        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
+        """
+        return resize(self.low(low), size)
+
+    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
+        """The part of the hidden layer that the attended features and their distance to the upsampled ones give."""
+        seen: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
+        return seen
+
+    @property
+    def comparison(self) -> Tensor:
+        """The weights (2, 8, C) of `compare`."""
+        return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
+
+    def forward(self, hidden: Tensor, signs: Tensor) -> Tensor:
+        """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the `signs` (B, 3, H, W) of motion."""
+        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(hidden), signs.to(hidden.dtype)], 1)))
+        return trust
+
+
+def signs(motion: Tensor, valid: Tensor) -> Tensor:
+    """Whether motion can be trusted: (B, 3, H, W), from motion (B, 2, H, W) in feature pixels and `valid` (B, H, W).
+
+    Validity as 0 or 1; log(1 + length), as errors add up along the way; and the same of the motion's difference to
+    its surroundings, which is large where one thing covers another.
+    """
+    around = F.avg_pool2d(motion, 3, stride=1, padding=1, count_include_pad=False)
+    lengths = [torch.log1p(torch.hypot(x[:, 0], x[:, 1])) for x in (motion, motion - around)]
+    return torch.stack([valid.to(motion.dtype), *lengths], 1)

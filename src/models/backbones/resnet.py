@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from src.models.backbones.checkpointing import recomputed
 from src.models.backbones.imagenet import load_backbone
-from src.models.recompute import recomputed
 
 Dilations = tuple[int, int]  # of the first and of the second 3x3 convolution of a block
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from src.models.rdrnet.backbone import TwoBranch
-from src.models.rdrnet.head import Head
 from src.models.rdrnet.layers import ConvNorm, basic_blocks, initialise
-from src.models.rdrnet.net import BranchSegmenter
+from src.models.rdrnet.net import BranchSegmenter, Head
 from src.models.rdrnet.pooling import DAPPM
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.ddrnet.net import plain_stem
-from src.models.pidnet.fusion import LightBag, PagFM
 from src.models.rdrnet.backbone import like
 from src.models.rdrnet.layers import ConvNorm, basic_blocks, bottlenecks, initialise
+from src.models.rdrnet.net import BranchSegmenter, Head, HeadFeatures
 from src.models.rdrnet.pooling import PAPPM
 
 
@@ -71,3 +72,63 @@ class ThreeBranch(nn.Module):
         boundary = self.d_branch_layers[2](F.relu(boundary))
         context = like(self.spp(self.i_branch_layers[2](context)), detail)
         return self.dfm(detail, context, boundary), taps
+
+
+class PagFM(nn.Module):
+    """Pixel-attention-guided fusion: detail takes over context where both agree (PIDNet section 3.2, Pag)."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.f_i = ConvNorm(channels, width, 1, active=False)
+        self.f_p = ConvNorm(channels, width, 1, active=False)
+
+    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
+        """Detail (B, C, h, w) and context (B, C, h', w') of lower resolution to (B, C, h, w)."""
+        agreement = (self.f_p(detail) * like(self.f_i(context), detail)).sum(1, keepdim=True)
+        return torch.lerp(detail, like(context, detail), torch.sigmoid(agreement))
+
+
+class LightBag(nn.Module):
+    """Boundary-attention-guided merge of the branches (PIDNet section 3.4, Light-Bag)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.f_p = ConvNorm(channels, channels, 1, active=False)
+        self.f_i = ConvNorm(channels, channels, 1, active=False)
+
+    def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
+        """Three maps (B, C, h, w) to one: detail counts at boundaries, context elsewhere."""
+        edge = torch.sigmoid(boundary)
+        merged: Tensor = self.f_p((1 - edge) * context + detail) + self.f_i(context + edge * detail)
+        return merged
+
+
+class BoundaryHead(Head):
+    """RDRNet's head and a second training-only part: one boundary logit per pixel from the D branch."""
+
+    def __init__(self, width: int, channels: int, num_classes: int) -> None:
+        super().__init__(4 * width, 2 * width, channels, num_classes)
+        self.d_head = HeadFeatures(2 * width, width)
+        self.d_cls_seg = nn.Conv2d(width, 1, 1)
+        initialise(self, zero_bias=False)
+
+    def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """ "aux" (B, K, h, w) and "boundary" (B, 1, h, w) logits of the taps of the same size."""
+        return super().auxiliary(taps) | {"boundary": self.d_cls_seg(self.d_head(taps["boundary"]))}
+
+
+class PIDNet(BranchSegmenter):
+    """PIDNet-S (`width` 32) or -M (64): proportional, integral and derivative branch (arXiv 2206.02066).
+
+    Layer shapes follow the RDRNet authors' re-implementation, which the published comparison used.
+
+    Args:
+        num_classes: K.
+        width: c.
+        head_channels: C of the features.
+        pooling_channels: width of each scale of the pyramid pooling.
+    """
+
+    def __init__(self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96) -> None:
+        head = BoundaryHead(width, head_channels, num_classes)
+        super().__init__(ThreeBranch(width, pooling_channels), head)

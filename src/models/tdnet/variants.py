@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from src.models.tdnet.bise import BisePath
-from src.models.tdnet.fanet import FAPath
 from src.models.tdnet.net import TDNet
-from src.models.tdnet.paths import PSPPath
+from src.models.tdnet.paths import BisePath, FAPath, PSPPath
 
 GROUPS = 2  # of channels; with four paths, every other one has the same (official code)
 

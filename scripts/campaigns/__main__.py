@@ -1,0 +1,101 @@
+"""`python -m scripts.campaigns [NAME ...]`: counts, and each case that went wrong.
+
+Names are preparation-kills, damage, training-kills and mistakes; all of them if none is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from rich.progress import track
+
+from scripts.campaigns.damage import DamageCampaign
+from scripts.campaigns.kills import KillCampaign
+from scripts.campaigns.mistakes import BY_HAND, Mistakes, generated
+from scripts.campaigns.training_kills import METHODS, TrainingKills
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    campaigns = {
+        "preparation-kills": kills,
+        "damage": damaged,
+        "training-kills": training_kills,
+        "mistakes": mistakes,
+    }
+    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "mistakes": sys.maxsize}
+    parser.add_argument("names", nargs="*", default=list(campaigns), metavar="NAME", help=", ".join(campaigns))
+    parser.add_argument("--count", type=int, default=None, help=f"cases of each; default: {counts}, all mistakes")
+    parser.add_argument("--folder", type=Path, default=None, help="for data and caches; default: a temporary one")
+    given = parser.parse_args()
+    if unknown := set(given.names) - campaigns.keys():
+        parser.error(f"unknown: {', '.join(unknown)}; choose among {', '.join(campaigns)}")
+    logging.getLogger("src").addHandler(logging.NullHandler())
+    wrong = 0
+    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+        for name in given.names:
+            (Path(folder) / name).mkdir()
+            wrong += campaigns[name](Path(folder) / name, given.count or counts[name])
+    return min(wrong, 1)
+
+
+def kills(folder: Path, count: int) -> int:
+    """Of `src.prepare`."""
+    campaign = KillCampaign(folder)
+    found = [campaign.kill_once(seed) for seed in track(range(count), "kills")]
+    wrong = [kill for kill in found if kill.wrong]
+    files = ", ".join(str(kill.files) for kill in found)
+    print(
+        f"{count} kills, at {files} of {len(campaign.expected)} files: {len(wrong)} differ after resuming", flush=True
+    )
+    for kill in wrong:
+        print(f"  killed at {kill.files} files: {kill.wrong}")
+    return len(wrong)
+
+
+def damaged(folder: Path, count: int) -> int:
+    """Of files that `src.prepare` reads."""
+    campaign = DamageCampaign(folder)
+    cases = [campaign.damage_once(seed) for seed in track(range(count), "damaged files")]
+    wrong = [case for case in cases if not case.is_good]
+    outcomes = Counter((case.kind, case.outcome) for case in cases if case.is_good)
+    for (kind, outcome), number in sorted(outcomes.items()):
+        print(f"{kind:8} {outcome:10} {number}")
+    print(f"{count} damaged files: {len(wrong)} went wrong")
+    for case in wrong:
+        print(f"  {case}")
+    return len(wrong)
+
+
+def training_kills(folder: Path, count: int) -> int:
+    """Of `src.train`, AR-Seg and TDNet in turn."""
+    campaign, wrong = TrainingKills(folder), 0
+    for seed in range(count):
+        kill = campaign.kill_once(list(METHODS)[seed % len(METHODS)], seed)
+        wrong += bool(kill.wrong)
+        print(f"{kill.method} killed at {kill.place}: {kill.wrong or 'ends like the undisturbed run'}", flush=True)
+    print(f"{count} kills of trainings: {wrong} differ after resuming")
+    return wrong
+
+
+def mistakes(folder: Path, count: int) -> int:
+    """In the configuration of `src.train`."""
+    logging.getLogger("src").setLevel(logging.ERROR)
+    campaign = Mistakes(folder)
+    answers = [campaign.by_hand(case) for case in BY_HAND[:count]]
+    answers += [campaign.ask([override]) for override in list(generated())[:count]]
+    for answer in answers:
+        print(f"{answer.outcome:8} {answer.seconds:5.1f} s  {' '.join(answer.overrides)}  {answer.message}"[:400])
+    outcomes = Counter(answer.outcome for answer in answers)
+    slowest = max((a.seconds for a in answers if a.outcome == "told"), default=0.0)
+    print(f"{len(answers)} mistakes: {dict(outcomes)}; the slowest answer took {slowest:.1f} s", flush=True)
+    return outcomes["wrong"]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

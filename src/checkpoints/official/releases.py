@@ -1,0 +1,143 @@
+"""What the official releases are: the network each one is here, and how its parameters are called there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+from torch import Tensor
+
+from src.checkpoints.official.names import (
+    BISENET,
+    PSP_CAMVID,
+    PSP_CITYSCAPES,
+    PSP_TEACHER,
+    KeyMap,
+    high_branch,
+    low_branch,
+    tdnet,
+)
+
+Normalisation = tuple[float, float, float]
+
+MERGED = ".reparam_"  # in the name of every convolution that a deployed RDRNet merged
+
+IMAGENET_MEAN: Normalisation = (0.485, 0.456, 0.406)
+IMAGENET_STD: Normalisation = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One official network.
+
+    Attributes:
+        net: config node that builds ours, in training form.
+        keys: names in the release's file.
+        key_branch: names in the file of AR-Seg's high-resolution branch; None for networks of one file.
+        dataset: whose classes it predicts.
+        num_classes: K.
+        mean: of RGB in 0..1, subtracted first.
+        std: divided by afterwards.
+        adapt: turns a tensor of the release into ours, given our name for it.
+        deployable: also released in the form that its re-parameterisable blocks merge to.
+    """
+
+    net: dict[str, Any]
+    keys: KeyMap
+    key_branch: KeyMap | None = None
+    dataset: str = "cityscapes"
+    num_classes: int = 19
+    mean: Normalisation = IMAGENET_MEAN
+    std: Normalisation = IMAGENET_STD
+    adapt: Callable[[str, Tensor], Tensor] = lambda ours, value: value
+    deployable: bool = False
+
+    def form(self, names: Iterable[str]) -> dict[str, Any]:
+        """Config node of the network in the form that the names of a state dict belong to."""
+        if self.deployable and any(MERGED in name for name in names):
+            return {"_target_": "src.models.deploy.reparameterise.deploy", "net": self.net}
+        return self.net
+
+
+CAMVID_STATISTICS = (0.39068785, 0.40521392, 0.41434407), (0.29652068, 0.30514979, 0.30080369)
+BISENET_STATISTICS = (0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115)
+IMAGENET_STATISTICS = IMAGENET_MEAN, IMAGENET_STD
+PSP_FULL = "src.models.pspnet.net.PSPNetFull"
+PSP = "src.models.pspnet.net.PSPNet"
+BISE = "src.models.bisenet.net.BiSeNet"
+CHANNELS = {PSP_FULL: 64, PSP: 512, BISE: 256}
+
+
+def _arseg(
+    branch: dict[str, Any],
+    keys: KeyMap,
+    dataset: str,
+    statistics: tuple[Normalisation, Normalisation],
+    outputs: str = "logits",
+) -> Release:
+    fusion = {"_target_": "src.models.arseg.fusion.CReFF", "channels": CHANNELS[branch["_target_"]], "legacy": True}
+    net = {"_target_": "src.models.arseg.net.ARSeg", "high": branch, "low": branch, "fusion": fusion}
+    classes: int = branch["num_classes"]
+    return Release({**net, "legacy": outputs}, low_branch(keys), high_branch(keys), dataset, classes, *statistics)
+
+
+def _tdnet_tensor(ours: str, value: Tensor) -> Tensor:
+    """One half of the pyramid's channels, the others being computed and thrown away in the official code.
+
+    Paths 1 and 3 keep the first half, 2 and 4 the second. Its projections are 1x1 convolutions, ours linear.
+    """
+    if ".pyramid." in ours and value.dim() > 0:
+        return value.chunk(2)[int(ours.split(".")[1]) % 2]
+    return value.flatten(1) if ours.endswith("linear.weight") else value
+
+
+def _tdnet(variant: str, paths: int, pairs: dict[str, str]) -> Release:
+    net = {"_target_": f"src.models.tdnet.variants.{variant}", "num_classes": 19, "auxiliary": False}
+    return Release(net, tdnet(paths, pairs), adapt=_tdnet_tensor)
+
+
+def _rdrnet(width: int, head_channels: int, large: bool = False) -> Release:
+    net = {
+        "_target_": "src.models.rdrnet.net.RDRNet",
+        "num_classes": 19,
+        "width": width,
+        "stem_blocks": [6, 5] if large else [4, 3],
+        "semantic_blocks": [7, 7, 2] if large else [5, 5, 1],
+        "detail_blocks": [6, 6, 2] if large else [4, 4, 1],
+        "head_channels": head_channels,
+    }
+    return Release(net, {}, deployable=True)
+
+
+def _image_net(target: str, num_classes: int) -> dict[str, Any]:
+    return {"_target_": target, "num_classes": num_classes}
+
+
+PSP_101 = {
+    **_image_net(PSP, 19),
+    "depth": 101,
+    "dilation": "multigrid",
+    "deep_stem": True,
+    "aux_channels": None,  # the release has no training head
+}
+FOUR_PATHS = permutations(range(4), 2)
+
+RELEASES: dict[str, Release] = {
+    "arseg_camvid_psp18": _arseg(
+        _image_net(PSP_FULL, 12), PSP_CAMVID, "camvid", CAMVID_STATISTICS, "log_probabilities"
+    ),
+    "arseg_camvid_bise18": _arseg(_image_net(BISE, 12), BISENET, "camvid", CAMVID_STATISTICS),
+    "arseg_cityscapes_psp18": _arseg(
+        _image_net(PSP, 19), PSP_CITYSCAPES, "cityscapes", IMAGENET_STATISTICS, "coarse_logits"
+    ),
+    "arseg_cityscapes_bise18": _arseg(_image_net(BISE, 19), BISENET, "cityscapes", BISENET_STATISTICS),
+    "pspnet101": Release(PSP_101, PSP_TEACHER),
+    "tdnet_td4_psp18": _tdnet("td4_psp18", 4, {f"atn{i + 1}_{j + 1}": f"{i}_{j}" for i, j in FOUR_PATHS}),
+    "tdnet_td2_psp50": _tdnet("td2_psp50", 2, {"atn1": "0_1", "atn2": "1_0"}),
+    "rdrnet_s_simple": _rdrnet(32, 64),
+    "rdrnet_s": _rdrnet(32, 128),
+    "rdrnet_m": _rdrnet(64, 128),
+    "rdrnet_l": _rdrnet(64, 256, large=True),
+}

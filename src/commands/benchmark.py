@@ -1,0 +1,93 @@
+"""What `src.benchmark` does: count a network, time it, write both down."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from src.benchmarking.timing import time_it
+from src.checkpoints.load import without_initial_weights
+from src.cli.config import check_keys, instantiate, plain
+from src.cli.provenance import provenance, write_provenance
+from src.errors import UserError
+from src.metrics.stream_cost import inference_cost
+from src.models.deploy.reparameterise import merge
+from src.video.reading.decode import Film
+
+TRAINING = ("loss", "optimizer", "scheduler", "phases")
+SMALLEST = 32  # pixels: the deepest stride
+
+
+def benchmark(config: DictConfig) -> dict[str, Any]:
+    """Write `metrics/benchmark.json` into the run directory and print its result as one line of JSON.
+
+    Raises:
+        UserError: unknown keys, or values out of range.
+    """
+    check_keys(config)
+    _check_values(config)
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    write_provenance(run_dir, plain(_without_training(config)))
+    size = _size(config)
+    result = {"model": HydraConfig.get().runtime.choices["model"], **count(config, size)}
+    if config.latency:
+        result["latency"] = time_it(build(config, torch.device("cpu")), config, size)
+    _write(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
+    print(json.dumps(result))
+    return result
+
+
+def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
+    """Parameters in training form, and the cost of the form that is run; nothing is computed."""
+    net = build(config, torch.device("meta"))
+    trained = sum(p.numel() for p in net.parameters())
+    merge(net, fold_batchnorm=False)
+    cost = inference_cost(net, size, config.video.gop, config.model.get("lr_scale", 1.0)).as_dict()
+    return {"params_train": trained, **cost, "height": size[0], "width": size[1]}
+
+
+def build(config: DictConfig, device: torch.device) -> nn.Module:
+    """The network of a model configuration in eval mode, with random weights."""
+    node = without_initial_weights(config.model.net)
+    with device:
+        net: nn.Module = instantiate(node)
+    return net.eval()
+
+
+def _without_training(config: DictConfig) -> DictConfig:
+    """The configuration less what a model says about training: that refers to data, of which there are none here."""
+    kept = [key for key in config.model if key not in TRAINING]
+    used = config.copy()
+    used.model = OmegaConf.masked_copy(config.model, kept)
+    return used
+
+
+def _size(config: DictConfig) -> tuple[int, int]:
+    if not config.film:
+        return int(config.input.height), int(config.input.width)
+    info = Film(config.film, motion="none").info
+    return info.height, info.width
+
+
+def _check_values(config: DictConfig) -> None:
+    least = {"input.height": SMALLEST, "input.width": SMALLEST, "video.gop": 2, "warmup": 1, "rounds": 1, "threads": 1}
+    for key, minimum in least.items():
+        value = OmegaConf.select(config, key)
+        if not (key == "threads" and value is None) and (not isinstance(value, int) or value < minimum):
+            raise UserError(f"{key}={value} is not a number from {minimum} up; give {key}={minimum} or more")
+    if config.film and not config.latency:
+        raise UserError("film is given, but latency=false times nothing; leave one of them out")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.part")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(unfinished, path)

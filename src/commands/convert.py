@@ -1,0 +1,70 @@
+"""An official release as a checkpoint of ours."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from src.checkpoints.official.classes import CLASSES
+from src.checkpoints.official.load import convert
+from src.cli.config import check_keys, plain
+from src.errors import UserError
+
+PHASE = "converted"
+
+
+def convert_release(config: DictConfig) -> Path:
+    """Write the checkpoint that `load_checkpoint` reads, whole or not at all; its path.
+
+    Raises:
+        UserError: see `src.checkpoints.official.load.convert`, or the output cannot be written.
+    """
+    check_keys(config)
+    plain(config)
+    output = Path(config.output)
+    key_source = None if config.key_source is None else Path(config.key_source)
+    net, info = convert(config.name, Path(config.source), key_source)
+    state = {f"net.{key}": value for key, value in net.state_dict().items()}
+    _save({"state_dict": state, "card": card(config, info)}, output)
+    return output
+
+
+def card(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
+    """What the checkpoint says about its network; interpolations are kept, as `src.train` does.
+
+    Args:
+        config: of conf/convert.yaml.
+        info: of `src.checkpoints.official.load.convert`.
+    """
+    kept = ("task", "seed", "video", "paths", *(["data"] if info["dataset"] == "camvid" else []))
+    given: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
+    model = {
+        "num_classes": info["num_classes"],
+        "lr_scale": info["net"].get("lr_scale", 0.5 if "high" in info["net"] else 1.0),
+        "net": info["net"],
+        "phases": {PHASE: {"module": {"net": info["net"]}}},
+    }
+    return {
+        "config": {**{key: given[key] for key in kept}, "model": model},
+        "phase": PHASE,
+        "classes": CLASSES[info["dataset"]].as_dict(),
+        "normalisation": {"mean": info["mean"], "std": info["std"]},
+        "source": {"release": info["name"], "files": info["sources"]},
+    }
+
+
+def _save(content: dict[str, Any], path: Path) -> None:
+    unfinished = path.with_name(f"{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, unfinished)
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise UserError(f"output '{path}' cannot be written ({error}); give a path in a folder of yours") from error

@@ -1,0 +1,84 @@
+"""The motion of a film, drawn over it and as numbers."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from src.errors import UserError
+from src.video.motion.draw import STYLES, draw_motion
+from src.video.motion.field import MotionChain, rasterise
+from src.video.reading.decode import Film, MotionSource
+from src.video.types import Frame
+from src.video.vectors.exported import NO_ROWS
+from src.video.writing.retimed import TimedFilm
+
+TARGETS = ("previous", "key")
+
+
+@dataclass(frozen=True)
+class MotionRequest:
+    """The keys of conf/motion.yaml, where each is explained.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    source: str
+    motion: MotionSource
+    to: str
+    style: str
+    longest: float
+    threads: int
+
+    def __post_init__(self) -> None:
+        for key, value, choices in (("to", self.to, TARGETS), ("style", self.style, STYLES)):
+            if value not in choices:
+                raise UserError(f"{key}={value} is not one of {', '.join(choices)}; choose one of these")
+        if self.longest <= 0:
+            raise UserError(f"longest={self.longest} is not positive; give a length in pixels")
+
+
+def export_motion(request: MotionRequest, folder: Path) -> int:
+    """Write motion.mp4 and vectors.npz into an existing folder; the number of frames.
+
+    vectors.npz has an array (N, 6) float32 per frame with motion, named by the frame's index: rows
+    [x0, y0, w, h, dx, dy] in pixels, x_previous = x + dx, as of `Frame.vectors`.
+
+    Raises:
+        UserError: as of `Film`.
+    """
+    film = Film(request.source, request.motion, threads=request.threads)
+    follow, count = MotionChain(), 0
+    with TimedFilm(folder / "motion.mp4", film, request.threads) as drawn, _Archive(folder / "vectors.npz") as archive:
+        for frame in film:
+            archive.add(frame)
+            hop = NO_ROWS if frame.vectors is None else frame.vectors
+            motion = follow.update(frame) if request.to == "key" else rasterise(hop, *frame.image.shape[:2])
+            drawn.write(draw_motion(frame.image, motion, request.style, request.longest), frame.pts)
+            count += 1
+    return count
+
+
+class _Archive:
+    """An .npz that grows frame by frame, so that no film is too long."""
+
+    def __init__(self, path: Path) -> None:
+        self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+
+    def add(self, frame: Frame) -> None:
+        if frame.vectors is not None:
+            with self._zip.open(f"{frame.index:06d}.npy", "w") as file:
+                np.lib.format.write_array(file, np.ascontiguousarray(frame.vectors))
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()

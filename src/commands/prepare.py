@@ -1,0 +1,69 @@
+"""What `src.prepare` does: all clips of a data set, or a part of them, made or checked."""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+
+from omegaconf import DictConfig
+
+from src.cli.config import check_keys, check_rate, instantiate, plain
+from src.data.clips.cache import ClipJob, prepare
+from src.data.clips.check import faults
+from src.data.clips.files import write_manifest
+from src.data.module import ClipDataModule
+from src.errors import UserError
+
+SHOWN = 20  # faults by name
+
+log = logging.getLogger(__name__)
+
+
+def prepare_data_set(config: DictConfig) -> None:
+    """Make the clips of `config.splits` that are missing, and the manifest; with `config.check`, only look.
+
+    Raises:
+        UserError: unknown keys, a quality beside a bitrate, a wrong shard, whatever the data set is wrong about, or
+            faults that the check found.
+    """
+    check_keys(config)
+    check_rate(config)
+    plain(config)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through `finally`, as Ctrl-C does
+    module: ClipDataModule = instantiate(config.data.module)
+    splits = config.splits or dict.fromkeys((module.train_split, module.val_split))
+    jobs = [job for split in splits for job in module.jobs(split)]
+    jobs = jobs if config.shard is None else shard_of(jobs, str(config.shard))
+    if config.check:
+        _check(jobs, module)
+        return
+    clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage)
+    log.info("%d of %d clips are prepared, listed in %s", len(clips), len(jobs), write_manifest(module.cache))
+
+
+def shard_of(jobs: list[ClipJob], shard: str) -> list[ClipJob]:
+    """Every n-th job from the i-th on, of shard "i/n".
+
+    Raises:
+        UserError: not of this form, or i outside 1..n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", shard)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"shard={shard} is not i/n with i from 1 to n; give shard=1/4 to shard=4/4 for four parts")
+    return jobs[int(match[1]) - 1 :: int(match[2])]
+
+
+def _check(jobs: list[ClipJob], module: ClipDataModule) -> None:
+    found = faults(jobs, module.encoding, module.cache)
+    for fault in found[:SHOWN]:
+        log.warning("%s", fault)
+    if len(found) > SHOWN:
+        log.warning("and %d more", len(found) - SHOWN)
+    if found:
+        raise UserError(
+            f"{len(found)} faults in {len(jobs)} clips in '{module.cache}'; remove the files that are named, run "
+            "without check=true and what is missing is made again"
+        )
+    log.info("%d clips in %s are whole and as the manifest says", len(jobs), module.cache)

@@ -1,0 +1,82 @@
+"""What `src.train` does with a composed configuration."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from threading import Thread
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from src.cli.config import check_keys, check_rate, plain
+from src.cli.provenance import write_provenance
+from src.errors import UserError
+from src.ops.cpu.memory import keep_freed_memory
+from src.training.devices import check_devices, check_sharding, several_processes
+from src.training.loggers import quiet
+from src.training.phases import run_phases
+from src.training.slurm import Requeue, check_allocation, heed_time_limit, requeued
+from src.training.summary import print_summary
+
+log = logging.getLogger(__name__)
+
+
+def train(config: DictConfig) -> float | None:
+    """Check the configuration, write what the run is, and train.
+
+    Returns:
+        The metric that the best checkpoint is chosen by, after the last epoch of the last phase; None where there
+        was no validation, and for phases that were finished before.
+
+    Raises:
+        UserError: unknown keys, a quality beside a bitrate, devices or a sharding that cannot do what is asked, a
+            sweep over several devices in one process, or a SLURM job of another size.
+    """
+    quiet()
+    keep_freed_memory()
+    check_keys(config)
+    check_rate(config)
+    _refuse_unsafe_multirun(config)
+    check_allocation(config.trainer)
+    heed_time_limit()
+    check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
+    check_sharding(config)
+    if getattr(rank_zero_only, "rank", 0):
+        logging.getLogger("src").setLevel(logging.WARNING)  # the first process says it for all
+    run_dir = Path(HydraConfig.get().runtime.output_dir)
+    resolved = plain(config)
+    rank_zero_only(write_provenance)(run_dir, resolved)
+    with requeued():
+        try:
+            metrics = run_phases(config, resolved, run_dir)
+        finally:
+            _close_wandb()
+    for key, value in sorted(metrics.items()):
+        log.info("%s = %.4f", key, value)
+    rank_zero_only(print_summary)(run_dir, list(config.model.phases))
+    return metrics.get(config.model.get("monitor", "val/miou"))
+
+
+def _close_wandb() -> None:
+    """End the run that all phases log to, or the next job of a sweep would go on with it."""
+    if "wandb" in sys.modules:
+        import wandb
+
+        closing = Thread(target=wandb.finish, daemon=True)
+        closing.start()
+        closing.join(60 if Requeue.announced else None)  # a bad network must not take the time to requeue
+
+
+def _refuse_unsafe_multirun(config: DictConfig) -> None:
+    """Where SLURM does not start the processes of a job, each of them would run the sweep, with values of its own."""
+    started_by_slurm = HydraConfig.get().launcher._target_.endswith(".SlurmLauncher")
+    if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and not started_by_slurm:
+        raise UserError(
+            f"--multirun with trainer.devices={config.trainer.devices} and trainer.num_nodes="
+            f"{config.trainer.num_nodes} trains each process with other values; give hydra/launcher=slurm, start one "
+            "command for each value, or use a wandb agent"
+        )

@@ -1,0 +1,226 @@
+"""The ways to get clips from a data set: its own films, or films made from its stills.
+
+Every way puts labelled frames at chosen distances from the keyframe before them, by where a clip begins.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from src.data.clips.cache import ClipJob, ClipRecipe
+from src.data.datasets.base import Picture, Sequence, Source, Still
+from src.data.still_animation import layers as still_layers
+from src.data.still_animation import motion as scene_motion
+from src.data.still_animation import render as still_clips
+from src.data.still_animation.layers import SceneRoles
+from src.data.still_animation.motion import StillMotion
+from src.data.still_animation.render import render_still_clip
+from src.errors import UserError, check_range
+
+DISTANCES = ("all", "last")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FilmJob(ClipJob):
+    """Frames start..stop - 1 of a film; frame t lies (t - start) mod L after its keyframe.
+
+    Attributes:
+        only: index of the one frame whose labels are kept; None: all.
+    """
+
+    name: str
+    start: int
+    stop: int
+    sequence: Sequence
+    only: int | None = None
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+        """Pictures and labels."""
+        for index, (picture, labels) in enumerate(self.sequence.frames(self.start, self.stop), start=self.start):
+            yield picture, labels if self.only in (None, index) else None
+
+    def identity(self) -> Any:
+        """The sequence, and what of it is taken."""
+        return [self.sequence.identity(), self.start, self.stop, self.only]
+
+    def makers(self) -> list[ModuleType]:
+        """The sequence's own."""
+        return self.sequence.makers()
+
+
+@dataclass(frozen=True)
+class StillJob(ClipJob):
+    """A synthetic film of one GOP that ends at a labelled still, from its frame `start` on."""
+
+    name: str
+    start: int
+    length: int
+    still: Still
+    seed: int
+    motion: StillMotion
+    roles: SceneRoles
+
+    def __len__(self) -> int:
+        return self.length - self.start
+
+    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+        """The rendered film, labelled on every frame."""
+        image, labels = self.still.read()
+        rng = np.random.default_rng(self.seed)
+        frames = render_still_clip(image, labels, self.length, rng, self.motion, self.roles)
+        return islice(zip(*frames, strict=True), self.start, None)
+
+    def identity(self) -> Any:
+        """The still, what is rendered, and what of it is taken."""
+        return [self.still.identity(), self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
+
+    def makers(self) -> list[ModuleType]:
+        """The renderer."""
+        return [still_clips, still_layers, scene_motion]
+
+
+@dataclass(frozen=True)
+class ClipsFromFilms(ClipRecipe):
+    """A data set's own films as a whole, each coded once per phase of the GOP: for films with labels throughout.
+
+    Args:
+        phases: how many of the L phases; None: all, so that every frame occurs at every distance.
+    """
+
+    phases: int | None
+
+    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+        """One clip per film and phase.
+
+        Raises:
+            UserError: no films, films shorter than one GOP, or more phases than it has.
+        """
+        if self.phases is not None:
+            allowed = f"1 to {gop}, or null for all phases of the GOP"
+            check_range(1 <= self.phases <= gop, "data.module.clips.phases", self.phases, allowed)
+        sequences = _films(source, split)
+        for sequence in sequences:
+            if len(sequence) < gop:
+                raise UserError(f"film '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
+        starts = range(gop if self.phases is None else self.phases)
+        return [FilmJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
+
+
+@dataclass(frozen=True)
+class ClipsAtLabels(ClipRecipe):
+    """For each labelled frame of a data set's films, clips that begin at each of its distances before it.
+
+    The paper's way (AR-Seg, section 4.1), for films of which few frames are labelled.
+
+    Args:
+        distances: "all", 0..L-1, or the "last", L-1.
+        whole_gop: code the frames after the labelled one too, up to the end of its GOP or of the film.
+
+    Raises:
+        UserError: other distances.
+    """
+
+    distances: str
+    whole_gop: bool
+
+    def __post_init__(self) -> None:
+        _check_distances(self.distances)
+
+    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+        """One clip per labelled frame and distance; frames that have too few before them are left out.
+
+        Raises:
+            UserError: no films, or none of their labelled frames has L-1 frames before it.
+        """
+        labelled = [(sequence, n) for sequence in _films(source, split) for n in sequence.labelled()]
+        latest = max(n for _, n in labelled)
+        if latest < gop - 1:
+            raise UserError(
+                f"video.gop={gop} needs {gop - 1} frames before a labelled frame, the films of '{split}' have at most "
+                f"{latest}; give video.gop={latest + 1} or less"
+            )
+        early = sum(n < gop - 1 for _, n in labelled)
+        if early:
+            log.info("%d of %d labelled frames have too few frames before them", early, len(labelled))
+        distances = range(gop) if self.distances == "all" else range(gop - 1, gop)
+        return [
+            FilmJob(f"{s.name}_{n:05d}_d{d:02d}", n - d, self._stop(s, n, d, gop), s, n)
+            for s, n in labelled
+            for d in distances
+            if d <= n
+        ]
+
+    def _stop(self, sequence: Sequence, labelled: int, distance: int, gop: int) -> int:
+        return min(len(sequence), labelled - distance + gop) if self.whole_gop else labelled + 1
+
+
+@dataclass(frozen=True)
+class ClipsFromStills(ClipRecipe):
+    """Synthetic films of one GOP that end at a data set's stills.
+
+    Args:
+        variants: films per still.
+        distances: of the still from its keyframe: "all", 0..L-1, or the "last", L-1.
+        seed: of their motion.
+        motion: its distribution.
+
+    Raises:
+        UserError: other distances.
+    """
+
+    variants: int
+    distances: str
+    seed: int
+    motion: StillMotion
+
+    def __post_init__(self) -> None:
+        _check_distances(self.distances)
+
+    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+        """One clip per still, variant and distance.
+
+        Raises:
+            UserError: the split has no stills.
+        """
+        stills = source.stills(split)
+        if not stills:
+            raise UserError(
+                f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
+            )
+        starts = range(gop) if self.distances == "all" else range(1)
+        return [
+            StillJob(f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles)
+            for v in range(self.variants)
+            for s in stills
+            for start in starts
+        ]
+
+    def _seed(self, still: Still, variant: int) -> int:
+        return zlib.crc32(f"{still.name}/{variant}/{self.seed}".encode())
+
+
+def _films(source: Source, split: str) -> list[Sequence]:
+    sequences = source.sequences(split)
+    if not sequences:
+        raise UserError(
+            f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"
+        )
+    return sequences
+
+
+def _check_distances(distances: str) -> None:
+    if distances not in DISTANCES:
+        raise UserError(f"distances '{distances}' is not one of {', '.join(DISTANCES)}; choose one of these")

@@ -1,0 +1,159 @@
+"""CamVid: where its files are and what its labels mean.
+
+Two layouts are recognised below `root`: the 480x360 copy with index labels (train/, trainannot/, val/, valannot/,
+test/, testannot/) and the official 960x720 release (701_StillsRaw_full/, LabeledApproved_full/), with the raw films
+beside these two folders where motion is to come from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+from src.data.datasets.base import Normalisation, Sequence, Source, Still
+from src.data.datasets.camvid_films import is_name, parse_name, raw_films
+from src.data.datasets.files import FileStill, PictureSequence, refuse_or_skip
+from src.data.labels import IGNORE, ClassSet, ColourCoding, IndexCoding, LabelCoding
+from src.errors import UserError
+
+NAMES = (
+    "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",
+)  # fmt: skip
+PALETTE = (
+    (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0), (192, 128, 128),
+    (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
+)  # fmt: skip
+VOID = (0, 0, 0)
+SPLITS = ("train", "val", "test")
+FILM_RATE = 30  # frame numbers in file names count 30 Hz frames
+
+
+def camvid_classes(void: bool) -> ClassSet:
+    """The 11 classes, or the 12 of AR-Seg's released networks, which learn void as a class."""
+    return ClassSet((*NAMES, "void"), (*PALETTE, VOID)) if void else ClassSet(NAMES, PALETTE)
+
+
+def label_coding(void: bool, coloured: bool) -> LabelCoding:
+    """What label values mean: unlabelled pixels are `IGNORE`, or class 11 where void is a class."""
+    if coloured:  # the other 20 colours of the official release are ignored
+        palette = camvid_classes(void).palette
+        return ColourCoding(tuple((colour, index) for index, colour in enumerate(palette)), None)
+    classes = tuple((index, index) for index in range(len(NAMES) + void))
+    return IndexCoding(classes, (IGNORE,) if void else (len(NAMES), IGNORE))
+
+
+class CamVid(Source):
+    """The data set below `root`.
+
+    Args:
+        root: folder of either layout.
+        void: learn void as a twelfth class, as AR-Seg's released networks do.
+        films: take sequences from the raw films.
+        fps: of the raw films.
+        mean: of RGB in 0..1.
+        std: of RGB in 0..1.
+        on_damage: "stop" at pictures that are not named as CamVid names them, or "skip" them.
+
+    Raises:
+        UserError: no root, or neither layout below it.
+    """
+
+    def __init__(
+        self,
+        root: str | None,
+        void: bool,
+        films: bool,
+        fps: int,
+        mean: list[float],
+        std: list[float],
+        on_damage: str,
+    ) -> None:
+        if root is None:
+            raise UserError("data.root is not set; give data.root=PATH or set CAMVID_ROOT to the CamVid folder")
+        self.root, self.films, self.fps, self.on_damage = Path(root), films, fps, on_damage
+        self.coloured = (self.root / "701_StillsRaw_full").is_dir()
+        if not self.coloured and not (self.root / "train").is_dir():
+            raise UserError(
+                f"data.root '{root}' has neither train/ + trainannot/ (480x360 copy) nor 701_StillsRaw_full/ + "
+                "LabeledApproved_full/ (official release); unpack one of them there"
+            )
+        if films and not self.coloured:
+            raise UserError(
+                f"data.root '{root}' is the 480x360 copy, raw films belong to the official release; use data=camvid"
+            )
+        self.coding = label_coding(void, self.coloured)
+        self.classes = camvid_classes(void)
+        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+    def stills(self, split: str) -> list[Still]:
+        """Labelled pictures of train (367), val (101) or test (233)."""
+        return list(self._frames(split))
+
+    def sequences(self, split: str) -> list[Sequence]:
+        """The raw films with labels on some frames; without `films`, runs of stills two film frames apart.
+
+        Of these runs val has one, a film of 15 Hz; train and test have none.
+        """
+        stills = self._frames(split)
+        return raw_films(self.root, stills, self.fps) if self.films else _runs(stills)
+
+    def _frames(self, split: str) -> list[FileStill]:
+        if split not in SPLITS:
+            raise UserError(f"split '{split}' is unknown; CamVid has {', '.join(SPLITS)}")
+        if self.coloured:
+            pictures = self._named((self.root / "701_StillsRaw_full").glob("*.png"))
+            pictures = [p for p in pictures if _split(p.stem) == split]
+            pairs = [(p, self.root / "LabeledApproved_full" / f"{p.stem}_L.png") for p in pictures]
+        else:
+            pictures = self._named((self.root / split).glob("*.png"))
+            pairs = [(p, self.root / f"{split}annot" / p.name) for p in pictures]
+        if not pairs:
+            raise UserError(f"data.root '{self.root}' has no pictures of the split '{split}'; unpack them there")
+        missing = [labels for _, labels in pairs if not labels.is_file()]
+        if missing:
+            raise UserError(
+                f"{len(missing)} of {len(pairs)} pictures of '{split}' have no labels, the first is '{missing[0]}'; "
+                "unpack the labels beside the pictures"
+            )
+        return [FileStill(p.stem, p, labels, self.coding) for p, labels in sorted(pairs)]
+
+    def _named(self, pictures: Iterable[Path]) -> list[Path]:
+        """Those named as CamVid names them."""
+        found = []
+        for path in sorted(pictures):
+            if is_name(path.stem):
+                found.append(path)
+            else:
+                rule = "FILM_NUMBER.png"
+                refuse_or_skip(f"'{path}' is not named {rule}; remove it or set data.on_damage=skip", self.on_damage)
+        return found
+
+
+def _runs(stills: list[FileStill]) -> list[Sequence]:
+    runs: list[list[FileStill]] = []
+    for still, following in pairwise(stills):
+        if not runs or runs[-1][-1] != still:
+            runs.append([still])
+        (film, number), (film_after, number_after) = parse_name(still.name), parse_name(following.name)
+        if film_after == film and number_after - number <= 2:
+            runs[-1].append(following)
+    return [
+        PictureSequence(
+            run[0].name,
+            FILM_RATE // 2,
+            tuple((index, still.labels) for index, still in enumerate(run)),
+            run[0].coding,
+            tuple(still.picture for still in run),
+        )
+        for run in runs
+        if len(run) > 1
+    ]
+
+
+def _split(name: str) -> str:
+    """The split of the 367 / 101 / 233 protocol, which follows from film and frame number."""
+    film, number = parse_name(name)
+    if film == "Seq05VD" or (film == "0001TP" and number >= 8550):
+        return "test"
+    return "val" if film == "0016E5" and 7959 <= number <= 8159 and number % 2 else "train"

@@ -1,0 +1,121 @@
+"""Pictures sorted into one folder per class, ImageNet's form, for the pretraining of backbones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from src.data.datasets.base import Normalisation, Source
+from src.data.labels import ClassSet
+from src.data.sampling import Draw, EpochSampler, ResumableData, WithBlanks, as_draw
+from src.errors import UserError
+
+Labelled = tuple[Tensor, int]
+NO_LABEL = -1  # of a picture that does not count
+
+
+class ClassFolders(Source):
+    """`root`/SPLIT/CLASS/NAME.jpg (.png, ..); the classes are the sorted folders of `root`/train.
+
+    Args:
+        root: folder with the splits.
+        mean: of RGB in 0..1.
+        std: of RGB in 0..1.
+
+    Raises:
+        UserError: no root, or no folders of classes in its `train`.
+    """
+
+    def __init__(self, root: str | None, mean: list[float], std: list[float]) -> None:
+        if root is None:
+            raise UserError("data.root is not set; give data.root=PATH of a folder with train/CLASS/ and val/CLASS/")
+        self.root = Path(root)
+        names = tuple(self.pictures("train").classes)
+        self.classes = ClassSet(names, ((0, 0, 0),) * len(names))
+        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+    def pictures(self, split: str) -> ImageFolder:
+        """Pictures of a split with the indices of their classes, sorted by name.
+
+        Raises:
+            UserError: no such folder, a class without pictures, or not the classes of `train`.
+        """
+        try:
+            found = ImageFolder(self.root / split)
+        except FileNotFoundError as error:
+            raise UserError(f"data.root '{self.root}': {error}; it needs {split}/CLASS/NAME.jpg") from error
+        if split != "train" and tuple(found.classes) != self.classes.names:
+            raise UserError(f"'{self.root / split}' has other classes than train; give both the same folders")
+        return found
+
+
+class PictureDataset(Dataset[Labelled]):
+    """Pictures of a split behind a transform whose draws follow the sampler's seeds."""
+
+    def __init__(self, pictures: ImageFolder, transform: v2.Transform) -> None:
+        self.pictures, self.transform = pictures, transform
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, draw: Draw | int) -> Labelled:
+        """Normalised picture (3, size, size) and class index."""
+        index, seed = as_draw(draw)
+        picture, label = self.pictures[index]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.transform(picture), label
+
+
+class ClassFolderModule(ResumableData):
+    """Loaders of (pictures (B, 3, size, size), class indices (B,)).
+
+    Args:
+        source: the pictures.
+        size: of what the network sees; training takes random parts of a picture, validation its centre.
+        resize: of the shorter side in validation, before the centre is cut out.
+        batch_size: pictures per process and step.
+        workers: loader processes.
+        seed: of order and augmentation.
+    """
+
+    def __init__(self, source: ClassFolders, size: int, resize: int, batch_size: int, workers: int, seed: int) -> None:
+        super().__init__()
+        self.source, self.size, self.resize = source, size, resize
+        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+
+    def train_dataloader(self) -> DataLoader[Labelled]:
+        """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
+        dataset = self._pictures("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
+        sampler = self.training_sampler(len(dataset), self.batch_size, self.seed)
+        return self._loader(dataset, sampler, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[Labelled]:
+        """Centres, every picture once."""
+        dataset = self._pictures("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
+        return self._loader(WithBlanks(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
+
+    def _pictures(self, split: str, *geometry: v2.Transform) -> PictureDataset:
+        normal = self.source.normalisation
+        numbers = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)]
+        return PictureDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
+
+    def _loader(self, dataset: Dataset[Labelled], sampler: EpochSampler, drop_last: bool) -> DataLoader[Labelled]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.workers > 0,
+        )
+
+
+def _unlabelled(picture: Labelled) -> Labelled:
+    return picture[0], NO_LABEL

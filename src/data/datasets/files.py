@@ -1,0 +1,148 @@
+"""Stills and films of a data set that lies on disk as pictures, films and label pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from src.data.datasets.base import Picture, Sequence, Still
+from src.data.labels import LabelCoding, read_picture
+from src.errors import UserError
+from src.video.reading.random_access import count_frames, read_frames
+
+LabelFiles = tuple[tuple[int, Path], ...]  # by index of the frame
+
+
+@dataclass(frozen=True)
+class FileStill(Still):
+    """A picture and its label picture."""
+
+    name: str
+    picture: Path
+    labels: Path
+    coding: LabelCoding
+
+    def read(self) -> tuple[Picture, Picture]:
+        """RGB (H, W, 3) and labels (H, W)."""
+        picture, labels = read_picture(self.picture), self.coding.read(self.labels)
+        _check_size(self.labels, labels, self.picture, picture)
+        return picture, labels
+
+    def identity(self) -> Any:
+        """The two files and what label values mean."""
+        return [file_identity(self.picture), file_identity(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class FileSequence(Sequence):
+    """Frames on disk with label pictures of some of them."""
+
+    name: str
+    fps: int
+    labels: LabelFiles
+    coding: LabelCoding
+
+    def labelled(self) -> tuple[int, ...]:
+        """Indices of the frames that have a label picture."""
+        return tuple(index for index, _ in self.labels)
+
+    def identity(self) -> Any:
+        """All files, and what label values mean; they are looked at once."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> Any:
+        label_files = [[index, file_identity(path)] for index, path in self.labels]
+        return [self.fps, self._frame_files(), label_files, asdict(self.coding)]  # type: ignore[call-overload]
+
+    def _frame_files(self) -> Any:
+        raise NotImplementedError
+
+    def _labels_of(self, index: int, picture: Picture) -> Picture | None:
+        path = dict(self.labels).get(index)
+        if path is None:
+            return None
+        labels = self.coding.read(path)
+        _check_size(path, labels, f"frame {index} of '{self.name}'", picture)
+        return labels
+
+
+@dataclass(frozen=True)
+class PictureSequence(FileSequence):
+    """A film that lies on disk as one picture per frame."""
+
+    pictures: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+        """Pictures, all of one size, with their labels."""
+        first: Picture | None = None
+        for index in range(start, len(self) if stop is None else stop):
+            picture = read_picture(self.pictures[index])
+            first = picture if first is None else first
+            _check_size(self.pictures[index], picture, self.pictures[start], first)
+            yield picture, self._labels_of(index, picture)
+
+    def _frame_files(self) -> Any:
+        return [file_identity(path) for path in self.pictures]
+
+
+@dataclass(frozen=True)
+class FilmSequence(FileSequence):
+    """A film file whose frames are found by index, whatever its codec."""
+
+    film: Path
+
+    def __len__(self) -> int:
+        return count_frames(self.film)
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+        """Decoded frames with their labels."""
+        for index, picture in enumerate(read_frames(self.film, start, stop), start=start):
+            yield picture, self._labels_of(index, picture)
+
+    def _frame_files(self) -> Any:
+        return file_identity(self.film)
+
+
+def file_identity(path: Path) -> Any:
+    """Name, size and whole seconds of the modification time, which archives and copies keep.
+
+    Raises:
+        UserError: no such file.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read ({error.strerror}); unpack the data set completely") from error
+    return [path.name, status.st_size, int(status.st_mtime)]
+
+
+def _check_size(path: Path, picture: Picture, other: Path | str, expected: Picture) -> None:
+    if picture.shape[:2] != expected.shape[:2]:
+        (height, width), (tall, wide) = picture.shape[:2], expected.shape[:2]
+        shown = f"'{other}'" if isinstance(other, Path) else other
+        raise UserError(f"'{path}' is {width}x{height}, {shown} is {wide}x{tall}; both must have one size, replace one")
+
+
+POLICIES = ("stop", "skip")
+
+log = logging.getLogger(__name__)
+
+
+def refuse_or_skip(message: str, policy: str) -> None:
+    """Warn under "skip".
+
+    Raises:
+        UserError: under "stop".
+    """
+    if policy == "skip":
+        log.warning("left out: %s", message)
+    else:
+        raise UserError(message)

@@ -1,0 +1,80 @@
+"""The embedded default data set `street` as a source of films; nothing is downloaded or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from types import ModuleType
+from typing import Any
+
+from src.data.datasets.base import Normalisation, Picture, Sequence, Source
+from src.data.datasets.camvid import camvid_classes
+from src.data.street import canvas as street_canvas
+from src.data.street import figures as street_figures
+from src.data.street import layout as street_layout
+from src.data.street import render as street
+from src.data.street import textures as street_textures
+from src.data.street.render import render_street
+from src.errors import UserError, check_range
+
+
+@dataclass(frozen=True)
+class StreetFilm(Sequence):
+    """One procedural drive, labelled on every frame."""
+
+    name: str
+    fps: int
+    seed: int
+    length: int
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+        """Frames with their labels; those before `start` are rendered too."""
+        rendered = render_street(self.seed, self.length, self.height, self.width, self.fps)
+        yield from islice(rendered, start, stop)
+
+    def identity(self) -> Any:
+        """What the renderer is given."""
+        return [self.seed, self.length, self.height, self.width, self.fps]
+
+    def makers(self) -> list[ModuleType]:
+        """The renderer."""
+        return [street, street_canvas, street_figures, street_layout, street_textures]
+
+
+class Street(Source):
+    """Films of procedural streets; the splits have seeds of their own, so no street occurs twice.
+
+    Args:
+        films: number of films by split.
+        length: frames per film.
+        height, width: of the frames, pixels.
+        fps: frames per second.
+
+    Raises:
+        UserError: no films or frames, or frames below 32 pixels.
+    """
+
+    def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
+        for split, number in films.items():
+            check_range(number > 0, f"data.source.films.{split}", number, "a number of films above 0")
+        for key, value, least in (("length", length, 1), ("height", height, 32), ("width", width, 32), ("fps", fps, 1)):
+            check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
+        self.films, self.length, self.height, self.width, self.fps = films, length, height, width, fps
+        self.classes = camvid_classes(void=False)
+        self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
+
+    def sequences(self, split: str) -> list[Sequence]:
+        """The films of a split."""
+        if split not in self.films:
+            raise UserError(f"split '{split}' is unknown; street has {', '.join(self.films)}")
+        first = 10_000 * list(self.films).index(split)
+        return [
+            StreetFilm(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)
+            for n in range(self.films[split])
+        ]

@@ -1,0 +1,39 @@
+"""Which frames of a film are keyframes, and how the others lead back to them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from src.video.motion.field import MotionChain
+from src.video.types import Frame, Motion
+
+
+class KeyedMotion:
+    """Follows a film frame by frame.
+
+    Keyframes are the first frame, the film's own I frames, damaged frames, frames whose motion was lost or
+    leads back nowhere (no valid pixel, as at a scene cut coded without I frame), and the frame `max_gop`
+    frames after the last keyframe.
+
+    Args:
+        max_gop: frames from one keyframe to the next at most.
+        all_intra: the film has nothing but I frames, which then say nothing about where a scene begins.
+    """
+
+    def __init__(self, max_gop: int, all_intra: bool = False) -> None:
+        self._chain, self._max_gop, self._all_intra = MotionChain(), max_gop, all_intra
+        self._left = 0  # frames that may still follow the latest keyframe
+
+    def update(self, frame: Frame) -> Motion | None:
+        """Motion of the next frame to the latest keyframe; None if it is a keyframe itself."""
+        if self._all_intra:
+            frame = replace(frame, picture_type="?")
+        motion = self._chain.update(frame)
+        cut_off = frame.damaged or frame.vectors is None or not motion.valid.any()
+        if self._left > 0 and frame.picture_type != "I" and not cut_off:
+            self._left -= 1
+            return motion
+        self._chain.reset()  # and again, with this frame as the start
+        self._chain.update(frame)
+        self._left = self._max_gop - 1
+        return None

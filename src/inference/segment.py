@@ -1,0 +1,65 @@
+"""The loop: frames of a film through motion and network, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.inference.keyframes import KeyedMotion
+from src.inference.runner import FrameNetwork
+from src.video.types import Frame
+
+
+@dataclass(frozen=True)
+class Milliseconds:
+    """What one frame took.
+
+    Attributes:
+        decode: until the frame was there, estimated vectors included.
+        motion: chaining its vectors to the keyframe; 0 for networks that follow no motion.
+        network: from RGB to labels in main memory.
+    """
+
+    decode: float
+    motion: float
+    network: float
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A frame and its labels.
+
+    Attributes:
+        labels: (H, W) uint8 class indices.
+        is_key: whether the whole network ran, as on each frame of networks that follow no motion.
+    """
+
+    frame: Frame
+    labels: NDArray[np.uint8]
+    is_key: bool
+    milliseconds: Milliseconds
+
+
+def segment(film: Iterable[Frame], network: FrameNetwork, keyed: KeyedMotion) -> Iterator[Segmented]:
+    """Each frame of the film with its labels, in display order; `keyed` is new and chooses the keyframes.
+
+    Holds one frame, one motion field and one network state, whatever the length of the film.
+    """
+    state = network.init_state()
+    frames = iter(film)
+    while True:
+        times = [perf_counter()]
+        frame = next(frames, None)
+        if frame is None:
+            return
+        times.append(perf_counter())
+        motion = keyed.update(frame) if network.follows_motion else None
+        times.append(perf_counter())
+        labels, state = network.step(frame.image, state, motion)
+        times.append(perf_counter())
+        spent = Milliseconds(*(1000 * float(step) for step in np.diff(times)))
+        yield Segmented(frame, labels, motion is None, spent)

@@ -1,0 +1,115 @@
+"""Where the time went: `timing.json` and the table printed at the end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from src.inference.segment import Milliseconds, Segmented
+
+
+@dataclass
+class Sums:
+    """Frames of one kind and the milliseconds they took in sum."""
+
+    frames: int = 0
+    milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Milliseconds.__annotations__, 0.0))
+
+    def add(self, spent: Milliseconds) -> None:
+        """Count one frame."""
+        self.frames += 1
+        for step, value in asdict(spent).items():
+            self.milliseconds[step] += value
+
+    def mean(self) -> dict[str, float]:
+        """Milliseconds per frame of each step, and `total`; empty without frames."""
+        if not self.frames:
+            return {}
+        means = {step: round(value / self.frames, 3) for step, value in self.milliseconds.items()}
+        return means | {"total": round(sum(self.milliseconds.values()) / self.frames, 3)}
+
+
+class TimingFile:
+    """Writes `{"frames": [...], "summary": {...}}` row by row, so that no length of film fills the memory.
+
+    Args:
+        path: of the JSON file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+        self._key, self._other = Sums(), Sums()
+        self._damaged = self._next_index = self._lost = 0
+
+    def write(self, result: Segmented) -> None:
+        """Add a frame."""
+        frame, spent = result.frame, result.milliseconds
+        first = self._key.frames + self._other.frames == 0
+        row = {
+            "index": frame.index,
+            "seconds": float(frame.pts),
+            "picture_type": frame.picture_type,
+            "keyframe": result.is_key,
+            "damaged": frame.damaged,
+            "milliseconds": {step: round(value, 3) for step, value in asdict(spent).items()},
+        }
+        self._file.write(('{"frames": [\n' if first else ",\n") + json.dumps(row))
+        (self._key if result.is_key else self._other).add(spent)
+        self._damaged += frame.damaged
+        self._lost += frame.index - self._next_index
+        self._next_index = frame.index + 1
+
+    def finish(self, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        """Close the list with the summary, and return it.
+
+        `about` goes in front; `seconds` is the whole time of the loop, writing included.
+        """
+        frames = self._key.frames + self._other.frames
+        total = sum((*self._key.milliseconds.values(), *self._other.milliseconds.values()))
+        summary = {
+            **about,
+            "frames": frames,
+            "keyframes": self._key.frames,
+            "damaged_frames": self._damaged,
+            "lost_frames": self._lost,
+            "frames_per_second": round(1000 * frames / total, 3),
+            "frames_per_second_with_output": round(frames / seconds, 3),
+            "mean_milliseconds": {"key": self._key.mean(), "nonkey": self._other.mean()},
+        }
+        self._file.write('\n],\n"summary": ' + json.dumps(summary, indent=2) + "}\n")
+        return summary
+
+    def __enter__(self) -> TimingFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """A table of milliseconds by kind of frame, and what happened on the way, on standard output."""
+    decode = "decode + block search" if summary["motion"] == "estimate" else "decode"
+    table = Table(title=f"milliseconds per frame, {summary['width']}x{summary['height']} on {summary['device']}")
+    for heading in ("", "frames", decode, "motion", "network", "total"):
+        table.add_column(heading, justify="right")
+    counts = {"key": summary["keyframes"], "nonkey": summary["frames"] - summary["keyframes"]}
+    for kind, means in summary["mean_milliseconds"].items():
+        if means:
+            table.add_row(kind, str(counts[kind]), *(f"{value:.1f}" for value in means.values()))
+    console = Console(width=100)
+    console.print(table)
+    console.print(
+        f"{summary['frames_per_second']:.1f} frames/s ({summary['frames_per_second_with_output']:.1f} with "
+        f"writing), motion: {summary['motion']}, damaged frames: {summary['damaged_frames']}, "
+        f"lost: {summary['lost_frames']}",
+        highlight=False,
+    )

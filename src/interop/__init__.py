@@ -1,1 +1,0 @@
-"""Checkpoints of the official repositories, loaded into our networks."""

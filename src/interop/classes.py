@@ -1,8 +1,0 @@
-"""The classes that official releases predict."""
-
-from __future__ import annotations
-
-from src.data.camvid import camvid_classes
-from src.data.cityscapes import CITYSCAPES
-
-CLASSES = {"camvid": camvid_classes(void=True), "cityscapes": CITYSCAPES}

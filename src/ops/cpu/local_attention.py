@@ -1,0 +1,119 @@
+"""From torch tensors to the tiles of the Numba kernel of local attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from src.ops.cpu import local_attention_kernel as kernel
+from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS
+from src.ops.cpu.simd import WINDOW
+from src.ops.cpu.threads import share
+from src.ops.cpu.tiles import Array, Tiling, aligned
+
+Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
+
+
+def scratch(tiling: Tiling) -> tuple[Array, ...]:
+    """Buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
+    return (
+        tiling.rows(1, 0),
+        tiling.rows(WINDOW, RADIUS),
+        tiling.rows(WINDOW, RADIUS),
+        tiling.rows(1, 0)[:, 0],
+        aligned((tiling.width, PADDED_TAPS)),
+        aligned((WINDOW, tiling.width + 2 * RADIUS + 1)),
+    )
+
+
+def _empty_like(x: Tensor) -> Tensor:
+    """NumPy asks for huge pages, torch does not: first writes to a large map are several times cheaper."""
+    flat = torch.from_numpy(np.empty(x.numel(), np.float32))
+    return flat.as_strided(x.shape, x.stride())
+
+
+def _run(function: Callable[..., None], arguments: tuple[object, ...], x: Tensor) -> None:
+    """Run a kernel over the tiles of maps of the shape and strides of x."""
+    batch, channels, height, width = x.shape
+    tiling = Tiling((batch, channels, height, width))
+    plane = height * width
+    last = (channels * plane, 1, width * channels, channels)
+    stride = (channels * plane, plane, width, 1) if x.is_contiguous() else last
+    tiles = tiling.tiles(torch.get_num_threads())
+    share(lambda part: function(*arguments, tiling.shape, stride, part, scratch(tiling)), tiles)
+
+
+def _same_format(query: Tensor, *tensors: Tensor) -> list[Tensor]:
+    """The tensors as float32, all in one dense memory format: that of `query` where it is channels-last."""
+    last = query.is_contiguous(memory_format=torch.channels_last) and not query.is_contiguous()
+    dense = torch.channels_last if last else torch.contiguous_format
+    return [t.detach().float().contiguous(memory_format=dense) for t in (query, *tensors)]
+
+
+def _flat(x: Tensor) -> Array:
+    array: Array = (x if x.is_contiguous() else x.permute(0, 2, 3, 1)).reshape(-1).numpy()
+    return array
+
+
+def _options(x: Tensor, valid: Tensor | None, position: Tensor | None, scale: float, zero_padding: bool) -> Options:
+    if valid is None:
+        valid = torch.ones_like(x[:, 0], dtype=torch.bool)
+    return bias_of(valid), F32(0 if zero_padding else EXCLUDED), padded_position(position), F32(scale)
+
+
+def bias_of(valid: Tensor) -> Array:
+    """What is added to the logits of keys (B, H, W): nothing where they are valid, else `EXCLUDED`."""
+    bias: Array = np.where(valid.numpy(), F32(0), EXCLUDED)
+    return bias
+
+
+def padded_position(position: Tensor | None) -> Array:
+    """The position term (49,), or zeros, as the (56,) that the kernel reads."""
+    padded = np.zeros(PADDED_TAPS, np.float32)
+    if position is not None:
+        padded[:TAPS] = position.detach().float().numpy()
+    return padded
+
+
+def forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    position: Tensor | None,
+    scale: float,
+    zero_padding: bool,
+) -> Tensor:
+    """See `local_attention`; threads as torch.get_num_threads() says."""
+    q, k, v = _same_format(query, key, value)
+    options = _options(q, valid, position, scale, zero_padding)
+    out = _empty_like(q)
+    _run(kernel.forward, (_flat(out), _flat(q), _flat(k), _flat(v), *options), q)
+    return out.to(query.dtype)
+
+
+def backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    position: Tensor | None,
+    scale: float,
+    zero_padding: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of query, key, value and position."""
+    q, k, v, g = _same_format(query, key, value, gradient)
+    options = _options(q, valid, position, scale, zero_padding)
+    dq, dk, dv = (_empty_like(q) for _ in range(3))
+    batch, _, height, width = q.shape
+    weights, slopes = (np.empty((batch, height, width, TAPS), np.float32) for _ in range(2))
+    flat = (weights, slopes, _flat(g), _flat(q))
+    _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *options), q)
+    _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(scale)), q)
+    d_position = torch.from_numpy(slopes.sum((0, 1, 2), dtype=np.float64).astype(np.float32))
+    dq, dk, dv = (d.to(query.dtype) for d in (dq, dk, dv))
+    return dq, dk, dv, d_position

@@ -1,0 +1,86 @@
+"""CPU kernels of bilinear resampling; rows of pixels are flat, (B, H, W * C)."""
+# Numba infers the types of these functions from their first call.
+# ruff: noqa: ANN001, ANN201, ANN202
+# mypy: disable-error-code="call-arg, misc, no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from src.ops.cpu.simd import SHORT, load_short, multiply_add, splat_short, store
+
+_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+
+
+@_jit
+def _across(out, row, channels, first, weights):
+    """A row of the result from a row of the source: per pixel, the weighted sum of its taps.
+
+    Both have `SHORT` floats of room at the end: each vector reaches into what the next one overwrites.
+    """
+    for x in range(len(first)):
+        for c in range(0, channels, SHORT):
+            source = first[x] * channels + c
+            total = splat_short(np.float32(0))
+            for tap in range(weights.shape[1]):
+                total = multiply_add(splat_short(weights[x, tap]), load_short(row, source + tap * channels), total)
+            store(out, x * channels + c, total)
+
+
+@_jit
+def enlarge(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
+    """Widen source rows as they are first needed, two at a time, and mix them."""
+    width = out.shape[2]
+    wide = np.zeros((2, width + SHORT), np.float32)
+    source = np.zeros(x.shape[2] + 2 * SHORT, np.float32)
+    for batch, y0, y1 in strips:
+        held = np.full(2, -1)
+        for y in range(y0, y1):
+            for row in range(first_y[y], first_y[y] + 2):
+                if held[row % 2] != row:
+                    held[row % 2] = row
+                    source[: x.shape[2]] = x[batch, row]
+                    _across(wide[row % 2], source, channels, first_x, weights_x)
+            upper, lower, target = wide[first_y[y] % 2], wide[(first_y[y] + 1) % 2], out[batch, y]
+            u, v = weights_y[y, 0], weights_y[y, 1]
+            for i in range(width):
+                target[i] = u * upper[i] + v * lower[i]
+
+
+@_jit
+def reduce(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
+    """Mix source rows, then narrow the mixture."""
+    width = x.shape[2]
+    mixed = np.zeros(width + 2 * SHORT, np.float32)
+    narrow = np.zeros(out.shape[2] + SHORT, np.float32)
+    for batch, y0, y1 in strips:
+        for y in range(y0, y1):
+            mixed[:width] = np.float32(0)
+            for tap in range(weights_y.shape[1]):
+                row, weight = x[batch, first_y[y] + tap], weights_y[y, tap]
+                for i in range(width):
+                    mixed[i] += weight * row[i]
+            _across(narrow, mixed, channels, first_x, weights_x)
+            out[batch, y] = narrow[: out.shape[2]]
+
+
+@_jit
+def average(out, known, motion, valid, top, bottom, left, right, strips):
+    """Mean over the valid pixels of each cell, and whether they are at least half of it."""
+    sums = np.empty((3, motion.shape[3]), np.float32)
+    for batch, y0, y1 in strips:
+        for y in range(y0, y1):
+            sums[:] = np.float32(0)
+            for row in range(top[y], bottom[y]):
+                horizontal, vertical, counted = motion[batch, 0, row], motion[batch, 1, row], valid[batch, row]
+                for i in range(len(counted)):
+                    weight = np.float32(counted[i])
+                    sums[0, i] += horizontal[i] * weight
+                    sums[1, i] += vertical[i] * weight
+                    sums[2, i] += weight
+            for x in range(out.shape[3]):
+                count = sums[2, left[x] : right[x]].sum()
+                for axis in range(2):
+                    out[batch, axis, y, x] = sums[axis, left[x] : right[x]].sum() / max(count, np.float32(1))
+                known[batch, y, x] = 2 * count >= (bottom[y] - top[y]) * (right[x] - left[x])

@@ -1,0 +1,53 @@
+"""Feature maps cut into tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from src.ops.cpu.simd import LANES, WINDOW
+
+Array = NDArray[np.float32]
+Tiles = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a map of shape (B, C, H, W) is cut."""
+
+    shape: tuple[int, int, int, int]
+
+    @property
+    def groups(self) -> int:
+        """Groups of `LANES` channels, the last one padded."""
+        return -(-self.shape[1] // LANES)
+
+    @property
+    def width(self) -> int:
+        """Columns per tile: keys and values of seven rows stay within a 512 KB second-level cache."""
+        return min(self.shape[3], max(32, 64 // self.groups))
+
+    def tiles(self, threads: int) -> Tiles:
+        """Tiles (N, 5) = batch, y0, y1, x0, x1, cut so that every thread gets several."""
+        batch, _, height, width = self.shape
+        columns = -(-width // self.width)
+        rows = min(-(-height // WINDOW), max(-(-height // 96), -(-4 * threads // (batch * columns))))
+        ys = [height * i // rows for i in range(rows + 1)]
+        xs = [width * i // columns for i in range(columns + 1)]
+        return np.array(
+            [(b, ys[i], ys[i + 1], xs[j], xs[j + 1]) for b in range(batch) for i in range(rows) for j in range(columns)]
+        )
+
+    def rows(self, count: int, margin: int) -> Array:
+        """Room for rows of a tile (groups, count, width + 2 * margin, LANES)."""
+        return aligned((self.groups, count, self.width + 2 * margin, LANES))
+
+
+def aligned(shape: tuple[int, ...]) -> Array:
+    """Zeros on a cache line boundary; loads across one would halve the speed of a kernel."""
+    size = int(np.prod(shape))
+    buffer = np.zeros(size + 16, np.float32)
+    start = -(buffer.ctypes.data // 4) % 16
+    return buffer[start : start + size].reshape(shape)

@@ -1,0 +1,148 @@
+"""Local attention over a k x k window around each pixel (AR-Seg, paper section 3.2, Eq. 3-4).
+
+    out(p) = sum_d softmax_d( scale <Q(p), K(p + d)> + position(d) ) V(p + d)
+
+It is a registered operator: torch.export, torch.compile and FLOP counters see one node instead of 49 shifts.
+On CPU a Numba kernel computes 7 x 7 windows; every other case is a sum over shifted maps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from src.ops import local_attention_shifts as shifts
+
+
+def local_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None = None,
+    position: Tensor | None = None,
+    *,
+    window: int = 7,
+    scale: float = 1.0,
+    zero_padding: bool = False,
+) -> Tensor:
+    """Attention output (B, C, H, W) in dtype and memory format of `query`; sums run in float32 or float64.
+
+    Args:
+        query: (B, C, H, W); `key` and `value` have the same shape.
+        valid: (B, H, W) bool. Keys at false positions get no weight; None means all are valid.
+        position: (window * window,) added to the logits, row by row from the top left; None means zero.
+        window: odd side length.
+        scale: factor of the products.
+        zero_padding: taps beyond the map take part with product and value 0, as in the official code;
+            otherwise they get no weight. A pixel without any tap gets 0.
+    """
+    out: Tensor = torch.ops.vss.local_attention(query, key, value, valid, position, window, scale, zero_padding)
+    return out
+
+
+@torch.library.custom_op("vss::local_attention", mutates_args=())
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    position: Tensor | None,
+    window: int,
+    scale: float,
+    zero_padding: bool,
+) -> Tensor:
+    options = (valid, position, window, scale, zero_padding)
+    if _has_kernel(query, window):
+        from src.ops.cpu import local_attention as cpu
+
+        return cpu.forward(query, key, value, valid, position, scale, zero_padding)
+    return _like(query, shifts.forward(query, key, value, *options))
+
+
+@torch.library.custom_op("vss::local_attention_backward", mutates_args=())
+def _backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    valid: Tensor | None,
+    position: Tensor | None,
+    window: int,
+    scale: float,
+    zero_padding: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    options = (valid, position, window, scale, zero_padding)
+    if _has_kernel(query, window):
+        from src.ops.cpu import local_attention as cpu
+
+        return cpu.backward(gradient, query, key, value, valid, position, scale, zero_padding)
+    dq, dk, dv, dp = shifts.backward(gradient, query, key, value, *options)
+    return _like(query, dq), _like(query, dk), _like(query, dv), dp.float()
+
+
+def _has_kernel(query: Tensor, window: int) -> bool:
+    return query.device.type == "cpu" and window == 7 and query.dtype != torch.float64
+
+
+def _like(query: Tensor, x: Tensor) -> Tensor:
+    """Dtype and memory format of `query` for x, in memory of its own as an operator's output must be."""
+    out = torch.empty(x.shape, dtype=query.dtype, device=query.device, memory_format=memory_format(query))
+    return out.copy_(x)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """channels_last only where x is stored so and not contiguous as well."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _fake(query: Tensor) -> Tensor:
+    return query.new_empty(query.shape).contiguous(memory_format=memory_format(query))
+
+
+@_forward.register_fake
+def _(query: Tensor, *_: Any) -> Tensor:
+    return _fake(query)
+
+
+@_backward.register_fake
+def _(gradient: Tensor, query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    window = arguments[4]
+    dq, dk, dv = (query.new_empty(query.shape).contiguous(memory_format=memory_format(query)) for _ in range(3))
+    return dq, dk, dv, query.new_empty(window * window, dtype=torch.float32)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.window, ctx.scale, ctx.zero_padding = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    tensors = ctx.saved_tensors
+    options = (ctx.window, ctx.scale, ctx.zero_padding)
+    dq, dk, dv, dp = torch.ops.vss.local_attention_backward(gradient, *tensors, *options)
+    position = tensors[4]
+    return dq, dk, dv, None, None if position is None else dp.to(position.dtype), None, None, None
+
+
+_forward.register_autograd(_differentiate, setup_context=_save)
+
+
+def _products(shape: tuple[int, ...], window: int) -> int:
+    batch, channels, height, width = shape
+    return batch * channels * height * width * window * window
+
+
+@register_flop_formula(torch.ops.vss.local_attention)
+def _flops(query: tuple[int, ...], *arguments: Any, **_: Any) -> int:
+    """FLOPs of <Q, K> and of the weighted sum of V."""
+    return 2 * 2 * _products(query, arguments[4])
+
+
+@register_flop_formula(torch.ops.vss.local_attention_backward)
+def _backward_flops(gradient: tuple[int, ...], *arguments: Any, **_: Any) -> int:
+    """FLOPs of the repeated <Q, K>, of <G, V> and of the three gradients."""
+    return 2 * 5 * _products(gradient, arguments[5])

@@ -1,0 +1,94 @@
+"""Moving keyframe features to the current frame by motion vectors (AR-Seg, paper section 3.2)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.models.base import resize
+from src.ops.cpu.threads import is_plain_inference
+
+
+def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Motion (B, 2, *size) in feature pixels, and validity (B, *size), from vectors in pixels of the picture.
+
+    A feature takes the mean over the valid pixels of its cell and is valid where they are at least half of it.
+    """
+    height, width = size
+    if valid is None:
+        valid = torch.ones_like(motion[:, 0], dtype=torch.bool)
+    scale = motion.new_tensor([width / motion.shape[-1], height / motion.shape[-2]]).view(1, 2, 1, 1)
+    if motion.shape[-2:] == size:
+        return motion, valid
+    if is_plain_inference(motion):
+        from src.ops.cpu.resize import average  # Numba loads only where it is used
+
+        mean, known = average(motion, valid, size)
+        return mean * scale, known
+    weight = valid[:, None].to(motion.dtype)
+    share = F.adaptive_avg_pool2d(weight, size)
+    mean = F.adaptive_avg_pool2d(motion * weight, size) / share.clamp(min=1e-6)
+    return mean * scale, share[:, 0] >= 0.5
+
+
+def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (B, C, H, W) sampled bilinearly at x + motion(x), and where that position exists.
+
+    Pixel centres are exact: zero motion changes nothing. Positions beyond the map repeat its border and are
+    invalid, as are those where `valid` (B, H, W) is false. The result is channels_last.
+    """
+    batch, channels, height, width = features.shape
+    x, y, valid = aim(motion, valid)
+    left, right, x_weights = _neighbours(x, width)
+    upper, lower, y_weights = _neighbours(y, height)
+    first = torch.arange(batch, device=x.device).view(-1, 1, 1) * (height * width)
+    corners = [first + row * width + column for row in (upper, lower) for column in (left, right)]
+    weights = [wy * wx for wy in y_weights for wx in x_weights]
+    # whole feature vectors are looked up and averaged: several times faster than grid_sample on CPU
+    moved = F.embedding_bag(
+        torch.stack(corners, -1).view(-1, 4),
+        features.permute(0, 2, 3, 1).reshape(-1, channels),
+        per_sample_weights=torch.stack(weights, -1).view(-1, 4).to(features.dtype),
+        mode="sum",
+    )
+    return moved.view(batch, height, width, channels).permute(0, 3, 1, 2), valid
+
+
+def aim(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """x + motion(x), as x and y (B, H, W) in float32, and where that position exists and `valid` is true."""
+    height, width = motion.shape[-2:]
+    x, y = _positions(motion.float())
+    inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
+    return x, y, valid & inside
+
+
+def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Indices before and after a position clamped to 0 .. size - 1, and their weights."""
+    position = position.clamp(0, size - 1)
+    before = position.floor()
+    after = (before + 1).clamp(max=size - 1)
+    share = position - before
+    return before.long(), after.long(), (1 - share, share)
+
+
+def warp_officially(features: Tensor, motion: Tensor) -> Tensor:
+    """The warp of the official code, which its weights were trained with.
+
+    Its grid follows one corner convention and its sampling the other: zero motion shifts features by up to
+    half a pixel, and zero padding fades the border. Both components of the motion are scaled by the ratio of the
+    heights, which differs from that of the widths where a side is no multiple of the features' stride.
+    """
+    height, width = features.shape[-2:]
+    motion = resize(motion * (height / motion.shape[-2]), (height, width), align_corners=True)
+    x, y = _positions(motion.float())
+    grid = torch.stack((2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1), -1)
+    return F.grid_sample(features.float(), grid, align_corners=False).to(features.dtype)
+
+
+def _positions(motion: Tensor) -> tuple[Tensor, Tensor]:
+    """x and y (B, H, W) that each pixel points to."""
+    height, width = motion.shape[-2:]
+    x = torch.arange(width, device=motion.device, dtype=motion.dtype)
+    y = torch.arange(height, device=motion.device, dtype=motion.dtype)
+    return motion[:, 0] + x, motion[:, 1] + y[:, None]

@@ -1,0 +1,125 @@
+"""Our networks' parameters and multiply-adds beside those counted with the official code of each method."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import hydra
+import torch
+
+from src.commands.benchmark import build, count
+from src.metrics.cost import frame_cost
+
+REFERENCES = Path(__file__).parents[1] / "metrics" / "reference_cost.csv"
+TOLERANCE = 0.005  # relative, of GMACs
+SMALL = (64, 64)  # picture for what does not depend on its size
+TRAIN_FORM = "gmacs_train_form"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """One line of `reference_cost.csv`.
+
+    Attributes:
+        model: name of a model configuration.
+        options: overrides of it.
+        size: (height, width) of the picture; None for parameters.
+        quantity: "params_train", "params_inference", "gmacs_key", "gmacs_nonkey", "gmacs_amortised" as in
+            `src.benchmark`, or "gmacs_train_form" of a network that is not merged.
+        value: as printed by the source; parameters exact, or as millions ("5.734M").
+        apart: parameters among them that we do not have or count elsewhere; `note` says which.
+        source: fact sheet and section; the figures there were counted with the official code.
+        note: for readers of the table.
+    """
+
+    model: str
+    options: tuple[str, ...]
+    size: tuple[int, int] | None
+    quantity: str
+    value: str
+    apart: int
+    source: str
+    note: str
+
+    @property
+    def expected(self) -> float:
+        """The value to compare ours with."""
+        value = float(self.value.removesuffix("M")) * (1e6 if self.value.endswith("M") else 1)
+        return value - self.apart
+
+    def agrees(self, ours: float) -> bool:
+        """Parameters to the last printed digit, GMACs within half a percent or the rounding of the reference."""
+        decimals = len(self.value.removesuffix("M").partition(".")[2])
+        rounding = 0.5 * 10**-decimals
+        if self.quantity.startswith("params"):
+            return abs(ours - self.expected) <= (rounding * 1e6 if self.value.endswith("M") else 0)
+        return bool(abs(ours - self.expected) <= max(TOLERANCE * self.expected, rounding))
+
+
+def read_references(path: Path = REFERENCES) -> list[Reference]:
+    """All lines of the file."""
+    with path.open(newline="") as lines:
+        return [_reference(line) for line in csv.DictReader(lines)]
+
+
+def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
+    """Each reference with our value; needs an initialised Hydra. Networks are built and counted without memory.
+
+    Lines that follow each other share the network, and the count where pictures are of one size.
+    """
+    for (model, options), lines in groupby(references, key=lambda r: (r.model, r.options)):
+        wanted = list(lines)
+        config = hydra.compose("benchmark", overrides=[f"model={model}", *options])
+        first = next((r.size for r in wanted if r.size), SMALL)
+        for size, same_size in groupby(wanted, key=lambda r: r.size or first):
+            ours = count(config, size)
+            for reference in same_size:
+                if reference.quantity == TRAIN_FORM:
+                    yield reference, frame_cost(build(config, torch.device("meta")), size).key
+                else:
+                    yield reference, ours[reference.quantity]
+
+
+def cost_table(references: list[Reference]) -> Iterator[str]:
+    """Lines of a Markdown table, then one that says whether all agree."""
+    yield "| model | options | picture | quantity | ours | reference | apart | difference | source | note |"
+    yield "| --- | --- | --- | --- | --: | --: | --: | --: | --- | --- |"
+    wrong = 0
+    for reference, ours in compare(references):
+        wrong += not reference.agrees(ours)
+        yield _line(reference, ours)
+    yield ""
+    yield f"{len(references) - wrong} of {len(references)} agree: parameters exactly, GMACs within {TOLERANCE:.1%}."
+
+
+def _line(reference: Reference, ours: float) -> str:
+    size = "x".join(map(str, reference.size)) if reference.size else ""
+    if reference.quantity.startswith("params"):
+        shown = f"{ours:,}"
+        exact = reference.value.isdigit()
+        difference = f"{ours - reference.expected:,.0f}" if exact else f"{(ours - reference.expected) / 1e6:.4f}M"
+    else:
+        shown, difference = f"{ours:.3f}", f"{ours / reference.expected - 1:+.2%}"
+    value = f"{int(reference.value):,}" if reference.value.isdigit() else reference.value
+    apart = f"{reference.apart:,}" if reference.apart else ""
+    cells = [reference.model, " ".join(reference.options), size, reference.quantity, shown, value, apart]
+    cells += [difference if reference.agrees(ours) else f"**{difference}**", reference.source, reference.note]
+    return f"| {' | '.join(cells)} |"
+
+
+def _reference(line: dict[str, str]) -> Reference:
+    size = (int(line["height"]), int(line["width"])) if line["height"] else None
+    return Reference(
+        line["model"],
+        tuple(line["options"].split()),
+        size,
+        line["quantity"],
+        line["reference"],
+        int(line["apart"] or 0),
+        line["source"],
+        line["note"],
+    )

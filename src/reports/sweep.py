@@ -1,0 +1,105 @@
+"""Mean and spread over the trials of a sweep, read from their run directories."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from src.cli.multirun import FAILED
+from src.errors import UserError
+
+REPETITION = ("seed", "ckpt_path")  # overrides that make no other setting
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+        name: of its run directory.
+        setting: its overrides but for the seed, by key.
+        scores: by training phase that ended, in order.
+        failure: why it is not complete; None where it is.
+    """
+
+    name: str
+    setting: dict[str, str]
+    scores: dict[str, float]
+    failure: str | None
+
+
+def read_trials(folder: Path, score: str) -> list[Trial]:
+    """The runs in the subfolders of a sweep's directory, whichever way they were started.
+
+    Raises:
+        UserError: there are none, or a phase that ended does not know the score.
+    """
+    runs = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
+    if not runs:
+        raise UserError(f"runs={folder} has no subfolders that are runs; give the hydra.sweep.dir of a multirun")
+    order = {run: (int(run.name), "") if run.name.isdigit() else (len(runs), run.name) for run in runs}
+    return [_read(run, score) for run in sorted(runs, key=order.__getitem__)]
+
+
+def _read(run: Path, score: str) -> Trial:
+    overrides = dict(o.split("=", 1) for o in yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()))
+    setting = {key.lstrip("+"): value for key, value in overrides.items() if key not in REPETITION}
+    config = run / "config_resolved.yaml"
+    phases = yaml.safe_load(config.read_text())["model"]["phases"] if config.exists() else {"training": {}}
+    pending = [name for name, spec in phases.items() if spec is not None and not spec.get("given")]
+    done = {name: run / name / "done.json" for name in pending}
+    scores = {name: _score(path, score) for name, path in done.items() if path.exists()}
+    return Trial(run.name, setting, scores, None if len(scores) == len(done) else _failure(run))
+
+
+def _score(path: Path, score: str) -> float:
+    found: dict[str, float] = json.loads(path.read_text())
+    if score not in found:
+        raise UserError(f"score={score} is not in '{path}'; choose one of {', '.join(found)}")
+    return found[score]
+
+
+def _failure(run: Path) -> str:
+    path = run / FAILED
+    return str(json.loads(path.read_text())["error"]) if path.exists() else "still running, or killed"
+
+
+def sweep_table(trials: list[Trial]) -> Iterator[list[str]]:
+    """Cells of a table: a head, then for each setting what sets it apart, its number of trials, and mean ± spread.
+
+    The spread is the sample standard deviation, over complete trials only.
+    """
+    settings: dict[tuple[tuple[str, str], ...], list[Trial]] = {}
+    for trial in trials:
+        settings.setdefault(tuple(trial.setting.items()), []).append(trial)
+    varied = _varied(trials)
+    phases = list(dict.fromkeys(phase for trial in trials for phase in trial.scores))
+    yield [*varied, "trials", *phases]
+    for setting, alike in settings.items():
+        complete = [trial for trial in alike if trial.failure is None]
+        cells = [_mean_and_spread([trial.scores[p] for trial in complete if p in trial.scores]) for p in phases]
+        yield [*(dict(setting).get(key, "-") for key in varied), str(len(complete)), *cells]
+
+
+def _varied(trials: list[Trial]) -> list[str]:
+    keys = dict.fromkeys(key for trial in trials for key in trial.setting)
+    return [key for key in keys if len({trial.setting.get(key) for trial in trials}) > 1]
+
+
+def _mean_and_spread(values: list[float]) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{spread}"
+
+
+def failures(trials: list[Trial]) -> list[str]:
+    """A line for each trial that is not complete."""
+    varied = _varied(trials)
+    settings = {t.name: " ".join(f"{k}={v}" for k, v in t.setting.items() if k in varied) for t in trials}
+    return [f"failed: {t.name} ({settings[t.name]}): {t.failure}" for t in trials if t.failure]

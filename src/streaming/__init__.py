@@ -1,1 +1,0 @@
-"""Networks run frame by frame on a film of any length."""

@@ -1,0 +1,135 @@
+"""Checkpoints of a training on disk: written whole or not at all, with one to fall back to."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from src.checkpoints.load import read_checkpoint
+from src.errors import UserError, check_range
+
+log = logging.getLogger(__name__)
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class WholeFileIO(TorchCheckpointIO):
+    """Writes beside the target, forces the bytes to the disk and renames; `last.ckpt` leaves `previous.ckpt` behind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written: set[Path] = set()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint file.
+
+        Raises:
+            UserError: the disk is full or cannot be written; what was there before still is.
+        """
+        path, content = Path(path), io.BytesIO()
+        torch.save(checkpoint, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._replace(path, content)
+        except OSError as error:
+            raise UserError(
+                f"checkpoint '{path}' cannot be written ({error.strerror}); those before it are unharmed: make room "
+                "or the folder writable, and go on with ckpt_path=last hydra.run.dir=RUN"
+            ) from error
+
+    def _replace(self, path: Path, content: io.BytesIO) -> None:
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        try:
+            with unfinished.open("wb") as file:
+                file.write(content.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path in self._written:  # one of an earlier process may be torn
+                os.replace(path, path.with_name(PREVIOUS))
+            os.replace(unfinished, path)
+        except OSError:
+            if os.access(path.parent, os.W_OK):
+                unfinished.unlink(missing_ok=True)
+            raise
+        self._written.add(path)
+        _force_to_disk(path.parent)
+
+
+def _force_to_disk(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` after each epoch, and within epochs every so many optimiser steps.
+
+    Args:
+        every_n_steps: optimiser steps; None for the ends of epochs only.
+
+    Raises:
+        UserError: `every_n_steps` is less than 1.
+    """
+
+    def __init__(self, every_n_steps: int | None) -> None:
+        often = every_n_steps is None or every_n_steps > 0
+        check_range(often, "callbacks.last.every_n_steps", every_n_steps, "1 or more, or null for never")
+        self.every_n_steps, self.dirpath, self._step = every_n_steps, "", 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from here."""
+        self._step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where it is time to and the epoch goes on."""
+        step = trainer.global_step
+        stepped, last = step > self._step, batch_idx + 1 == trainer.num_training_batches
+        if self.every_n_steps and stepped and not last and step % self.every_n_steps == 0:
+            self._save(trainer)
+        self._step = step
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save."""
+        self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        if not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            trainer.save_checkpoint(Path(self.dirpath) / LAST, weights_only=False)  # optimiser and position too
+
+
+def begun(folder: Path) -> bool:
+    """Whether a folder holds a checkpoint to go on from."""
+    return any((folder / name).exists() for name in (LAST, PREVIOUS))
+
+
+def newest(folder: Path) -> tuple[Path, int]:
+    """The newest checkpoint of a folder that can be read, and the optimiser steps done until then.
+
+    Raises:
+        UserError: none can be read.
+    """
+    damage: list[UserError] = []
+    for path in (folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()):
+        try:
+            step = int(read_checkpoint(path)["global_step"])
+        except UserError as error:
+            damage.append(error)
+            continue
+        if damage:
+            log.warning("%s; going on from '%s', which is of step %d", damage[0], path, step)
+        return path, step
+    told = "; ".join(map(str, damage))
+    raise UserError(f"nothing to go on from in '{folder}': {told}; start in another hydra.run.dir")

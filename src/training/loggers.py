@@ -1,0 +1,90 @@
+"""A metrics.csv that survives interruptions."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import secrets
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import CSVLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricRows(CSVLogger):
+    """Writes each row at once; what was logged before a checkpoint is on the disk by then."""
+
+    def __init__(self, save_dir: str) -> None:
+        super().__init__(save_dir, name=None, version="", flush_logs_every_n_steps=1)
+
+    def go_on(self, step: int) -> None:
+        """Begin with the rows there were before an optimiser step, counted from 0; Lightning begins the file anew.
+
+        The rows left out belong to steps after the checkpoint, which are about to be done again.
+        """
+        current = Path(self.log_dir) / "metrics.csv"
+        aside = current.with_name("metrics.before.csv")  # complete until the new file is
+        if current.exists() and not aside.exists():
+            os.replace(current, aside)
+        if not aside.exists():
+            return
+        with aside.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if (at := int(row.pop("step"))) < step:
+                    self.log_metrics({key: _number(text) for key, text in row.items() if text}, at)
+        self.save()
+        aside.unlink()
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
+
+
+_ADVERTISEMENTS = ("litlogger", "litmodels")
+_EXPECTED = (
+    ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # inside Lightning
+    ".*module.s. in eval mode at the start of training.*",  # AR-Seg's frozen high branch
+    ".*does not have many workers.*",  # two cores have no more to give
+    ".*smaller than the logging interval.*",  # short epochs
+    ".*your dataloader is not resumable.*",  # its sampler goes on where the epoch was
+    ".*recommended to use .self.log.*sync_dist=True.*",  # confusion matrices are summed before
+    ".*directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
+    ".*could not find the monitored key.*",  # before the first validation; from then on it is an error
+    ".*wandb run already in progress.*",  # all phases log to one
+)
+_OUTSIDE_SLURM = ".*`srun` command is available on your system but is not used.*"  # on a login node
+
+
+def quiet() -> None:
+    """Drop Lightning's second copy of each line, its advertisements, and warnings that are expected here."""
+    lightning = logging.getLogger("lightning.pytorch")
+    lightning.handlers.clear()
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch"):
+        logging.getLogger(name).addFilter(lambda record: not any(a in record.getMessage() for a in _ADVERTISEMENTS))
+    for message in _EXPECTED if "SLURM_JOB_ID" in os.environ else (*_EXPECTED, _OUTSIDE_SLURM):
+        warnings.filterwarnings("ignore", message)
+
+
+class ResumedWandbLogger(WandbLogger):
+    """Logs all phases of a run directory, and what follows an interruption, to one W&B run.
+
+    Args:
+        save_dir: folder of a phase; the file `wandb_id` beside it keeps the run's id.
+        id: of a run to log to; an agent names its own by `WANDB_RUN_ID`.
+        arguments: of `WandbLogger`.
+    """
+
+    def __init__(self, save_dir: str, id: str | None = None, **arguments: Any) -> None:
+        super().__init__(save_dir=save_dir, id=id or _kept_id(Path(save_dir).parent / "wandb_id"), **arguments)
+
+
+@rank_zero_only  # W&B hears the first process only
+def _kept_id(path: Path) -> str:
+    if "WANDB_RUN_ID" in os.environ:
+        return os.environ["WANDB_RUN_ID"]
+    if not path.exists():
+        path.write_text(secrets.token_hex(4))
+    return path.read_text()

@@ -1,0 +1,107 @@
+"""Phase 2 of AR-Seg: the low branch and the fusion learn from the frozen high branch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.strategies import FSDPStrategy
+from torch import Tensor, nn
+
+from src.data.batch import ClipBatch
+from src.errors import check_range
+from src.losses.segmentation import SegmentationLoss
+from src.models.arseg.net import ARSeg
+from src.models.base import at_picture_size
+from src.models.deploy.frozen import frozen_features
+from src.training.modules.segmentation import SegmentationModule, check_start, load_net
+
+
+class ARSegModule(SegmentationModule):
+    """Trains low branch and fusion on (keyframe, current frame) pairs.
+
+    The loss is feature similarity training (paper section 3.3, equation 5): segmentation loss of the fused logits
+    plus mean squared error of the fused features to the high branch's features of the current frame.
+
+    Args:
+        net: both branches and the fusion.
+        loss: on the fused main output and the low branch's auxiliary outputs, at label resolution.
+        start_from: checkpoint of the high branch, which stays as it is.
+        low_start: the low branch starts from its "own" initial weights or from the "high" branch's.
+        feature_weight: factor of the mean squared error.
+        low_weight: factor of the segmentation loss on the unfused low branch.
+        fusion_from_epoch: until this epoch the low branch learns without keyframes.
+        fusion_lr: factor of the learning rate for the fusion, which unlike the low branch starts untrained.
+        base: arguments of `SegmentationModule`.
+
+    Raises:
+        UserError: a number out of its range, another `low_start`, or a checkpoint of another network.
+    """
+
+    net: ARSeg
+
+    def __init__(
+        self,
+        net: ARSeg,
+        loss: SegmentationLoss,
+        start_from: Path,
+        low_start: str,
+        feature_weight: float,
+        low_weight: float,
+        fusion_from_epoch: int,
+        fusion_lr: float,
+        **base: Any,
+    ) -> None:
+        super().__init__(net, **base)
+        check_start(low_start)
+        for key, value in (
+            ("feature_weight", feature_weight),
+            ("low_weight", low_weight),
+            ("fusion_from_epoch", fusion_from_epoch),
+            ("fusion_lr", fusion_lr),
+        ):
+            check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
+        load_net(net.high, start_from)
+        if low_start == "high":
+            load_net(net.low, start_from)
+        self.loss = loss
+        self.high_features: Callable[[Tensor], Tensor] = net.high.features
+        self.feature_weight, self.low_weight = feature_weight, low_weight
+        self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
+
+    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The low branch, and the fusion at a learning rate of its own."""
+        low = [p for p in self.net.low.parameters() if p.requires_grad]
+        return [(low, 1.0), (list(self.net.fusion.parameters()), self.fusion_lr)]
+
+    def on_fit_start(self) -> None:
+        """Take the frozen branch in its fastest form, unless it is compiled or sharded: it computes most of a step."""
+        compiled = any(module._compiled_call_impl for module in self.net.high.modules())
+        if not compiled and not isinstance(self.trainer.strategy, FSDPStrategy):
+            self.high_features = frozen_features(self.net.high)
+
+    def training_step(self, batch: ClipBatch, index: int) -> Tensor:
+        """Loss of one batch of pairs."""
+        fuse = self.current_epoch >= self.fusion_from_epoch
+        key, current = batch.frames[:, 0], batch.frames[:, 1]
+        pair = self.net.forward_pair(key, current, batch.motion, batch.motion_valid, fuse, self.high_features)
+        losses = {
+            "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
+            "feature": self.feature_weight * mean_squared_error(pair.features, pair.target),
+        }
+        if self.low_weight and fuse:
+            losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
+        return self.log_losses(losses)
+
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
+        """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
+        _, features = self.net.key(batch.frames[:, 0])
+        low = self.net.shrink(batch.frames[:, 1])
+        logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
+        return at_picture_size(logits, batch.frames[:, 1])
+
+
+def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:
+    """As `F.mse_loss` in float32, but its gradient has the features' memory format, as all has that is added to it."""
+    return (features.float() - target.float()).square().sum() / target.numel()

@@ -1,0 +1,102 @@
+"""What the LightningModules of all segmentation methods share: validation, and starting from a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from src.checkpoints.load import read_checkpoint
+from src.data.batch import ClipBatch
+from src.errors import UserError
+from src.metrics.confusion import DistanceConfusion
+from src.models.base import Segmenter, resize
+from src.training.modules.base import TrainingModule
+
+
+def load_net(net: nn.Module, checkpoint: Path) -> None:
+    """Fill a network with the weights that a checkpoint of ours holds of the same network.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or holds another network.
+    """
+    try:
+        net.load_state_dict(_state(checkpoint))
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()[:200]  # of hundreds
+        raise _other_network(checkpoint, first) from error
+
+
+def load_pretrained(net: Segmenter, checkpoint: Path) -> None:
+    """Fill a network with the weights of the same network trained on other classes; its classifiers keep their own.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or holds another network.
+    """
+    state, own = _state(checkpoint), net.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and v.shape == own[k].shape}
+    lacking = [k for k, v in own.items() if k not in fitting and v.shape[:1] != (net.num_classes,)]
+    if lacking:
+        raise _other_network(checkpoint, f"nothing fits {lacking[0]}")
+    net.load_state_dict({**own, **fitting})
+
+
+def _state(checkpoint: Path) -> dict[str, Tensor]:
+    state = read_checkpoint(checkpoint)["state_dict"]
+    return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+
+
+def _other_network(checkpoint: Path, detail: str) -> UserError:
+    return UserError(
+        f"checkpoint '{checkpoint}' holds another network than the configured one ({detail}); configure it alike"
+    )
+
+
+def check_start(start: str) -> None:
+    """Refuse what is neither "own" initial weights nor the "high" branch's.
+
+    Raises:
+        UserError: anything else.
+    """
+    if start not in ("own", "high"):
+        raise UserError(f"model.low_start={start} is not one of own, high; choose one of these")
+
+
+class SegmentationModule(TrainingModule):
+    """Trains a network that labels pixels; subclasses give `training_step` and `predict_logits`.
+
+    Args:
+        net: the network.
+        class_names: names of the classes 0..K-1, for the log.
+        distances: number of distances to the keyframe that validation tells apart.
+        base: arguments of `TrainingModule`.
+    """
+
+    def __init__(self, net: nn.Module, class_names: list[str], distances: int, **base: Any) -> None:
+        super().__init__(net, **base)
+        self.class_names = class_names
+        self.confusion = DistanceConfusion(len(class_names), distances)
+
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
+        """Logits (B, K, H, W) of the last frame of each clip of the validation batch number `index`."""
+        raise NotImplementedError
+
+    def validation_step(self, batch: ClipBatch, index: int) -> Tensor:
+        """Class indices (B, H, W) of the last frames at the size of their labels, counted at their distances."""
+        logits = resize(self.predict_logits(batch, index), (batch.labels.shape[-2], batch.labels.shape[-1]))
+        predictions = logits.argmax(1)
+        self.confusion.update(predictions, batch.labels, batch.distance)
+        return predictions
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""
+        iou = self.confusion.compute()
+        by_distance = iou.nanmean(1)
+        seen = ~by_distance.isnan()
+        values = {f"val/miou_d{int(d)}": by_distance[d] for d in seen.nonzero().flatten()}
+        values["val/miou"] = by_distance[seen].mean()
+        per_class = iou[seen].nanmean(0)
+        values |= {f"val/iou/{name}": per_class[k] for k, name in enumerate(self.class_names)}
+        self.confusion.reset()
+        self.log_dict({key: value.float() for key, value in values.items()})

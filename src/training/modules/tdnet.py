@@ -1,0 +1,116 @@
+"""Training of TDNet: grouped distillation from a frozen PSPNet, one path per batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from src.checkpoints.load import load_checkpoint
+from src.data.batch import ClipBatch
+from src.errors import UserError
+from src.losses.segmentation import SegmentationLoss
+from src.models.pspnet.net import PSPNet
+from src.models.tdnet.net import TDNet
+from src.models.tdnet.variants import GROUPS
+from src.training.modules.segmentation import SegmentationModule, load_net
+from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
+from src.training.modules.tdnet_start import start_from_image_network
+
+TEACHER = "teacher."  # prefix of the teacher's tensors
+STATES = {"state_dict", "current_model_state"}  # of a checkpoint; the second where weights are averaged
+
+
+class TDNetModule(SegmentationModule):
+    """Trains TDNet on clips of m frames, or on single pictures shown m times (the first stage of its recipe).
+
+    A batch runs one of the m rotations of the paths. Rotations follow the step number, so that all processes
+    and a resumed run agree on them; heads, norms and projections of the other paths get no gradient.
+
+    The loss is that of the official code: segmentation losses of the fused logits, of the path's own logits and of
+    its auxiliary heads, and the two terms of `GroupedDistillation`.
+
+    Args:
+        net: the student.
+        loss: on the fused logits and the auxiliary outputs, at label resolution.
+        own_weight: factor of the main segmentation loss on the path's own logits.
+        distillation: against the teacher's logits of the last frame.
+        teacher_from: checkpoint of a PSPNet of any depth.
+        start_from: checkpoint of a TDNet like `net`, or of the single-image network that all paths start as;
+            None for the student's own initial weights.
+        base: arguments of `SegmentationModule`.
+
+    Raises:
+        UserError: a checkpoint that does not fit.
+    """
+
+    net: TDNet
+
+    def __init__(
+        self,
+        net: TDNet,
+        loss: SegmentationLoss,
+        own_weight: float,
+        distillation: GroupedDistillation,
+        teacher_from: Path,
+        start_from: Path | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(net, **base)
+        self.loss, self.own_weight, self.distillation = loss, own_weight, distillation
+        self.teacher = _teacher(teacher_from, net)
+        if start_from is not None:
+            _start(net, start_from)
+
+    def training_step(self, batch: ClipBatch, index: int) -> Tensor:
+        """Loss of one batch of clips."""
+        clip = self._clip(batch)
+        path = self.global_step % self.net.num_paths
+        output = self.net(clip, path)
+        losses = {
+            "segmentation": self.loss(output.fused, output.auxiliary, batch.labels),
+            "own": self.own_weight * self.loss.of_main(output.own, batch.labels),
+            **self.distillation(output, *self.teacher(clip[:, -1], path)),
+        }
+        return self.log_losses(losses)
+
+    def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
+        """Logits (B, K, H, W) of the last frames, streamed; which path they meet changes from batch to batch."""
+        clip = self._clip(batch)
+        state = self.net.init_state()._replace(path=(index + 1) % self.net.num_paths)
+        for frame in clip.unbind(1):
+            logits, state = self.net.step(frame, state)
+        return logits
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave the teacher out, which has a checkpoint of its own."""
+        super().on_save_checkpoint(checkpoint)
+        for key in STATES & checkpoint.keys():
+            checkpoint[key] = {k: v for k, v in checkpoint[key].items() if not k.startswith(TEACHER)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the teacher as it is."""
+        for key in STATES & checkpoint.keys():
+            checkpoint[key] |= {TEACHER + k: v for k, v in self.teacher.state_dict().items()}
+
+    def _clip(self, batch: ClipBatch) -> Tensor:
+        """Frames (B, m, 3, H, W); a single picture is repeated."""
+        if batch.frames.shape[1] == 1:
+            return batch.frames.expand(-1, self.net.num_paths, -1, -1, -1)
+        return batch.frames
+
+
+def _teacher(path: Path, student: TDNet) -> GroupedTeacher:
+    net = load_checkpoint(path).net
+    if not isinstance(net, PSPNet):
+        raise UserError(f"teacher '{path}' is a {type(net).__name__}; give the checkpoint of a PSPNet at stride 8")
+    return GroupedTeacher(net, student.num_paths, GROUPS)
+
+
+def _start(net: TDNet, path: Path) -> None:
+    loaded = load_checkpoint(path).net
+    if isinstance(loaded, TDNet):
+        load_net(net, path)
+    else:
+        start_from_image_network(net, loaded)

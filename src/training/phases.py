@@ -1,0 +1,186 @@
+"""Runs the training phases of a method in one run directory, each in a folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from src.cli.config import instantiate
+from src.cli.provenance import write_json
+from src.errors import UserError
+from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO, begun, newest
+from src.training.devices import strategy
+from src.training.loggers import MetricRows
+from src.training.modules.base import TrainingModule
+from src.training.precision import compile_parts, trainer_precision
+from src.training.preflight import rehearse
+from src.training.summary import DONE, draw_curves, last_values
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Phase:
+    """One `fit`: what is trained, on what, where its files go, and the checkpoint and step that it goes on from."""
+
+    name: str
+    folder: Path
+    trainer: L.Trainer
+    module: TrainingModule
+    data: L.LightningDataModule
+    resume: Path | None = None
+    step: int = 0
+
+
+def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> dict[str, float]:
+    """Train all phases of `config.model.phases` that are not done; the metrics of the last one.
+
+    A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint goes on from there if
+    `ckpt_path=last` (or SLURM requeued the job), and a phase with `given` (a checkpoint of its network) is never run.
+    With `ckpt_path=last`, trials of a multirun that had not come to a checkpoint begin, if others had.
+
+    Raises:
+        UserError: nothing to resume, or a run directory already in use.
+    """
+    resume = _resumes(config)
+    names = [name for name, spec in config.model.phases.items() if spec is not None]
+    pending = [name for name in names if not _is_done(config, name, run_dir)]
+    going = [name for name in names if begun(_checkpoints(run_dir, name))]
+    if config.ckpt_path == "last" and not going:
+        if not _of_begun_sweep():
+            given = f"ckpt_path=last: '{run_dir}' holds no last.ckpt"
+            raise UserError(f"{given}; give hydra.run.dir=RUN of the run, or hydra.sweep.dir=SWEEP, to resume")
+        log.info("'%s' holds no last.ckpt: this trial of the sweep starts now", run_dir)
+    if not resume and going:
+        raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
+    metrics: dict[str, float] = {}
+    rehearse(config, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
+    for name in pending:
+        phase = build_phase(config, resolved, run_dir, name)
+        if resume and name in going:
+            phase.resume, phase.step = newest(_checkpoints(run_dir, name))
+            log.info("phase %s: resuming from %s at step %d", name, phase.resume, phase.step)
+        metrics = _fit(phase)
+    return metrics
+
+
+def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, name: str) -> Phase:
+    """Instantiate one phase; nothing is trained."""
+    spec = config.model.phases[name]
+    folder = run_dir / name
+    data = instantiate(config.data.module, **spec.data)
+    classes = data.source.classes
+    if len(classes) != config.model.num_classes:
+        raise UserError(
+            f"model.num_classes={config.model.num_classes}, but the data set has {len(classes)} classes; "
+            f"give model.num_classes={len(classes)}"
+        )
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    needed = _needed(config, name, run_dir)
+    module = instantiate(spec.module, class_names=list(classes.names), **needed)
+    module.card = {
+        "config": OmegaConf.to_container(config),  # interpolations kept: an evaluation may change what they refer to
+        "resolved": resolved,
+        "phase": name,
+        "classes": classes.as_dict(),
+        "normalisation": {
+            "mean": list(data.source.normalisation.mean),
+            "std": list(data.source.normalisation.std),
+        },
+    }
+    if config.channels_last:
+        module.to(memory_format=torch.channels_last)  # a teacher too
+    if config.compile is not None:
+        compile_parts(module.net, config.compile)
+    callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
+    for callback in callbacks:
+        if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):
+            callback.dirpath = str(_checkpoints(run_dir, name))
+    loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
+    precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
+    plugins = [WholeFileIO(), *precision.pop("plugins", [])]
+    # deterministic mode would fill each new tensor first
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    arguments = {
+        "strategy": strategy(config.trainer),
+        **spec.trainer,
+        **config.limits,
+        **precision,
+        "plugins": plugins,
+    }
+    trainer = instantiate(
+        config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
+    )
+    return Phase(name, folder, trainer, module, data)
+
+
+def _checkpoints(run_dir: Path, name: str) -> Path:
+    return run_dir / name / "checkpoints"
+
+
+def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
+    """Arguments of a phase's module that are checkpoints of earlier phases: the given ones, or the last of this run."""
+    phases, found = config.model.phases, {}
+    for argument, earlier in phases[name].get("needs", {}).items():
+        if earlier is None:
+            continue
+        if phases.get(earlier) is None:
+            raise UserError(
+                f"model.phases.{name}.needs.{argument}={earlier}, but that phase is left out; "
+                f"name another phase, or null for none"
+            )
+        found[argument] = Path(phases[earlier].get("given") or _checkpoints(run_dir, earlier) / LAST)
+    return found
+
+
+def _fit(phase: Phase) -> dict[str, float]:
+    trainer = phase.trainer
+    log.info("phase %s: files go to %s", phase.name, phase.folder)
+    for logger in trainer.loggers:
+        if isinstance(logger, MetricRows) and phase.resume and trainer.is_global_zero:
+            logger.go_on(phase.step)
+        logger.log_hyperparams(phase.module.card["resolved"])
+    try:
+        trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
+    except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
+        raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
+    if not trainer.is_global_zero or trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return {}
+    metrics = last_values(phase.folder / "metrics.csv")  # an interruption may have come after the last step
+    best = getattr(trainer.checkpoint_callback, "best_model_score", None)
+    outcome = {"epochs": trainer.current_epoch, "steps": trainer.global_step, **metrics}
+    write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
+    draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
+    return metrics
+
+
+def _is_done(config: DictConfig, name: str, run_dir: Path) -> bool:
+    given = config.model.phases[name].get("given")
+    if given:
+        log.info("phase %s: skipped, %s is given", name, given)
+    return bool(given) or (run_dir / name / DONE).exists()
+
+
+def _resumes(config: DictConfig) -> bool:
+    if config.ckpt_path not in (None, "last"):
+        raise UserError(
+            f"ckpt_path={config.ckpt_path} is not 'last'; a run is resumed in its own directory: "
+            "ckpt_path=last hydra.run.dir=RUN"
+        )
+    return config.ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
+
+
+def _of_begun_sweep() -> bool:
+    """Whether this is a trial of a multirun of which some trial has a checkpoint; else its directory is misspelt."""
+    hydra = HydraConfig.get()
+    return hydra.mode == RunMode.MULTIRUN and any(Path(hydra.sweep.dir).glob(f"*/*/checkpoints/{LAST}"))

@@ -1,0 +1,86 @@
+"""Finds wrong values of all phases before the first one trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from src.checkpoints.load import read_checkpoint, without_initial_weights
+from src.cli.config import instantiate
+from src.data.datasets.base import Source
+from src.data.module import ClipDataModule
+from src.errors import MissingCheckpoint, UserError, check_range
+from src.training.modules.base import made_optimizer
+
+COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
+
+
+def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_dir: Path) -> None:
+    """Build what phases are made of, without initial weights and without training.
+
+    Args:
+        config: of the training.
+        needed: by phase that is to be trained, the checkpoints that are arguments of its module.
+        run_dir: where those of phases to come will be.
+
+    Raises:
+        UserError: a value that something refuses, or a checkpoint of other data.
+    """
+    for name, checkpoints in needed.items():
+        spec = config.model.phases[name]
+        check_counts({**config.trainer, **spec.trainer, **config.limits}, f"model.phases.{name}.trainer")
+        data = instantiate(config.data.module, **spec.data)
+        if isinstance(data, ClipDataModule):
+            data.check_distances()
+        for path in checkpoints.values():
+            if path.exists() or not path.is_relative_to(run_dir):
+                _check_same_data(path, data.source)
+        parts = OmegaConf.create(without_initial_weights(spec.module))
+        optimizer = made_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
+        _check_clipping({**config.trainer, **spec.trainer}["gradient_clip_val"], optimizer)
+        instantiate(parts.scheduler)(optimizer, total_steps=100)
+        try:
+            instantiate(parts, class_names=list(data.source.classes.names), **checkpoints)
+        except MissingCheckpoint:  # the last thing that modules ask for
+            if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
+                raise
+
+
+def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> None:
+    """In mixed precision Lightning cannot reach the gradients that a fused optimiser unscales by itself."""
+    if clip and getattr(optimizer, "_step_supports_amp_scaling", False):
+        raise UserError(
+            f"trainer.gradient_clip_val={clip} does not go with a fused optimiser; "
+            "give model.optimizer.fused=false, too"
+        )
+
+
+def _check_same_data(path: Path, source: Source) -> None:
+    """A network trained on other classes or another normalisation would be silently wrong here."""
+    card = read_checkpoint(path)["card"]
+    if tuple(card["classes"]["names"]) != tuple(source.classes.names):
+        raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
+    theirs, ours = card["normalisation"], source.normalisation
+    if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
+        raise UserError(
+            f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "
+            "give the same as data.source.mean=[..] and data.source.std=[..]"
+        )
+
+
+def check_counts(trainer: Mapping[str, Any], place: str) -> None:
+    """Refuse a Trainer's arguments that Lightning would take at their word.
+
+    Raises:
+        UserError: one of `COUNTS` is below 1.
+    """
+    for key in COUNTS:
+        value = trainer.get(key)
+        fits = value is None or (isinstance(value, int) and value >= 1)
+        check_range(fits, f"{place}.{key}", value, "a whole number from 1 on")

@@ -1,0 +1,135 @@
+"""Training inside a SLURM job: it must have the size that the Trainer is told, and goes on after its time limit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import lightning as L
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.training.callbacks.checkpoint import LAST
+
+log = logging.getLogger(__name__)
+
+
+def check_allocation(trainer: DictConfig) -> None:
+    """Refuse a Trainer that expects other nodes or tasks than `srun` started.
+
+    Raises:
+        UserError: with both numbers and where they come from.
+    """
+    if not SLURMEnvironment.detect():
+        return
+    tasks, nodes = os.environ.get("SLURM_NTASKS_PER_NODE"), os.environ["SLURM_NNODES"]
+    if tasks is None and os.environ["SLURM_NTASKS"] != "1":
+        raise UserError(
+            f"the SLURM job has {os.environ['SLURM_NTASKS']} tasks, but not so many per node; give --ntasks-per-node=N"
+        )
+    for key, value, option, given in (
+        ("num_nodes", trainer.num_nodes, "nodes", nodes),
+        ("devices", trainer.devices, "ntasks-per-node", tasks or "1"),
+    ):
+        if str(value) != given:
+            raise UserError(
+                f"trainer.{key}={value}, but the SLURM job has --{option}={given}; submit by scripts/slurm_train.sh "
+                "or hydra/launcher=slurm, which set both"
+            )
+
+
+def heed_time_limit() -> None:
+    """Let `Requeue` know of the signal that announces the time limit, from now on and before Lightning takes it."""
+    if SLURMEnvironment.detect():
+        signal.signal(signal.SIGUSR1, _announce)
+
+
+def _announce(*_: Any) -> None:
+    Requeue.announced = True
+
+
+class TimeUp(SystemExit):
+    """Ends a training whose time limit was announced, after its checkpoint is on the disk."""
+
+
+@contextmanager
+def requeued() -> Iterator[None]:
+    """Put the job back into the queue where `TimeUp` leaves the context.
+
+    SLURM then ends all processes of the job, W&B's among them: what they have to finish belongs inside.
+    """
+    try:
+        yield
+    except TimeUp:
+        if not rank_zero_only.rank:  # type: ignore[attr-defined]
+            subprocess.run(["scontrol", "requeue", _job()], check=True)
+        raise
+
+
+class Requeue(Checkpoint):
+    """Before the time limit of a SLURM job: a checkpoint at the end of the step or the epoch, and then `TimeUp`.
+
+    SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
+    step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
+    finds the checkpoint, because its run directory is named by the job. As a `Checkpoint` it comes after callbacks
+    that change with the step, such as averages of the weights.
+    """
+
+    announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two
+
+    def __init__(self) -> None:
+        self.last_step, self.saved = 0, False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say where a resumed run goes on."""
+        self.last_step = trainer.global_step
+        if self.last_step and trainer.is_global_zero:
+            log.info("going on after step %d", self.last_step)
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Stop after a step that was saved; by now its metrics are logged.
+
+        Raises:
+            TimeUp: there was one.
+        """
+        if self.saved:
+            raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save where the limit was announced and the epoch goes on; several processes ask each other now and then."""
+        accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
+        every = 1 if trainer.world_size == 1 else trainer.log_every_n_steps  # type: ignore[attr-defined]
+        last = batch_idx + 1 == trainer.num_training_batches
+        if not accumulating and not last and trainer.global_step % every == 0:
+            self._save_if_announced(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save where the limit was announced: an epoch that is resumed at its end would not be validated."""
+        if trainer.current_epoch + 1 != trainer.max_epochs:
+            self._save_if_announced(trainer)
+
+    def _save_if_announced(self, trainer: L.Trainer) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self.announced, all=False):
+            return
+        path = Path(trainer.default_root_dir) / "checkpoints" / LAST
+        trainer.save_checkpoint(path, weights_only=False)
+        self.saved = True
+        if trainer.is_global_zero:
+            log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
+
+
+def _job() -> str:
+    """The id of this job, or of this element of a job array."""
+    array = os.environ.get("SLURM_ARRAY_JOB_ID")
+    return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

@@ -1,0 +1,191 @@
+"""Any film as upright RGB frames with block motion to the previous frame."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Literal, get_args
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import PictureType
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from src.errors import UserError
+from src.video.reading.colour import to_rgb
+from src.video.reading.container import open_film, visible_size
+from src.video.reading.damage import Coded, Policy, Watch
+from src.video.reading.orientation import Orientation, orientation_of
+from src.video.types import Frame
+from src.video.vectors.block_search import WithVectors, with_estimated_vectors
+from src.video.vectors.exported import ExactVectors, has_layers
+
+MotionSource = Literal["none", "exact", "estimate", "auto"]
+
+PROBED = 64  # packets; layers repeat every few frames
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FilmInfo:
+    """What is known of a film before it is decoded.
+
+    Attributes:
+        codec: FFmpeg's name, e.g. "h264", "hevc".
+        height, width: of the upright frames.
+        fps: mean frames per second as the container states it, None where it does not.
+        time_base: seconds that every `pts` is a multiple of.
+        frames: as the container states them, 0 where it does not.
+        all_intra: the codec has nothing but I frames (MJPEG, ProRes).
+        orientation: how coded pictures are turned upright.
+        motion: where vectors come from: "none", "exact" or "estimate".
+        inexact: why the film has no exact vectors, None where it has.
+    """
+
+    codec: str
+    height: int
+    width: int
+    fps: Fraction | None
+    time_base: Fraction
+    frames: int
+    all_intra: bool
+    orientation: Orientation
+    motion: Literal["none", "exact", "estimate"]
+    inexact: str | None
+
+
+class Film:
+    """A film that can be iterated, any number of times, giving `Frame`s in display order.
+
+    Args:
+        path: of the film.
+        motion: "exact" takes the codec's vectors, "estimate" FFmpeg's block search on the decoded pictures
+            (any codec), "auto" exact where possible, logging which and why, "none" neither.
+        on_damage: "stop" raises at the first lost or corrupt data; "continue" warns and marks the frame.
+        threads: of the decoder.
+
+    Raises:
+        UserError: no readable film, an unknown `motion`, motion="exact" where there is none; while iterating, damage.
+    """
+
+    def __init__(
+        self, path: Path | str, motion: MotionSource = "exact", on_damage: Policy = "stop", threads: int = 1
+    ) -> None:
+        self.path = Path(path)
+        self.on_damage = on_damage
+        self.threads = threads
+        self.info = self._probe(motion)
+
+    def __iter__(self) -> Iterator[Frame]:
+        container, stream = open_film(self.path, self.threads)
+        with container:
+            watch = Watch(self.path, container, stream, self.on_damage)
+            if self.info.motion == "exact":
+                pictures = self._with_exact_vectors(watch, stream)
+            elif self.info.motion == "estimate":
+                pictures = with_estimated_vectors(watch)
+            else:
+                pictures = ((coded, None) for coded in watch)
+            for coded, vectors in pictures:
+                yield self._frame(coded, vectors)
+
+    def _probe(self, motion: MotionSource) -> FilmInfo:
+        container, stream = open_film(self.path)
+        with container:
+            try:
+                first = next(container.decode(stream), None)
+            except av.FFmpegError:
+                first = None
+            if first is None:
+                raise UserError(f"film '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
+            orientation = orientation_of(first)
+            height, width = orientation.size(*visible_size(container, stream))
+            inexact = ExactVectors(self.path, stream).reason
+            if inexact is None and has_layers(_some_packets(container, stream), stream):
+                inexact = "its P frames skip frames (temporal layers)"
+            return FilmInfo(
+                codec=stream.codec_context.codec.canonical_name,
+                height=height,
+                width=width,
+                fps=stream.average_rate,
+                time_base=Fraction(stream.time_base or Fraction(1, 90000)),
+                frames=stream.frames,
+                all_intra=stream.codec_context.codec.intra_only,
+                orientation=orientation,
+                motion=self._choose(motion, inexact),
+                inexact=inexact,
+            )
+
+    def _choose(self, motion: MotionSource, inexact: str | None) -> Literal["none", "exact", "estimate"]:
+        if motion not in get_args(MotionSource):
+            raise UserError(f"motion '{motion}' is not one of {', '.join(get_args(MotionSource))}; choose one of these")
+        if motion == "exact" and inexact:
+            raise UserError(self._no_exact(inexact))
+        if motion != "auto":
+            return motion
+        if inexact:
+            log.info("%s: motion estimated from the pictures, because %s", self.path, inexact)
+            return "estimate"
+        log.info("%s: exact motion from the codec (one reference frame, no B frames)", self.path)
+        return "exact"
+
+    def _no_exact(self, reason: str) -> str:
+        return (
+            f"film '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate, or encode it "
+            "with one reference frame and without B frames (x264: bframes=0:ref=1)"
+        )
+
+    def _with_exact_vectors(self, coded: Iterable[Coded], stream: VideoStream) -> Iterator[WithVectors]:
+        exact = ExactVectors(self.path, stream)
+        exact.request(stream)
+        for one in coded:
+            picture_type = _type_of(one.picture)
+            if picture_type not in "IP":
+                reason = f"frame {one.index} is of type {picture_type}"
+                raise UserError(self._no_exact(reason))
+            yield one, exact.of(one.picture, one.index) if picture_type == "P" else None
+
+    def _frame(self, coded: Coded, vectors: NDArray[np.float32] | None) -> Frame:
+        info, picture = self.info, coded.picture
+        height, width = info.orientation.size(info.height, info.width)
+        image = info.orientation.image(to_rgb(picture)[:height, :width])
+        if image.shape[:2] != (info.height, info.width):
+            raise UserError(
+                f"film '{self.path}' changes its size at frame {coded.index} from {info.width}x{info.height} "
+                f"to {image.shape[1]}x{image.shape[0]}; cut or re-encode it to one size"
+            )
+        if vectors is not None:
+            vectors = info.orientation.vectors(vectors, info.height, info.width)
+        return Frame(image, _type_of(picture), vectors, _seconds(coded, info.fps), coded.index, coded.damaged)
+
+
+def decode(
+    path: Path | str, motion: MotionSource = "exact", on_damage: Policy = "stop", threads: int = 1
+) -> Iterator[Frame]:
+    """The frames of `Film`, for those who need no more."""
+    return iter(Film(path, motion, on_damage, threads))
+
+
+def _some_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    packets = (packet for packet in container.demux(stream) if packet.size)
+    with suppress(av.FFmpegError):
+        yield from islice(packets, PROBED)
+
+
+def _type_of(picture: av.VideoFrame) -> str:
+    name = PictureType(picture.pict_type).name
+    return name if name in ("I", "P", "B") else "?"
+
+
+def _seconds(coded: Coded, fps: Fraction | None) -> Fraction:
+    if coded.picture.pts is None or coded.picture.time_base is None:  # raw streams carry no times
+        return Fraction(coded.index) / (fps or 25)
+    return coded.picture.pts * coded.picture.time_base

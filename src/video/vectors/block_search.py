@@ -1,0 +1,71 @@
+"""Block motion of any codec, from FFmpeg's `mestimate` filter on the decoded pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import av
+import numpy as np
+from av.filter import Graph
+from numpy.typing import NDArray
+
+from src.video.reading.damage import Coded
+from src.video.vectors.exported import estimated_vectors
+
+WithVectors = tuple[Coded, NDArray[np.float32] | None]
+
+BLOCK = 8  # pixels; with 16 the warped keyframe is 12-21 % worse
+
+
+def with_estimated_vectors(pictures: Iterable[Coded]) -> Iterator[WithVectors]:
+    """Each displayed picture with its (N, 6) whole-pixel vectors to the one before it; None for the first.
+
+    Holds at most three pictures: the filter also looks forward, so each comes out one late.
+    """
+    graph: Graph | None = None
+    previous: Coded | None = None
+    pushed = 0
+    for coded in pictures:
+        graph = graph or _graph(coded.picture)
+        _push(graph, coded.picture, pushed)
+        if previous is not None:
+            yield previous, _pull(graph, first=pushed == 1)
+        previous, pushed = coded, pushed + 1
+    if graph is not None and previous is not None:
+        _push(graph, previous.picture, pushed)  # the filter gives a picture out when the next arrives
+        yield previous, _pull(graph, first=pushed == 1)
+
+
+def _graph(frame: av.VideoFrame) -> Graph:
+    graph = Graph()
+    graph.threads = 1
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=av.VideoFormat("gray", frame.width, frame.height),
+        time_base=frame.time_base,
+    )
+    graph.link_nodes(source, graph.add("mestimate", f"method=epzs:mb_size={BLOCK}"), graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _push(graph: Graph, frame: av.VideoFrame, count: int) -> None:
+    # The filter looks at luma only; a copy leaves the caller's frame, its pts and its odd size alone.
+    plane = frame.reformat(format="yuv420p").planes[0]
+    luma = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    copy = av.VideoFrame.from_ndarray(np.ascontiguousarray(luma), format="gray")
+    copy.pts, copy.time_base = count, frame.time_base
+    graph.vpush(copy)
+
+
+def _pull(graph: Graph, first: bool) -> NDArray[np.float32] | None:
+    frame = graph.vpull()
+    if first:  # the filter compares the first picture with itself
+        return None
+    vectors = estimated_vectors(frame)
+    # Blocks cover whole multiples of their size only: the last ones speak for the rest of the picture.
+    covered_x, covered_y = frame.width // BLOCK * BLOCK, frame.height // BLOCK * BLOCK
+    vectors[vectors[:, 0] + BLOCK == covered_x, 2] += frame.width - covered_x
+    vectors[vectors[:, 1] + BLOCK == covered_y, 3] += frame.height - covered_y
+    return vectors

@@ -1,0 +1,143 @@
+"""Motion vectors that the decoder exports, and when they can be trusted.
+
+FFmpeg loses the reference index of a vector, so a vector can be read as motion to the previous frame only
+where there is nothing else it could point to: one reference frame, no B frames, no field coding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numba import njit
+from numpy.typing import NDArray
+
+from src.video.vectors.h264_headers import is_reference, read_sps
+from src.video.vectors.vector_file import Vectors, read_sidecar, sidecar_of
+
+NO_ROWS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
+
+EXPORTING = (
+    "h264",
+    "mpeg4",
+    "mpeg2video",
+    "mpeg1video",
+    "h263",
+    "flv1",
+    "msmpeg4v2",
+    "msmpeg4v3",
+    "wmv1",
+    "wmv2",
+)
+
+
+class ExactVectors:
+    """Exact vectors to the previous frame, from the decoder or from the file that `encode` puts beside HEVC films.
+
+    Made before the first frame is decoded.
+
+    Args:
+        path: of the film.
+        stream: of the film.
+
+    Attributes:
+        reason: why there are none, or None.
+    """
+
+    def __init__(self, path: Path, stream: VideoStream) -> None:
+        self.reason = why_inexact(stream)
+        self._saved: tuple[Vectors, ...] | None = None
+        if self.reason and sidecar_of(path).exists():
+            self.reason, self._saved = None, read_sidecar(path)
+        self._offset = crop_offset(stream)
+
+    def request(self, stream: VideoStream) -> None:
+        """Ask the decoder for them."""
+        if self._saved is None:
+            stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
+
+    def of(self, picture: av.VideoFrame, index: int) -> NDArray[np.float32]:
+        """(N, 6) [x0, y0, w, h, dx, dy] of a P frame."""
+        if self._saved is None:
+            return exported_vectors(picture, self._offset)
+        saved = self._saved[index] if index < len(self._saved) else None
+        return NO_ROWS if saved is None else saved
+
+
+def why_inexact(stream: VideoStream) -> str | None:
+    """What the stream's header says against exact vectors to the previous frame, or None."""
+    context = stream.codec_context
+    codec = context.codec.canonical_name
+    if codec not in EXPORTING:
+        return f"FFmpeg exports no motion vectors of {codec}"
+    if context.has_b_frames:
+        return "it has B frames, or its header allows them"
+    if codec != "h264":
+        return None
+    sets = read_sps(context.extradata or b"")
+    if not sets:
+        return "its H.264 parameter sets are missing"
+    references = max(s.references for s in sets)
+    if references > 1:
+        return f"its P frames choose among {references} reference frames and FFmpeg does not tell which"
+    return None if all(s.progressive for s in sets) else "it is interlaced"
+
+
+def crop_offset(stream: VideoStream) -> tuple[int, int]:
+    """(x, y) of the visible picture in the coded one, where blocks are counted from."""
+    if stream.codec_context.codec.canonical_name != "h264":
+        return 0, 0
+    sets = read_sps(stream.codec_context.extradata or b"")
+    return (sets[0].crop_left, sets[0].crop_top) if sets else (0, 0)
+
+
+def has_layers(packets: Iterable[av.Packet[VideoStream]], stream: VideoStream) -> bool:
+    """Whether some H.264 frame is skipped by the vectors of the next: temporal layers, as in conferencing."""
+    if stream.codec_context.codec.canonical_name != "h264":
+        return False
+    extradata, skipped = stream.codec_context.extradata or b"", False
+    for packet in packets:
+        if skipped and not packet.is_keyframe:
+            return True
+        skipped = not is_reference(bytes(packet), extradata)
+    return False
+
+
+def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[np.float32]:
+    """(N, 6) [x0, y0, w, h, dx, dy] of a P frame; FFmpeg gives centres and scaled src - dst."""
+    side_data = frame.side_data.get("MOTION_VECTORS")
+    if side_data is None:
+        return NO_ROWS
+    rows: NDArray[np.float32] = block_rows(side_data.to_ndarray(), True, *offset)
+    return rows
+
+
+def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
+    """(N, 6) as above from a frame out of the `mestimate` filter, which leaves the motion fields unset."""
+    blocks = frame.side_data["MOTION_VECTORS"].to_ndarray()
+    rows: NDArray[np.float32] = block_rows(blocks[blocks["source"] < 0], False, 0, 0)
+    return rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def block_rows(blocks: NDArray[Any], exact: bool, left: int, top: int) -> NDArray[np.float32]:
+    """(N, 6) float32 [x0, y0, w, h, dx, dy] of FFmpeg's blocks, which have centres, in a picture cut by (left, top).
+
+    The motion is that of the motion fields if `exact`, or else from place to place in whole pixels.
+    """
+    rows = np.empty((len(blocks), 6), np.float32)
+    for n in range(len(blocks)):
+        block, row = blocks[n], rows[n]
+        row[2], row[3] = block.w, block.h
+        row[0] = block.dst_x - (row[2] / 2 + left)
+        row[1] = block.dst_y - (row[3] / 2 + top)
+        if exact:
+            scale = np.float32(block.motion_scale)
+            row[4], row[5] = np.float32(block.motion_x) / scale, np.float32(block.motion_y) / scale
+        else:
+            row[4], row[5] = block.src_x - block.dst_x, block.src_y - block.dst_y
+    return rows

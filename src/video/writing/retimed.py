@@ -1,0 +1,64 @@
+"""A film of pictures made from another film's frames, each at the time of its frame."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from src.video.reading.colour import from_rgb, tag_colours
+from src.video.reading.container import visible_comment
+from src.video.reading.decode import Film
+
+
+class TimedFilm:
+    """An H.264 film with the times of its source.
+
+    Times are exact, whatever the frame rate does: the film takes over the time base of its source. Sound is
+    left out. 4:2:0 needs even sizes: an odd one is padded as `src.video.writing.encode` does, and noted for `Film`.
+
+    Args:
+        path: of the film; .mp4.
+        source: whose size, rate and time base it takes.
+        threads: of the encoder.
+    """
+
+    def __init__(self, path: Path, source: Film, threads: int) -> None:
+        self._last, self._time_base = -(1 << 62), source.info.time_base
+        height, width = source.info.height, source.info.width
+        # The start of a film is written in units of the movie's time scale, by default milliseconds.
+        options = {"movie_timescale": str(self._time_base.denominator)}
+        self._container = av.open(str(path), "w", options=options)
+        if height % 2 or width % 2:
+            self._container.metadata["comment"] = visible_comment(height, width)
+        self._stream: VideoStream = self._container.add_stream(
+            "libx264", rate=source.info.fps or 25, options={"preset": "veryfast", "crf": "20"}
+        )
+        self._stream.width, self._stream.height = width + width % 2, height + height % 2
+        self._stream.pix_fmt, self._stream.thread_count = "yuv420p", threads
+        self._stream.time_base = self._stream.codec_context.time_base = self._time_base
+        tag_colours(self._stream.codec_context, self._stream.height, self._stream.width)
+
+    def write(self, picture: NDArray[np.uint8], pts: Fraction) -> None:
+        """Add the next picture (H, W, 3) RGB, shown from `pts` seconds on."""
+        height, width = picture.shape[:2]
+        coded = from_rgb(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+        # Films with repeated or descending times exist; encoders want them to rise.
+        self._last = max(round(pts / self._time_base), self._last + 1)
+        coded.pts, coded.time_base = self._last, self._time_base
+        self._container.mux(self._stream.encode(coded))
+
+    def __enter__(self) -> TimedFilm:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._container:
+            if kind is None:
+                self._container.mux(self._stream.encode())

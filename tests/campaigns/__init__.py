@@ -1,1 +1,0 @@
-"""Long tests of preparation, two cases of which run among the ordinary tests: `python -m tests.campaigns`."""

@@ -1,0 +1,113 @@
+"""What is counted, and the command's last line; test_cost_table.py holds counts against references."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from src.benchmarking.latency import Subject, means, ratio, statistics, subjects_of
+from src.benchmarking.timing import run_all
+from src.commands.benchmark import benchmark, build, count
+from src.errors import UserError
+from src.models.arseg.net import ARSeg
+from src.models.deploy.fold_batchnorm import fold_batchnorms
+from src.reports.benchmark import as_table
+from src.video.types import Encoding
+from src.video.writing.encode import encode
+from tests.support.films import pan
+
+
+def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
+    alone = count(composed("benchmark", tmp_path, "model=pspnet18_camvid"), (64, 64))["params_inference"]
+    classifier, fusion = 64 * 12 + 12, 30 * 64  # three depthwise convolutions with bias
+    both = count(composed("benchmark", tmp_path, "model=arseg_pspnet18_camvid"), (64, 64))
+    assert both["params_inference"] == 2 * alone - classifier + fusion
+    assert both["gop"] == 12
+
+
+@pytest.mark.parametrize(
+    "name", ["timm", "arseg_bisenet18", "tdnet_td2_fa18", "rdrnet_s_simple", "dfanet_b", "pidnet_s"]
+)
+@torch.inference_mode()
+def test_folding_keeps_the_outputs(name, composed, tmp_path):
+    net = build(composed("benchmark", tmp_path, f"model={name}"), torch.device("cpu"))
+    for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.running_mean.normal_(0, 0.1)
+        norm.running_var.uniform_(0.8, 1.2)
+    picture = torch.randn(1, 3, 64, 96)
+    before = run_all(net, picture)
+    count_before = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    folded = fold_batchnorms(net, run_all, (64, 64))
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == count_before - folded
+    assert folded > count_before / 3
+    assert (run_all(net, picture) - before).abs().max() < 1e-4 * before.abs().max()
+
+
+def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, capsys):
+    config = composed(
+        "benchmark",
+        tmp_path,
+        "model=bisenet18",
+        "input.height=64",
+        "input.width=96",
+        "rounds=2",
+        "warmup=1",
+        "threads=1",
+    )
+    benchmark(config)
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert json.loads((tmp_path / "metrics" / "benchmark.json").read_text())["result"] == result
+    assert (result["model"], result["height"], result["width"], result["gop"]) == ("bisenet18", 64, 96, 1)
+    assert result["gmacs_nonkey"] is None
+    assert result["latency"]["milliseconds"]["network"]["amortised"]["median"] > 0
+    assert result["latency"]["threads"] == 1
+
+
+def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
+    net = build(composed("benchmark", tmp_path, "model=arseg_timm"), torch.device("meta"))
+    ar, constant = subjects_of(net, 4, 1.0)
+    assert isinstance(ar.net, ARSeg)
+    assert constant.net is ar.net.high
+    assert (ar.kinds, constant.kinds) == (("key", "nonkey", "nonkey", "nonkey"), ("key",) * 4)
+
+
+def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
+    film = tmp_path / "film.mp4"
+    encode(pan(8, 64, 96, (2, 1)), film, Encoding("h264", 4, 15, crf=23))
+    given = ["model=arseg_timm", f"film={film}", "video.gop=4", "threads=1"]
+    result = benchmark(composed("benchmark", tmp_path, *given))
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result
+    assert (result["height"], result["width"]) == (64, 96)
+    times = result["latency"]["milliseconds"]
+    assert set(times) == {"decode", "motion", "network", "total"}
+    assert times["motion"]["nonkey"]["median"] > 0
+    constant = result["latency"]["constant_milliseconds"]
+    assert constant["network"]["nonkey"] is None
+    assert set(result["latency"]["ratio_to_constant"]) == {"network", "total"}
+
+
+def test_statistics_of_rounds():
+    rounds = [[("key", 10.0), ("nonkey", 4.0)], [("key", 12.0), ("nonkey", 2.0)]]
+    found = statistics(rounds, ("key", "nonkey"))
+    assert found["key"] == {"median": 11.0, "p95": 11.9}
+    assert found["nonkey"]["median"] == 3.0
+    assert found["amortised"] == {"median": 7.0, "p95": 7.0}
+    assert statistics([[("key", 1.0)]], ("key",))["nonkey"] is None
+    assert ratio(means(rounds, ("key", "nonkey")), [14.0, 14.0]) == 0.5
+    assert Subject("x", nn.Identity(), 1.0, ("key",), ("key",)).kinds == ("key",)
+
+
+def test_sweep_table_has_a_line_per_result():
+    row = {"model": "x", "params_train": 2, "params_inference": 1, "gmacs_key": 1.0, "gmacs_nonkey": None}
+    row |= {"gmacs_amortised": 1.0, "height": 64, "width": 96}
+    assert as_table([row, row]).row_count == 2
+
+
+@pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])
+def test_values_out_of_range_are_named(wrong, composed, tmp_path):
+    with pytest.raises(UserError, match=wrong):
+        benchmark(composed("benchmark", tmp_path, "model=bisenet18", wrong))
+    assert not list(tmp_path.iterdir())

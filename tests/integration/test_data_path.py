@@ -1,0 +1,81 @@
+"""From archive to prediction, on miniatures of every data set: prepare, train one step per phase, evaluate, predict."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from src.commands.predict import predict
+from src.commands.prepare import prepare_data_set
+from src.commands.train import train
+from src.evaluation.evaluate import evaluate
+from src.inference.options import Request
+from tests.support import miniatures
+
+GOP = 4
+DATA = {  # how the miniature is made, the split evaluated, its labelled frames, what else is set
+    "cityscapes": (miniatures.cityscapes, "val", 1, ["video.codec=hevc", "video.bitrate=5000"]),
+    "camvid_films": (miniatures.camvid_with_films, "test", 2, ["video.codec=hevc", "video.bitrate=3000"]),
+    "voc2012": (miniatures.voc, "val", 2, ["data.fit.short=64", "data.fit.long=256"]),
+    "folder": (miniatures.folder, "val", 3, ["data.num_classes=3"]),
+}
+EXPERIMENTS = {"cityscapes": "arseg_cityscapes", "camvid_films": "arseg_camvid_films"}
+SMALL = [
+    "data.crop=[32,48]",
+    "data.batch_size=2",
+    "data.workers=0",
+    "data.val_distances=[3]",
+    f"video.gop={GOP}",
+    "video.preset=veryfast",
+]
+TRAIN = [
+    "model.segmenter.weights=none",
+    "model.high_epochs=1",
+    "model.low_epochs=1",
+    "model.phases.constant=null",
+    "+limits.limit_train_batches=1",
+    "+limits.limit_val_batches=1",
+]
+OF_DATA_ALONE = ["model=arseg_timm", "model.segmenter.encoder=tf_efficientnet_lite0"]
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    make, split, labelled, settings = DATA[name]
+    root, cache, run = make(tmp_path / "root"), tmp_path / "cache", tmp_path / "run"
+    given = [f"data.root={root}", f"paths.cache={cache}", *SMALL, *settings]
+
+    prepare_data_set(composed("prepare", tmp_path, f"data={name}", *given, f"splits=[train,{split}]"))
+    made = sorted(path.name for path in cache.iterdir())
+    manifest = [json.loads(line) for line in (cache / "manifest.jsonl").read_text().splitlines()]
+    at_labels = [record for record in manifest if f"_d0{GOP - 1}" in record["name"] or "_from00" in record["name"]]
+    assert len(made) == sum(3 + ("vectors" in record) for record in manifest) + 1
+    assert all(record["psnr_y"] > 25 for record in manifest)
+    assert at_labels
+
+    method = [f"experiment={EXPERIMENTS[name]}"] if name in EXPERIMENTS else [f"data={name}", *OF_DATA_ALONE]
+    train(composed("train", run, *method, *given, *TRAIN, f"data.module.val_split={split}"))
+    assert sorted(path.name for path in cache.iterdir()) == made, "training takes what was prepared"
+
+    checkpoint = run / "low" / "checkpoints" / "last.ckpt"
+    scored = [f"checkpoint={checkpoint}", f"split={split}", f"paths.cache={cache}"]
+    results = evaluate(composed("eval", tmp_path / "eval", *scored), _made(tmp_path / "eval"))
+    assert sorted(path.name for path in cache.iterdir()) == made
+    for row in results:
+        assert row["frames"] == labelled * GOP, "each labelled frame at each distance"
+        assert not any(math.isnan(value) for value in row["miou_by_distance"])
+
+    film = next(cache / f"{record['key']}.mp4" for record in at_labels)
+    request = Request(str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", 1)
+    predict(request)
+    assert (tmp_path / "out" / "overlay.mp4").exists()
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

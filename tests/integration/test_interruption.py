@@ -1,0 +1,180 @@
+"""Trainings that are killed, and checkpoints that cannot be written or read."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import lightning as L
+import pytest
+import torch
+
+from scripts.campaigns.training_kills import TrainingKills
+from src.errors import UserError
+from src.training.callbacks.checkpoint import LAST, PREVIOUS, LastCheckpoint, WholeFileIO, newest
+from src.training.loggers import MetricRows
+from src.training.slurm import Requeue, TimeUp
+from tests.support import trainings
+from tests.support.wandb_server import offline_history, offline_records
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> TrainingKills:
+    return TrainingKills(tmp_path_factory.mktemp("kills"))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_killed_training_ends_like_an_undisturbed_one(campaign: TrainingKills, seed: int) -> None:
+    kill = campaign.kill_once("arseg", seed)
+    assert not kill.wrong, kill
+
+
+def written(folder: Path, *steps: int) -> WholeFileIO:
+    files = WholeFileIO()
+    for step in steps:
+        files.save_checkpoint({"global_step": step, "card": {}, "w": torch.full((1000,), float(step))}, folder / LAST)
+    return files
+
+
+def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    written(tmp_path, 5, 10)
+    assert newest(tmp_path) == (tmp_path / LAST, 10)
+    whole = (tmp_path / LAST).read_bytes()
+    (tmp_path / LAST).write_bytes(whole[: len(whole) // 2])
+    with caplog.at_level(logging.WARNING):
+        assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
+    assert "damaged" in caplog.text
+    assert "of step 5" in caplog.text
+    written(tmp_path, 6)  # a new process must not keep the torn file as the one to fall back to
+    assert newest(tmp_path) == (tmp_path / LAST, 6)
+    (tmp_path / LAST).write_bytes(b"")
+    assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
+    (tmp_path / PREVIOUS).write_bytes(b"torn")
+    with pytest.raises(UserError, match="nothing to go on from"):
+        newest(tmp_path)
+
+
+def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> None:
+    files = written(tmp_path, 5)
+    (tmp_path / f".{LAST}.unfinished").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"last\.ckpt' cannot be written \(No space left on device\).*ckpt_path=last"):
+        files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
+    assert newest(tmp_path) == (tmp_path / LAST, 5)
+    assert [path.name for path in tmp_path.iterdir()] == [LAST], "nothing unfinished is left behind"
+
+
+def test_a_read_only_folder_leaves_the_checkpoint_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = written(tmp_path, 5)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "open", refuse)  # tests may run as root, whom permissions do not stop
+    with pytest.raises(UserError, match="Read-only file system"):
+        files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
+    monkeypatch.undo()
+    assert newest(tmp_path) == (tmp_path / LAST, 5)
+
+
+def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_cache: Path) -> None:
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    run = tmp_path / "run"
+    trainings.run(run, [*overrides, "model.high_epochs=1"])
+    (run / "high" / "done.json").unlink()
+    torn = run / "high" / "checkpoints" / f".{LAST}.unfinished"
+    torn.symlink_to("/dev/full")
+    with pytest.raises(UserError, match="No space left"):
+        trainings.run(run, [*overrides, "ckpt_path=last"])
+    torn.unlink(missing_ok=True)
+    trainings.run(run, [*overrides, "ckpt_path=last"])
+    trainings.run(tmp_path / "other", overrides)
+    ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (run, tmp_path / "other"))
+    assert ours.keys() == theirs.keys()
+
+
+class TimeLimit(L.Callback):
+    """Stands for SLURM's announcement."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> None:
+        Requeue.announced = trainer.current_epoch == 0 and index == self.batch
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    trainings.run(folder, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"])
+    return folder
+
+
+@pytest.mark.parametrize("batch", [2, 5], ids=["within an epoch", "at its end"])
+def test_a_requeued_training_ends_like_an_undisturbed_one(
+    batch: int, undisturbed: Path, tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setattr(Requeue, "announced", False)
+    limit = f"+callbacks.limit={{_target_: tests.integration.test_interruption.TimeLimit, batch: {batch}}}"
+    with mock.patch("src.training.slurm.subprocess") as shell, pytest.raises(TimeUp):
+        trainings.run(tmp_path, [*overrides, limit])
+    shell.run.assert_called_once_with(["scontrol", "requeue", "7"], check=True)
+    monkeypatch.setattr(Requeue, "announced", False)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    trainings.run(tmp_path, overrides)
+    ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (tmp_path, undisturbed))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    rows = [(folder / "high" / "metrics.csv").read_text().splitlines() for folder in (tmp_path, undisturbed)]
+    assert rows[0] == rows[1]
+    assert (tmp_path / "high" / "done.json").read_text() == (undisturbed / "high" / "done.json").read_text()
+
+
+def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_cache: Path) -> None:
+    short = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", "model.high_epochs=1"]
+    trainings.run(tmp_path / "sweep" / "0", short)
+    resumed = [*short, "ckpt_path=last", "hydra.mode=MULTIRUN"]
+    for trial in ("0", "1"):
+        trainings.run(tmp_path / "sweep" / trial, [*resumed, f"hydra.sweep.dir={tmp_path}/sweep"])
+        assert (tmp_path / "sweep" / trial / "high" / "done.json").exists()
+    with pytest.raises(UserError, match=r"misspelt/1' holds no last\.ckpt.*hydra\.sweep\.dir=SWEEP"):
+        trainings.run(tmp_path / "misspelt" / "1", [*resumed, f"hydra.sweep.dir={tmp_path}/misspelt"])
+
+
+def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
+    first = MetricRows(str(tmp_path))
+    for step in range(4):
+        first.log_metrics({"train/loss": 0.1 * step, "epoch": 0}, step)
+    before = (tmp_path / "metrics.csv").read_text().splitlines()
+    second = MetricRows(str(tmp_path))
+    second.go_on(2)
+    second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
+    assert not (tmp_path / "metrics.before.csv").exists()
+
+
+def test_a_resumed_training_goes_on_with_its_run_of_wandb(
+    tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    wandb = ["logger=wandb", "logger.wandb.offline=true", f"paths.cache={street_cache}", "callbacks.pictures.count=0"]
+    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "model.high_epochs=1", "model.phases.low=null"])
+    (tmp_path / "high" / "done.json").unlink()  # as if the time had been up after one of two epochs
+    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "ckpt_path=last"])
+    before, after = sorted(tmp_path.glob("*/wandb/offline-run-*/*.wandb"), key=os.path.getmtime)
+    [run] = {record.run.run_id for log in (before, after) for record in offline_records(log) if record.run.run_id}
+    assert run == (tmp_path / "wandb_id").read_text()
+    steps = [[r["trainer/global_step"] for r in offline_history(log) if "train/loss" in r] for log in (before, after)]
+    assert steps == [[*range(6)], [*range(6, 12), *range(12)]], "the second phase counts anew"
+
+
+def test_steps_between_checkpoints_are_checked() -> None:
+    with pytest.raises(UserError, match="every_n_steps=0"):
+        LastCheckpoint(0)

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from src.commands.predict import predict
+from src.data.labels import IndexCoding
+from src.errors import UserError
+from src.inference.options import Request
+from src.video.reading.decode import Film
+from tests.support.tiny_runner import (
+    AR_NODE,
+    CLASSES,
+    IMAGE_NODE,
+    TRAINING_GOP,
+    exact_film,
+    free_film,
+    save_checkpoint,
+)
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def ar(tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("ar") / "ar.ckpt", AR_NODE)
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    return save_checkpoint(tmp_path_factory.mktemp("image") / "image.ckpt", IMAGE_NODE)
+
+
+def request(checkpoint, source, output, **changed):
+    defaults = {
+        "max_gop": None,
+        "motion": "auto",
+        "on_damage": "stop",
+        "save_labels": False,
+        "opacity": 0.5,
+        "device": "cpu",
+        "threads": 1,
+    }
+    return Request(str(checkpoint), str(source), str(output), **(defaults | changed))
+
+
+def run_cli(*arguments):
+    command = [sys.executable, "-m", "src.predict", "threads=1", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+
+
+def timing(output):
+    return json.loads((output / "timing.json").read_text())
+
+
+def test_b_frame_film_of_variable_rate_keeps_its_times(ar, tmp_path):
+    times = [40, 80, 130, 131, 300, 310, 1000, 1001, 1010, 1500, 1550, 1551]
+    film = free_film(tmp_path / "film.mp4", times, Fraction(1, 1000))
+    summary = predict(request(ar, film, tmp_path / "output"))
+    assert summary["motion"] == "estimate"
+    overlay = list(Film(tmp_path / "output" / "overlay.mp4", motion="none"))
+    assert [f.pts for f in overlay] == [f.pts for f in Film(film, motion="none")]
+    assert [f.pts for f in overlay] == [Fraction(t, 1000) for t in times]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "time_base"),
+    [(".mkv", Fraction(1, 1000)), (".ts", Fraction(1, 90000)), (".avi", Fraction(1001, 30000))],
+)
+def test_times_of_any_container_are_kept(image, tmp_path, suffix, time_base):
+    film = free_film(tmp_path / f"film{suffix}", range(6), Fraction(1001, 30000), params="bframes=0")
+    predict(request(image, film, tmp_path / "output"))
+    expected = [f.pts for f in Film(film, motion="none")]
+    assert [f.pts for f in Film(tmp_path / "output" / "overlay.mp4", motion="none")] == expected
+
+
+def test_odd_size_gives_pictures_and_labels_of_that_size(ar, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 5, gop=5, height=45, width=67)
+    predict(request(ar, film, tmp_path / "output", save_labels=True))
+    info = Film(tmp_path / "output" / "overlay.mp4", motion="none").info
+    assert (info.height, info.width, info.codec) == (45, 67, "h264")
+    files = sorted((tmp_path / "output" / "labels").iterdir())
+    assert [f.name for f in files] == [f"{i:06d}.png" for i in range(5)]
+    coding = IndexCoding(tuple((index, index) for index in range(len(CLASSES))), ())
+    assert coding.read(files[3]).shape == (45, 67)
+
+
+@pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
+def test_overlay_blends_the_source_with_class_colours(image, tmp_path, opacity):
+    film = exact_film(tmp_path / "film.mp4", 2, gop=2)
+    predict(request(image, film, tmp_path / "output", opacity=opacity, save_labels=True))
+    source, *_ = Film(film, motion="none")
+    shown, *_ = Film(tmp_path / "output" / "overlay.mp4", motion="none")
+    labels = cv2.imread(str(tmp_path / "output" / "labels" / "000000.png"), cv2.IMREAD_UNCHANGED)
+    expected = (1 - opacity) * source.image + opacity * CLASSES.colour(labels)
+    assert np.abs(shown.image - expected).mean() < 12  # what coding colours at a quarter of the pixels costs
+    others = np.abs(shown.image - ((1 - opacity) * source.image + opacity * CLASSES.colour((labels + 1) % 4))).mean()
+    assert opacity == 0 or others > 2 * np.abs(shown.image - expected).mean()
+
+
+def test_timing_tells_keyframes_types_and_means(ar, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 16, gop=8)
+    summary = predict(request(ar, film, tmp_path / "output"))
+    found = timing(tmp_path / "output")
+    assert found["summary"] == summary
+    frames = found["frames"]
+    assert [f["index"] for f in frames] == list(range(16))
+    assert [f["index"] for f in frames if f["keyframe"]] == [0, TRAINING_GOP, 8, 8 + TRAINING_GOP]
+    assert [f["index"] for f in frames if f["picture_type"] == "I"] == [0, 8]
+    assert (summary["frames"], summary["keyframes"], summary["motion"]) == (16, 4, "exact")
+    networks = [f["milliseconds"]["network"] for f in frames if not f["keyframe"]]
+    assert summary["mean_milliseconds"]["nonkey"]["network"] == pytest.approx(np.mean(networks), abs=0.01)
+    assert not summary["damaged_frames"]
+
+
+def test_max_gop_of_the_user_wins(ar, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 9, gop=9)
+    predict(request(ar, film, tmp_path / "output", max_gop=3))
+    assert [f["index"] for f in timing(tmp_path / "output")["frames"] if f["keyframe"]] == [0, 3, 6]
+
+
+def test_image_network_runs_in_full_on_every_frame(image, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 4, gop=4)
+    summary = predict(request(image, film, tmp_path / "output"))
+    assert (summary["motion"], summary["keyframes"], summary["max_gop"]) == ("none", 4, None)
+    assert summary["mean_milliseconds"]["nonkey"] == {}
+
+
+def corrupt(path, source):
+    data = bytearray(source.read_bytes())
+    start = data.index(b"mdat")
+    middle = start + (len(data) - start) // 3
+    data[middle : middle + 400] = np.random.default_rng(0).bytes(400)
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_stops_the_run_or_makes_a_keyframe(ar, tmp_path):
+    film = corrupt(tmp_path / "damaged.mp4", exact_film(tmp_path / "film.mp4", 16, gop=16))
+    with pytest.raises(UserError, match="on_damage=continue"):
+        predict(request(ar, film, tmp_path / "output"))
+    assert not (tmp_path / "output").exists()
+    summary = predict(request(ar, film, tmp_path / "output", on_damage="continue", max_gop=100))
+    damaged = [f for f in timing(tmp_path / "output")["frames"] if f["damaged"]]
+    assert damaged
+    assert summary["damaged_frames"] == len(damaged)
+    assert all(f["keyframe"] for f in damaged)
+
+
+def bad_film(kind, path, good):
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "truncated":
+        path.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    elif kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif kind == "picture":
+        path = path.with_suffix(".png")
+        cv2.imwrite(str(path), np.zeros((48, 64, 3), np.uint8))
+    elif kind == "sound":
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("aac", rate=8000)
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), "fltp", "mono")
+            frame.rate = 8000
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "noise", "picture", "sound"])
+def test_bad_film_is_one_clear_error_and_leaves_nothing(image, tmp_path, kind):
+    film = bad_film(kind, tmp_path / "bad.mp4", exact_film(tmp_path / "good.mp4", 6, gop=3))
+    with pytest.raises(UserError, match=r"^film '.*bad\.(mp4|png)'.*; "):
+        predict(request(image, film, tmp_path / "output"))
+    assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("kind", ["missing", "noise", "foreign", "list"])
+def test_bad_checkpoint_is_one_clear_error_and_leaves_nothing(tmp_path, kind):
+    path = tmp_path / "bad.ckpt"
+    if kind == "noise":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif kind != "missing":
+        torch.save({"state_dict": {}} if kind == "foreign" else [1, 2], path)
+    with pytest.raises(UserError, match=r"^checkpoint '.*bad\.ckpt'.*; "):
+        predict(request(path, exact_film(tmp_path / "film.mp4", 3, gop=3), tmp_path / "output"))
+    assert not (tmp_path / "output").exists()
+
+
+def test_exact_motion_of_a_b_frame_film_is_refused_with_the_remedy(ar, tmp_path):
+    film = free_film(tmp_path / "film.mp4", range(6), Fraction(1, 25))
+    with pytest.raises(UserError, match=r"video\.motion=estimate"):
+        predict(request(ar, film, tmp_path / "output", motion="exact"))
+
+
+def test_interrupted_run_leaves_nothing(image, tmp_path, monkeypatch):
+    film = exact_film(tmp_path / "film.mp4", 4, gop=4)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("src.inference.timing.TimingFile.write", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        predict(request(image, film, tmp_path / "output"))
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["film.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("motion", "fast"),
+        ("on_damage", "ignore"),
+        ("max_gop", 0),
+        ("threads", "many"),
+        ("opacity", 1.5),
+        ("device", "abacus"),
+        ("save_labels", "maybe"),
+    ],
+)
+def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
+    film = exact_film(tmp_path / "film.mp4", 2, gop=2)
+    with pytest.raises(UserError, match=f"^{key}={value} "):
+        predict(request(image, film, tmp_path / "output", **{key: value}))
+
+
+def test_command_line_writes_results_and_a_table(ar, tmp_path):
+    film = free_film(tmp_path / "film.mkv", range(0, 400, 40), Fraction(1, 1000))
+    output = tmp_path / "output"
+    done = run_cli(f"checkpoint={ar}", f"source={film}", f"output={output}", "save_labels=true")
+    assert done.returncode == 0, done.stderr
+    assert sorted(item.name for item in output.iterdir()) == ["labels", "overlay.mp4", "timing.json"]
+    assert "motion estimated" in done.stdout
+    assert "frames/s" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [("output", "error: output"), ("source", "error: film"), ("checkpoint", "error: checkpoint")],
+)
+def test_command_line_ends_bad_input_with_one_line_and_status_2(image, tmp_path, bad, message):
+    given = {
+        "checkpoint": image,
+        "source": exact_film(tmp_path / "film.mp4", 2, gop=2),
+        "output": tmp_path / "output",
+    }
+    (tmp_path / "bad").write_text("no film, no checkpoint, no folder")
+    given[bad] = tmp_path / "bad"
+    done = run_cli(*(f"{key}={value}" for key, value in given.items()))
+    assert done.returncode == 2
+    assert done.stderr.startswith(message)
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "output").exists()

@@ -1,0 +1,170 @@
+"""Several processes train and evaluate as one does."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from omegaconf import OmegaConf
+from torch import nn
+
+from src.errors import UserError
+from src.losses.ohem import OhemCrossEntropy
+from src.losses.pidnet import balanced_bce
+from src.losses.segmentation import CrossEntropy, Presence
+from src.training.devices import check_devices
+from tests.support import trainings
+from tests.support.processes import together
+from tests.support.tiny_arseg import Tiny
+
+ROOT = Path(__file__).parents[2]
+LOSSES = {
+    "cross-entropy": CrossEntropy([0.5, 1.0, 2.0, 4.0]),
+    "hard pixels": OhemCrossEntropy(0.7, 10),
+    "hardest share": OhemCrossEntropy(0.01, 1 / 4, [0.5, 1.0, 2.0, 4.0], count_ignored=True),
+    "hardest number": OhemCrossEntropy(0.01, 131),
+    "all there are": OhemCrossEntropy(0.01, 131072),
+    "presence": lambda logits, labels: Presence()(logits.mean((2, 3)), labels),
+    "boundaries": lambda logits, labels: balanced_bce(logits[:, 0], labels == 1),
+}
+
+
+class GroupTiny(Tiny):
+    """Pictures of a batch do not see each other, and nothing is random."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes)
+        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4, 2), nn.GroupNorm(2, 6), nn.ReLU())
+
+
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Four pictures with very different shares of ignored pixels."""
+    torch.manual_seed(3)
+    labels = torch.randint(0, 4, (4, 11, 13))
+    ignored = torch.rand(4, 11, 13) < torch.tensor([0.0, 0.9, 0.5, 1.0])[:, None, None]
+    return 3 * torch.randn(4, 4, 11, 13), labels.masked_fill(ignored, 255)
+
+
+def gradients(rank: int, world: int) -> dict[str, torch.Tensor]:
+    """Of every loss with respect to a weight, on this rank's pictures."""
+    logits, labels = batch()
+    found = {}
+    for name, loss in LOSSES.items():
+        weight = torch.ones(4, 1, 1, requires_grad=True)
+        value = loss((weight * logits)[rank::world], labels[rank::world])
+        value.backward()
+        found[name] = torch.cat([value.detach()[None], weight.grad.flatten()])
+    return found
+
+
+def average_gradients(target: Path) -> None:
+    dist.init_process_group("gloo")
+    found = gradients(dist.get_rank(), dist.get_world_size())
+    for value in found.values():
+        dist.all_reduce(value)
+        value /= dist.get_world_size()
+    if dist.get_rank() == 0:
+        torch.save(found, target)
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_losses_are_those_of_the_global_batch(world: int, tmp_path: Path) -> None:
+    together(world, average_gradients, tmp_path / "found.pt", log=tmp_path / "log")
+    found = torch.load(tmp_path / "found.pt")
+    for name, expected in gradients(0, 1).items():
+        torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-7, msg=name)
+
+
+GROUP = [
+    *trainings.ARSEG,
+    "model.segmenter._target_=tests.integration.test_processes.GroupTiny",
+    "loss@model.loss=ohem_rdrnet",
+    "model.loss.main.min_kept=0.3",
+    "trainer.precision=32-true",
+    "optimizer@model.optimizer=sgd",  # Adam divides rounding errors by themselves where the gradient is zero
+    "model.optimizer.lr=0.05",
+]
+SHARED = ["trainer.devices=2", "data.batch_size=1"]
+
+
+@pytest.mark.parametrize(("world", "phases"), [(2, ["high", "low"]), (4, ["high"])])
+def test_several_processes_train_what_one_does(
+    world: int, phases: list[str], tmp_path: Path, street_cache: Path
+) -> None:
+    left_out = [f"model.phases.{phase}=null" for phase in ("high", "low") if phase not in phases]
+    overrides = [*GROUP, *left_out, f"paths.cache={street_cache}"]
+    trainings.run(tmp_path / "one", [*overrides, f"data.batch_size={world}"])
+    shared = [*overrides, f"trainer.devices={world}", "data.batch_size=1"]
+    together(world, trainings.run, tmp_path / "many", shared, log=tmp_path / "log")
+    for phase in phases:
+        one, many = (trainings.last(tmp_path / run, phase)["state_dict"] for run in ("one", "many"))
+        assert one.keys() == many.keys()
+        apart = {key: float((one[key].double() - many[key].double()).abs().max()) for key in one}
+        worst = max(apart, key=apart.__getitem__)
+        print(f"phase {phase}: weights of {world} processes and one differ by {apart[worst]:.1e} at most ({worst})")
+        assert apart[worst] < 1e-5
+        done = [json.loads((tmp_path / run / phase / "done.json").read_text()) for run in ("one", "many")]
+        assert done[0]["train/loss"] == pytest.approx(done[1]["train/loss"], abs=1e-5)
+        assert done[0]["steps"] == done[1]["steps"]
+
+
+def test_every_clip_is_evaluated_once(tmp_path: Path, street_cache: Path) -> None:
+    still = [
+        *GROUP,
+        "model.phases.low=null",
+        "model.high_epochs=1",
+        "model.optimizer.lr=1e-30",
+        f"paths.cache={street_cache}",
+    ]
+    trainings.run(tmp_path / "one", still)
+    together(2, trainings.run, tmp_path / "two", [*still, *SHARED], log=tmp_path / "log")
+    one, two = (json.loads((tmp_path / name / "high" / "done.json").read_text()) for name in ("one", "two"))
+    scores = [key for key in one if key.startswith("val/")]
+    assert len(scores) > 10
+    assert {key: one[key] for key in scores} == pytest.approx({key: two[key] for key in scores}, abs=0, nan_ok=True)
+
+
+def test_tdnet_paths_agree_between_processes(tmp_path: Path, street_cache: Path) -> None:
+    two = "data.batch_size=2"  # of each process: batch norm after pooling to one pixel needs more than one picture
+    overrides = [*trainings.TDNET, *SHARED, two, f"paths.cache={street_cache}", "model.still_epochs=1"]
+    together(2, trainings.run, tmp_path / "run", overrides, log=tmp_path / "log")
+    assert json.loads((tmp_path / "run" / "stills" / "done.json").read_text())["steps"] == 3
+
+
+def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
+    overrides = [*trainings.FILMS, *GROUP, *SHARED, f"paths.cache={street_cache}", "debug=limit"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["-m", "src.train", *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told = subprocess.run(
+        [*command, f"hydra.run.dir={tmp_path / 'run'}"], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert (tmp_path / "run" / "low" / "done.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["trainer.sync_batchnorm=true"], r"trainer\.sync_batchnorm=true runs on GPUs only"),
+        (["trainer.strategy=fsdp"], r"trainer\.strategy=fsdp runs on GPUs only"),
+    ],
+)
+def test_what_needs_gpus_is_refused_on_the_cpu(overrides: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        trainings.run(tmp_path, [*trainings.ARSEG, *overrides])
+
+
+def test_torchrun_needs_a_common_run_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    trainer = OmegaConf.create({"accelerator": "cpu", "devices": 2, "sync_batchnorm": False, "strategy": "auto"})
+    check_devices(trainer, ["hydra.run.dir=RUN"])
+    with pytest.raises(UserError, match=r"hydra\.run\.dir=RUN"):
+        check_devices(trainer, [])

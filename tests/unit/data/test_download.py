@@ -1,0 +1,110 @@
+"""Downloading from a server that breaks off, that cannot resume, or that sends something else."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from src.data.datasets.download import Archive, fetch
+from src.data.datasets.voc import Voc
+from src.errors import UserError
+from tests.support import miniatures
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file; `cuts` are the bytes after which it breaks off, one per request."""
+
+    content: bytes
+    cuts: list[int]
+    resumes = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []
+        self.cuts = []
+
+    @property
+    def archive(self) -> Archive:
+        return Archive(f"http://127.0.0.1:{self.server_port}/VOC.tar", hashlib.md5(self.content).hexdigest())
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.server.asked.append(asked)
+        start = int(re.findall(r"\d+", asked)[0]) if asked and self.server.resumes else 0
+        if start and start >= len(self.server.content):
+            self.send_error(416)
+            return
+        body = self.server.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    root = miniatures.voc(tmp_path / "original")
+    with tarfile.open(tmp_path / "VOC.tar", "w") as tar:
+        tar.add(root / "VOCdevkit", "VOCdevkit")
+    with Server() as server:
+        server.content = (tmp_path / "VOC.tar").read_bytes()
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def test_a_data_set_is_fetched_once(server: Server, tmp_path: Path) -> None:
+    for _ in range(2):
+        source = Voc(str(tmp_path / "root"), server.archive, True, [0.4] * 3, [0.3] * 3)
+    assert len(source.stills("train")) == 3
+    assert server.asked == [None]
+    assert [p.name for p in (tmp_path / "root").iterdir()] == ["VOCdevkit"]
+
+
+def test_a_lost_connection_is_taken_up_again(server: Server, tmp_path: Path) -> None:
+    server.cuts = [1000, 5000]
+    fetch(server.archive, tmp_path / "root")
+    assert server.asked == [None, "bytes=1000-", "bytes=6000-"]
+    assert (tmp_path / "root" / "VOCdevkit").is_dir()
+
+
+@pytest.mark.parametrize("resumes", [True, False])
+def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path, resumes: bool) -> None:
+    server.resumes = resumes
+    (tmp_path / "VOC.tar.part").write_bytes(server.content[:3000])
+    fetch(server.archive, tmp_path)
+    assert server.asked == ["bytes=3000-"]
+    assert (tmp_path / "VOCdevkit").is_dir()
+
+
+def test_a_complete_file_is_only_unpacked(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "VOC.tar.part").write_bytes(server.content)
+    fetch(server.archive, tmp_path)
+    assert (tmp_path / "VOCdevkit").is_dir()
+
+
+def test_a_wrong_file_is_removed(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="instead of 123; it was removed"):
+        fetch(Archive(server.archive.url, "123"), tmp_path / "root")
+    assert list((tmp_path / "root").iterdir()) == []
+
+
+def test_a_server_that_is_gone_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/x\.tar' could not be fetched"):
+        fetch(Archive("http://127.0.0.1:9/x.tar", ""), tmp_path)

@@ -1,0 +1,206 @@
+"""`src.prepare`: what it leaves on disk, what it notices, and that neither kills nor damage get in."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from omegaconf import DictConfig
+
+from scripts.campaigns.damage import DamageCampaign
+from scripts.campaigns.kills import KillCampaign, contents
+from src.commands.prepare import prepare_data_set
+from src.data.clips import cache as prepare_clips
+from src.data.clips.cache import ClipJob, prepare
+from src.data.clips.files import remove_leftovers
+from src.errors import UserError
+from src.video.types import Encoding
+from tests.conftest import _compose
+from tests.support import miniatures
+
+Compose = Callable[..., DictConfig]
+CLIPS = 2 + 4  # one of each training snippet, four distances of the validation snippet
+
+
+def given(root: Path, cache: Path) -> list[str]:
+    return ["data=cityscapes", f"data.root={root}", f"paths.cache={cache}", "video.gop=4", "video.bitrate=300"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniatures.cityscapes(tmp_path_factory.mktemp("cityscapes"))
+
+
+@pytest.fixture(scope="module")
+def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of an undisturbed run."""
+    cache = tmp_path_factory.mktemp("whole")
+    prepare_data_set(_compose("prepare", cache, *given(root, cache)))
+    return cache
+
+
+@pytest.fixture
+def cache(whole: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    return Path(shutil.copytree(whole, tmp_path / "cache"))
+
+
+def test_the_manifest_tells_what_was_made_of_what(whole: Path) -> None:
+    records = [json.loads(line) for line in (whole / "manifest.jsonl").read_text().splitlines()]
+    assert [r["name"] for r in records] == sorted(r["name"] for r in records)
+    assert len(records) == CLIPS
+    for record in records:
+        assert record["encoding"] == {
+            "bitrate": 300, "codec": "h264", "crf": None, "fps": "17", "gop": 4, "preset": "medium",
+        }  # fmt: skip
+        assert record["keyframes"] == [0]
+        assert record["labelled"] == [record["length"] - 1]
+        assert record["film"]["bytes"] == (whole / f"{record['key']}.mp4").stat().st_size
+        assert record["psnr_y"] > 25
+        assert {"av", "ffmpeg"} <= set(record["tools"])
+    assert len({r["source"] for r in records}) == CLIPS
+
+
+def test_a_second_run_does_nothing(root: Path, cache: Path, composed: Compose, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a clip was made again")
+
+    monkeypatch.setattr(prepare_clips, "_make_all", refuse)
+    before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    prepare_data_set(composed("prepare", cache, *given(root, cache)))
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+
+
+def test_shards_merge_by_themselves(root: Path, whole: Path, composed: Compose, tmp_path: Path) -> None:
+    for shard in ("2/3", "1/3", "3/3"):
+        prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache"), f"shard={shard}"))
+    assert contents(tmp_path / "cache") == contents(whole)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "a/b"])
+def test_a_wrong_shard_is_refused(root: Path, composed: Compose, tmp_path: Path, shard: str) -> None:
+    with pytest.raises(UserError, match=f"shard={shard} is not i/n"):
+        prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache"), f"shard={shard}"))
+
+
+def spoil_film(cache: Path, key: str) -> None:
+    film = cache / f"{key}.mp4"
+    film.write_bytes(film.read_bytes()[:-1] + b"?")
+
+
+SPOILT: dict[str, Callable[[Path, str], object]] = {
+    "missing: it was not made": lambda cache, key: (cache / f"{key}.json").unlink(),
+    r"missing: .*\.mp4": lambda cache, key: (cache / f"{key}.mp4").unlink(),
+    r"torn: .*\.npz has 100 of": lambda cache, key: os.truncate(cache / f"{key}.npz", 100),
+    r"torn: .*\.json cannot be read": lambda cache, key: os.truncate(cache / f"{key}.json", 50),
+    r"different: .*\.mp4 is not the file": spoil_film,
+    r"different: manifest\.jsonl lacks it": lambda cache, key: (cache / "manifest.jsonl").write_text("{}\nnonsense\n"),
+}
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_check_names_what_is_wrong_and_a_run_mends_it(
+    root: Path, whole: Path, cache: Path, composed: Compose, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    check = composed("prepare", cache, *given(root, cache), "check=true")
+    prepare_data_set(check)
+    record = json.loads((cache / "manifest.jsonl").read_text().splitlines()[0])
+    SPOILT[fault](cache, record["key"])
+    spoilt = contents(cache)
+    with pytest.raises(UserError, match="faults in 6 clips"):
+        prepare_data_set(check)
+    assert re.search(fault, caplog.text)
+    assert contents(cache) == spoilt, "a check changes nothing"
+    if "not the file" in fault:  # of the right size: only a check sees it
+        (cache / f"{record['key']}.mp4").unlink()
+    prepare_data_set(composed("prepare", cache, *given(root, cache)))
+    assert contents(cache) == contents(whole)
+
+
+def test_too_little_space_is_refused(
+    root: Path, composed: Compose, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_clips.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(100, 0, 100))
+    with pytest.raises(UserError, match=r"MB free, \d+ clips need about .*lower video\.bitrate"):
+        prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache")))
+    assert not list((tmp_path / "cache").iterdir()), "refused before anything is kept"
+
+
+def test_a_quality_beside_a_bitrate_is_refused(root: Path, composed: Compose, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"video\.crf=20 and video\.bitrate=300 are both set"):
+        prepare_data_set(composed("prepare", tmp_path, *given(root, tmp_path / "cache"), "video.crf=20"))
+
+
+def test_damaged_files_can_be_left_out(
+    root: Path, composed: Compose, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    copy = Path(shutil.copytree(root, tmp_path / "root"))
+    next((copy / "leftImg8bit_sequence/train/aachen").glob("*000018_*")).write_bytes(b"")
+    settings = given(copy, tmp_path / "cache")
+    with pytest.raises(UserError, match=r"aachen_000000_000018_leftImg8bit\.png' cannot be decoded"):
+        prepare_data_set(composed("prepare", tmp_path, *settings))
+    prepare_data_set(composed("prepare", tmp_path, *settings, "data.on_damage=skip"))
+    assert "left out" in caplog.text
+    assert len(list((tmp_path / "cache").glob("*.mp4"))) == CLIPS - 1
+
+
+def test_only_the_leftovers_of_processes_that_are_gone_are_removed(tmp_path: Path) -> None:
+    host = socket.gethostname()
+    for name in (f".{host}.999999999", f".{host}.{os.getpid()}", ".otherhost.999999999"):
+        (tmp_path / name).mkdir()
+    (tmp_path / f".manifest.jsonl.{host}.999999999").write_text("torn")
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f".{host}.{os.getpid()}", ".otherhost.999999999"])
+
+
+@dataclass(frozen=True)
+class OddJob(ClipJob):
+    """Two grey frames, or damage."""
+
+    name: str
+    damaged: bool
+    start: int = 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self.damaged:
+            raise UserError(f"{self.name} is damaged")
+        for _ in range(2):
+            time.sleep(0.2)
+            yield np.full((32, 32, 3), 128, np.uint8), np.zeros((32, 32), np.uint8)
+
+    def identity(self) -> str:
+        return self.name
+
+    def makers(self) -> list[ModuleType]:
+        return []
+
+
+def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:
+    jobs = [OddJob("a", damaged=True), *(OddJob(name, damaged=False) for name in "bcd")]
+    with pytest.raises(UserError, match="a is damaged"):
+        prepare(jobs, Encoding("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path, workers=2)
+    assert [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
+
+
+def test_two_kills(tmp_path: Path) -> None:
+    campaign = KillCampaign(tmp_path)
+    assert [campaign.kill_once(seed).wrong for seed in (1, 2)] == ["", ""]
+
+
+def test_two_damaged_files(tmp_path: Path) -> None:
+    campaign = DamageCampaign(tmp_path)
+    cases = [campaign.damage_once(seed) for seed in (0, 4)]
+    assert all(case.is_good for case in cases), cases

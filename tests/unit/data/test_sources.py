@@ -1,0 +1,210 @@
+"""Cityscapes, CamVid's raw films, VOC 2012 and folders, on miniatures in their official trees."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from src.data.clips.recipes import ClipsAtLabels, ClipsFromStills
+from src.data.datasets.camvid import CamVid
+from src.data.datasets.cityscapes import CITYSCAPES, LABEL_IDS, Cityscapes
+from src.data.datasets.download import Archive
+from src.data.datasets.folder import Folder
+from src.data.datasets.voc import Voc
+from src.data.still_animation.motion import StillMotion
+from src.errors import UserError
+from tests.support import miniatures
+from tests.support.miniatures import moving, write
+
+STATISTICS = ([0.4] * 3, [0.3] * 3)
+NO_ARCHIVE = Archive("http://localhost/VOCtrainval_11-May-2012.tar", "")
+
+
+def cityscapes(root: Path, policy: str = "stop") -> Cityscapes:
+    return Cityscapes(str(root), 17, *STATISTICS, policy)
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniatures.cityscapes(tmp_path_factory.mktemp("cityscapes"))
+
+
+def test_cityscapes_stills_have_19_classes(city: Path) -> None:
+    stills = cityscapes(city).stills("train")
+    assert [s.name for s in stills] == ["aachen_000000_000019", "hamburg_000000_000629"]
+    picture, labels = stills[1].read()
+    np.testing.assert_array_equal(picture, moving(629, 1))
+    raw = cv2.imread(str(next((city / "gtFine/train/hamburg").glob("*labelIds.png"))), cv2.IMREAD_UNCHANGED)
+    for index, value in enumerate(LABEL_IDS):
+        assert ((raw == value) == (labels == index)).all()
+    assert (labels[~np.isin(raw, LABEL_IDS)] == 255).all()
+    assert len(CITYSCAPES) == len(set(CITYSCAPES.palette)) == 19
+
+
+def test_cityscapes_snippets_put_the_label_at_every_distance(city: Path) -> None:
+    source = cityscapes(city)
+    (snippet,) = source.sequences("val")
+    assert (len(snippet), snippet.labelled(), snippet.fps) == (30, (19,), 17)
+    jobs = ClipsAtLabels("all", False).jobs(source, "val", 12)
+    assert [len(job) for job in jobs] == list(range(1, 13))
+    for distance, job in enumerate(jobs):
+        frames = list(job.frames())
+        assert [labels is not None for _, labels in frames] == [False] * distance + [True]
+        np.testing.assert_array_equal(frames[0][0], moving(7973 - distance, 2))
+    (last,) = ClipsAtLabels("last", True).jobs(source, "val", 12)
+    assert (last.start, len(last)) == (8, 12)
+
+
+def test_cityscapes_has_no_gop_beyond_20(city: Path) -> None:
+    assert len(ClipsAtLabels("all", False).jobs(cityscapes(city), "train", 20)) == 2 * 20
+    with pytest.raises(UserError, match=r"video\.gop=21 needs 20 frames .* at most 19; give video\.gop=20"):
+        ClipsAtLabels("all", False).jobs(cityscapes(city), "train", 21)
+
+
+def test_cityscapes_says_what_to_unpack(city: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cityscapes-dataset\.com"):
+        Cityscapes(None, 17, *STATISTICS, "stop")
+    with pytest.raises(UserError, match="has no gtFine/"):
+        cityscapes(tmp_path)
+    shutil.copytree(city / "gtFine", tmp_path / "gtFine")
+    with pytest.raises(UserError, match="leftImg8bit_sequence_trainvaltest"):
+        cityscapes(tmp_path).sequences("train")
+    shutil.copytree(city / "leftImg8bit_sequence", tmp_path / "leftImg8bit_sequence")
+    np.testing.assert_array_equal(cityscapes(tmp_path).stills("train")[0].read()[0], moving(19))
+    with pytest.raises(UserError, match="train, val"):
+        cityscapes(tmp_path).stills("test")
+    (tmp_path / "gtFine/train/aachen/copy_gtFine_labelIds.png").write_bytes(b"")
+    with pytest.raises(UserError, match="copy_gtFine_labelIds"):
+        cityscapes(tmp_path).stills("train")
+    assert len(cityscapes(tmp_path, "skip").stills("train")) == 2
+    next((tmp_path / "leftImg8bit_sequence/val").glob("*/*_007960_*")).unlink()
+    with pytest.raises(UserError, match="007960"):
+        cityscapes(tmp_path).sequences("val")[0].identity()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniatures.camvid_with_films(tmp_path_factory.mktemp("camvid"))
+
+
+def camvid(root: Path) -> CamVid:
+    return CamVid(str(root), False, True, 30, *STATISTICS, "stop")
+
+
+def test_camvid_labels_meet_their_frames_of_the_raw_films(films: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = camvid(films)
+    with caplog.at_level(logging.INFO):
+        found = {s.name: s for split in ("train", "val", "test") for s in source.sequences(split)}
+    assert {"01TP_extract.avi", "0005VD.MXF", "0006R0.MXF", "0016E5.MXF"} == {
+        record.getMessage().split(":")[0] for record in caplog.records if "correlation" in record.getMessage()
+    }
+    assert found["Seq05VD"].labelled() == (1, 31)
+    for split, number in (("train", 931), ("val", 7960), ("test", 1890)):
+        sequence = next(s for s in source.sequences(split) if number in s.labelled())
+        frames = list(sequence.frames(number - 2, number + 1))
+        assert [labels is not None for _, labels in frames] == [False, False, True]
+        for index, (picture, _) in enumerate(frames, start=number - 2):
+            errors = [np.abs(picture.astype(int) - moving(index + o)).mean() for o in (-1, 0, 1)]
+            assert np.argmin(errors) == 1
+
+
+def test_camvid_gop_of_30(films: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        jobs = ClipsAtLabels("all", True).jobs(camvid(films), "test", 30)
+    assert "1 of 3 labelled frames have too few frames" in caplog.text
+    at = [job for job in jobs if job.name.startswith("0001TP")]
+    assert [job.name for job in at] == [f"0001TP_01890_d{d:02d}" for d in range(30)]
+    assert sum(labels is not None for _, labels in at[29].frames()) == 1
+
+
+@pytest.mark.parametrize(("skipped", "found"), [(1, "-1"), (2, "-2")])
+def test_a_film_that_was_cut_is_noticed_by_its_stills(films: Path, tmp_path: Path, skipped: int, found: str) -> None:
+    shutil.copytree(films, tmp_path, dirs_exist_ok=True)
+    miniatures.camvid_film(tmp_path / "0006R0.MXF", "mpeg2video", 940, skipped)
+    with pytest.raises(UserError, match=rf"0006R0\.MXF' shows its stills {found} frames"):
+        camvid(tmp_path).sequences("train")
+    (tmp_path / "0006R0.MXF").unlink()
+    with pytest.raises(UserError, match="no raw film 0006R0"):
+        camvid(tmp_path).sequences("train")
+
+
+def test_voc_reads_palettes_and_borders(tmp_path: Path) -> None:
+    source = Voc(str(miniatures.voc(tmp_path)), NO_ARCHIVE, False, *STATISTICS)
+    assert [s.name for s in source.stills("train")] == ["2007_000032", "2007_000039", "2007_000063"]
+    assert len(source.stills("trainval")) == 5
+    picture, labels = source.stills("val")[0].read()
+    assert picture.shape == (67, 56, 3)
+    assert set(np.unique(labels)) == {0, 4, 255}
+    assert source.classes.palette[15] == (192, 128, 128), "person"
+    jobs = ClipsFromStills(1, "all", 0, StillMotion()).jobs(source, "val", 4)
+    assert [(job.start, len(job)) for job in jobs] == [(0, 4), (1, 3), (2, 2), (3, 1)] * 2
+    for job in jobs[:4]:
+        last, _ = list(job.frames())[-1]
+        np.testing.assert_array_equal(last, picture)
+    with pytest.raises(UserError, match="VOCtrainval_11-May-2012"):
+        Voc(str(tmp_path / "elsewhere"), NO_ARCHIVE, False, *STATISTICS)
+
+
+@pytest.mark.parametrize("labels", ["index", "colour"])
+def test_a_folder_of_films_and_pictures(tmp_path: Path, labels: str) -> None:
+    source = Folder(str(miniatures.folder(tmp_path, labels)), 25, *STATISTICS, "stop")
+    assert [s.name for s in source.stills("train")] == ["one", "two"]
+    assert set(np.unique(source.stills("train")[0].read()[1])) == {0, 1, 2, 255}
+    ride, walk = source.sequences("val")
+    assert (ride.labelled(), len(ride), walk.labelled(), len(walk)) == ((7, 11), 14, (6,), 12)
+    frames = list(ride.frames(5, 9))
+    assert [f[1] is not None for f in frames] == [False, False, True, False]
+    for index, (picture, _) in enumerate(frames, start=5):
+        errors = [np.abs(picture.astype(int) - moving(index + offset)).mean() for offset in (-1, 0, 1)]
+        assert np.argmin(errors) == 1, "frames of a film with B frames come in display order"
+
+
+def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -> None:
+    root = miniatures.folder(tmp_path)
+    write(root / "val/labels/ride/000014.png", np.zeros(miniatures.SIZE, np.uint8))
+    (root / "val/labels/one.png").unlink()
+    strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
+    with pytest.raises(UserError, match=r"000014\.png' is not named by one of the 14 frames"):
+        strict.sequences("val")
+    with pytest.raises(UserError, match=r"picture '.*one\.png' has no labels"):
+        strict.stills("val")
+    assert lenient.sequences("val")[0].labelled() == (7, 11)
+    assert [s.name for s in lenient.stills("val")] == ["two"]
+    with pytest.raises(UserError, match="no test/labels/"):
+        strict.stills("test")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"names": ["floor"]}, "1 names and 3 colours"),
+        ({"names": ["a", "a", "b"]}, "twice"),
+        ({"labels": "colours"}, "not index or colour"),
+        ({"ignore": [1]}, "from 3 to 255"),
+        ({"colours": [[0, 0, 0], [1, 2], [3, 3, 3]]}, "not a colour"),
+        ({"extra": 1}, "no others"),
+    ],
+)
+def test_a_wrong_class_file_is_named(tmp_path: Path, change: dict, message: str) -> None:
+    root = miniatures.folder(tmp_path)
+    content = yaml.safe_load((root / "classes.yaml").read_text())
+    (root / "classes.yaml").write_text(yaml.safe_dump({**content, **change}))
+    with pytest.raises(UserError, match=message):
+        Folder(str(root), 25, *STATISTICS, "stop")
+
+
+def test_label_values_that_mean_nothing_are_named(tmp_path: Path) -> None:
+    root = miniatures.folder(tmp_path / "index")
+    write(root / "val/labels/two.png", np.full(miniatures.SIZE, 77, np.uint8))
+    with pytest.raises(UserError, match=r"values \[77\]; only 0..2, 255 are known"):
+        Folder(str(root), 25, *STATISTICS, "stop").stills("val")[1].read()
+    root = miniatures.folder(tmp_path / "colour", "colour")
+    write(root / "val/labels/two.png", np.full((*miniatures.SIZE, 3), 50, np.uint8))
+    with pytest.raises(UserError, match=r"\(50, 50, 50\)"):
+        Folder(str(root), 25, *STATISTICS, "stop").stills("val")[1].read()

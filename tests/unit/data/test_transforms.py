@@ -1,0 +1,75 @@
+"""Augmentation must leave picture, labels and motion consistent."""
+
+import numpy as np
+import pytest
+
+from src.data.batch import Sample
+from src.data.transforms import ColourJitter, TrainTransform, crop_and_scale, mirror
+from src.video.motion.field import Motion, warp
+
+
+def panned_pair(dx: float = 6.0, dy: float = -4.0, height: int = 96, width: int = 128) -> Sample:
+    """A smooth picture and its shifted successor, labels that follow the picture, and the true motion."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+
+    def picture(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        waves = [np.sin(x / 9 + c) * np.cos(y / 7 - c) for c in range(3)]
+        return np.stack([(127 + 100 * w).astype(np.uint8) for w in waves], -1)
+
+    field = np.stack([np.full_like(x, dx), np.full_like(y, dy)])
+    current = picture(x + dx, y + dy)
+    labels = (current[..., 0] > 127).astype(np.uint8)
+    valid = (x + dx >= 0) & (x + dx <= width - 1) & (y + dy >= 0) & (y + dy <= height - 1)
+    return Sample(np.stack([picture(x, y), current]), labels, field, valid, 1, "pan")
+
+
+def warp_error(sample: Sample) -> float:
+    moved = warp(sample.frames[0], Motion(sample.motion, sample.motion_valid)).astype(float)
+    return float(np.abs(moved - sample.frames[1])[sample.motion_valid].mean())
+
+
+@pytest.mark.parametrize("scale", [(0.5, 0.5001), (1.0, 1.0001), (2.0, 2.0001), (0.6, 1.9)])
+def test_motion_fits_the_augmented_pictures(scale: tuple[float, float]) -> None:
+    transform = TrainTransform((64, 80), scale, 0.5, None)
+    for seed in range(6):
+        augmented = transform(panned_pair(), np.random.default_rng(seed))
+        assert augmented.frames.shape == (2, 64, 80, 3)
+        assert augmented.motion_valid.mean() > 0.2
+        assert warp_error(augmented) < 3.0
+        wrong = Sample(**{**vars(augmented), "motion": np.zeros_like(augmented.motion)})
+        assert warp_error(wrong) > 2 * warp_error(augmented)
+
+
+def test_mirror_twice_is_identity() -> None:
+    sample = panned_pair()
+    again = mirror(mirror(sample))
+    for name in ("frames", "labels", "motion", "motion_valid"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(sample, name))
+
+
+def test_labels_follow_the_picture() -> None:
+    augmented = TrainTransform((64, 80), (0.7, 1.5), 0.5, None)(panned_pair(), np.random.default_rng(3))
+    known = augmented.labels != 255
+    assert ((augmented.frames[1][..., 0] > 127) == augmented.labels)[known].mean() > 0.95
+
+
+def test_outside_of_the_picture_is_ignored_and_invalid() -> None:
+    sample = crop_and_scale(panned_pair(), (-20, -30, 136, 188), (136, 188))
+    assert (sample.labels[:20] == 255).all()
+    assert not sample.motion_valid[:20].any()
+    assert (sample.labels[20:116, 30:158] != 255).all()
+
+
+def test_vectors_that_leave_the_crop_are_invalid() -> None:
+    sample = crop_and_scale(panned_pair(dx=6.0), (0, 0, 96, 64), (96, 64))
+    assert not sample.motion_valid[:, -6:].any()
+
+
+def test_colour_jitter_is_one_draw_for_all_frames_and_follows_the_seed() -> None:
+    jitter = ColourJitter(0.5, 0.5, 0.5, 0.05, blur=0.5, compression=0.5)
+    frame = panned_pair().frames[:1]
+    frames = np.concatenate([frame, frame, frame])
+    first = jitter(frames, np.random.default_rng(1))
+    assert (first[0] == first[2]).all()
+    np.testing.assert_array_equal(first, jitter(frames, np.random.default_rng(1)))
+    assert (first != jitter(frames, np.random.default_rng(2))).any()

@@ -1,0 +1,81 @@
+"""Resampling kernels against torch's, and when they are used."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from src.models.base import resize, shrink
+from src.ops.cpu import resize as resampling
+from src.ops.cpu import threads as cpu
+from src.ops.warp import motion_at
+
+
+def picture(channels, height, width, batch=2):
+    return torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("channels", [1, 11, 35])
+@pytest.mark.parametrize(
+    ("size", "target"), [((7, 9), (15, 20)), ((5, 8), (80, 64)), ((2, 3), (4, 3)), ((2, 2), (2, 9))]
+)
+def test_enlarging_equals_torch(size, target, channels, align_corners):
+    x = picture(channels, *size)
+    expected = F.interpolate(x, size=target, mode="bilinear", align_corners=align_corners)
+    torch.testing.assert_close(resampling.enlarge(x, target, align_corners), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"),
+    [((36, 52), (18, 26)), ((37, 51), (11, 15)), ((40, 40), (36, 30)), ((70, 9), (8, 8)), ((5, 6), (1, 1))],
+)
+def test_reducing_equals_torch(size, target):
+    x = picture(3, *size)
+    expected = F.interpolate(x, size=target, mode="bilinear", antialias=True)
+    torch.testing.assert_close(resampling.reduce(x, target), expected, atol=2e-5, rtol=1e-5)
+
+
+def test_large_logits_and_pictures_take_the_kernels_in_inference_only(monkeypatch):
+    used = []
+    for name in ("enlarge", "reduce"):
+        kernel = getattr(resampling, name)
+        monkeypatch.setattr(resampling, name, lambda *a, name=name, kernel=kernel: used.append(name) or kernel(*a))
+    logits = picture(5, 40, 50, batch=1)
+    found = {}
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            found[grad] = resize(logits, (320, 400)), shrink(logits, 0.3)
+            resize(logits, (41, 50))  # small: threads cost more than they save
+    assert used == ["enlarge", "reduce"]
+    for one, other in zip(found[True], found[False], strict=True):
+        torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "target"), [((24, 36), (6, 9)), ((25, 38), (6, 9)), ((7, 9), (3, 4)), ((5, 5), (9, 5))]
+)
+def test_averaged_motion_equals_torch(size, target):
+    motion, valid = 5 * picture(2, *size), picture(1, *size)[:, 0] > 0
+    valid[:, : size[0] // 2] = False
+    expected = motion_at(target, motion.requires_grad_(), valid)
+    with torch.no_grad():
+        found = motion_at(target, motion, valid)
+    torch.testing.assert_close(found[0], expected[0].detach(), atol=1e-5, rtol=1e-5)
+    assert torch.equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("team", [True, False])
+def test_threads_share_all_parts_once_and_pass_errors_on(team, monkeypatch):
+    if not team:
+        monkeypatch.setattr(cpu, "_openmp", lambda: None)
+    before, parts, seen = torch.get_num_threads(), torch.arange(7).numpy(), []
+    torch.set_num_threads(3)
+    try:
+        cpu.share(lambda some: seen.extend(some.tolist()), parts)
+        with pytest.raises(ZeroDivisionError):
+            cpu.share(lambda some: 1 / 0, parts)
+    finally:
+        torch.set_num_threads(before)
+    assert sorted(seen) == list(range(7))

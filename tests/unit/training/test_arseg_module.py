@@ -1,0 +1,40 @@
+"""What AR-Seg's second phase optimises, and how fast."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import torch
+
+from src.losses.segmentation import CrossEntropy, SegmentationLoss
+from src.training.modules.arseg import ARSegModule
+from src.training.schedules import cosine
+from tests.support.tiny_arseg import tiny_arseg
+
+
+def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(tmp_path, monkeypatch):
+    net = tiny_arseg(mix="gate", init="identity")
+    monkeypatch.setattr("src.training.modules.arseg.load_net", lambda *_: None)
+    module = ARSegModule(
+        net,
+        SegmentationLoss(CrossEntropy()),
+        tmp_path,
+        low_start="own",
+        feature_weight=1.0,
+        low_weight=0.0,
+        fusion_from_epoch=0,
+        fusion_lr=5.0,
+        optimizer=partial(torch.optim.AdamW, lr=1e-3),
+        scheduler=partial(cosine, warmup=0.0),
+        class_names=["a", "b"],
+        distances=2,
+        decay="all",
+    )
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    found = module.configure_optimizers()
+    rates = {p: group["lr"] for group in found["optimizer"].param_groups for p in group["params"]}
+    assert {rates[p] for p in net.fusion.parameters()} == {5e-3}
+    assert {rates[p] for p in net.low.parameters() if p.requires_grad} == {1e-3}
+    assert not any(p in rates for p in net.high.parameters())
+    assert len(rates) == sum(p.requires_grad for p in net.parameters())

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from src.errors import UserError
+from src.video.motion.field import MotionChain, rasterise, warp
+from src.video.reading.decode import Film
+from src.video.types import Encoding
+from src.video.writing.encode import encode
+from tests.support.films import ONE_REFERENCE, occlusion, pan, write, zoom
+
+QUIET = "log-level=none:pools=none"
+EXACT = {
+    "h264": ("libx264", ONE_REFERENCE),
+    "mpeg4": ("mpeg4", {"qmin": "2", "qmax": "2"}),
+    "flv": ("flv", {"qmin": "2", "qmax": "2"}),
+}
+INEXACT = {
+    "B frames": ("libx264", {}),
+    "3 reference frames": ("libx264", {"x264-params": "bframes=0:ref=3"}),
+    "no motion vectors of hevc": ("libx265", {"x265-params": QUIET}),
+    "no motion vectors of vp9": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8"}),
+    "header allows them": ("mpeg4", {"bf": "2"}),
+}
+
+
+def hop_error(before, after):
+    """Mean error of one motion-compensated frame where its motion is valid, and without compensation."""
+    motion = rasterise(after.vectors, *after.image.shape[:2])
+    compensated = np.abs(warp(before.image, motion).astype(float) - after.image)[motion.valid].mean()
+    return compensated, np.abs(before.image.astype(float) - after.image).mean(), motion.valid.mean()
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("step", [(3, 2), (-2.5, 0.5), (0, -4)])
+def test_exact_vectors_of_a_pan_are_its_step(tmp_path, name, step):
+    codec, options = EXACT[name]
+    suffix = "flv" if name == "flv" else "mkv"
+    path = write(tmp_path / f"film.{suffix}", pan(5, 96, 128, step), codec, options)
+    film = Film(path, motion="exact")
+    assert film.info.motion == "exact"
+    for frame in film:
+        if frame.index == 0:
+            assert (frame.picture_type, frame.vectors) == ("I", None)
+        else:
+            motion = rasterise(frame.vectors, 96, 128)
+            assert np.allclose(np.median(motion.field[:, motion.valid], 1), step, atol=0.25)
+
+
+@pytest.mark.parametrize("reason", INEXACT)
+def test_inexact_streams_are_recognised_refused_or_estimated(tmp_path, caplog, reason):
+    codec, options = INEXACT[reason]
+    path = write(tmp_path / "film.mkv", pan(12, 96, 128, (3, 2)), codec, options)
+    with pytest.raises(UserError, match=f"{reason}.*motion=estimate"):
+        Film(path, motion="exact")
+    with caplog.at_level(logging.INFO):
+        film = Film(path, motion="auto")
+    assert len(caplog.messages) == 1
+    assert reason in caplog.text
+    frames = list(film)
+    assert [f.index for f in frames] == list(range(12))
+    for frame in frames[1:]:
+        assert np.array_equal(np.median(frame.vectors[:, 4:], 0), [3, 2])
+
+
+def test_auto_takes_exact_vectors_where_there_are_and_says_so(tmp_path, caplog):
+    path = write(tmp_path / "film.mp4", pan(3, 96, 128, (1, 0)), *EXACT["h264"])
+    with caplog.at_level(logging.INFO):
+        assert Film(path, motion="auto").info.motion == "exact"
+    assert "exact motion from the codec" in caplog.text
+
+
+@pytest.mark.parametrize("size", [(96, 128), (61, 83)])
+def test_estimated_motion_covers_the_picture_of_any_size(tmp_path, size):
+    path = write(tmp_path / "film.mkv", pan(4, *size, (3, -2)), "ffv1", pixels="bgr0")
+    frames = list(Film(path, motion="estimate"))
+    assert frames[0].vectors is None
+    covered = np.zeros(size, int)
+    for x, y, w, h, *_ in frames[1].vectors.astype(int):
+        covered[y : y + h, x : x + w] += 1
+    assert np.all(covered == 1)
+    assert np.array_equal(np.median(frames[3].vectors[:, 4:], 0), [3, -2])
+
+
+@pytest.mark.parametrize("motion", ["exact", "estimate"])
+def test_a_zoom_is_followed_through_the_gop(tmp_path, motion):
+    frames = zoom(8, 96, 128, 1.02)
+    path = write(tmp_path / "film.mp4", frames, *EXACT["h264"])
+    follow = MotionChain()
+    for frame in Film(path, motion=motion):
+        to_key = follow.update(frame)
+    error = np.abs(warp(frames[0], to_key).astype(float) - frames[-1])[to_key.valid].mean()
+    assert error < 0.4 * np.abs(frames[0].astype(float) - frames[-1]).mean()
+
+
+def test_occlusion_leaves_intra_blocks_out_of_the_mask(tmp_path):
+    path = write(tmp_path / "film.mp4", occlusion(6, 128, 192, 12), *EXACT["h264"])
+    frames = list(Film(path))
+    for before, after in pairwise(frames[1:]):
+        compensated, plain, valid = hop_error(before, after)
+        assert compensated < 0.3 * plain
+        assert valid > 0.8
+
+
+def test_scene_cut_inside_a_gop_has_no_valid_motion(tmp_path):
+    path = tmp_path / "film.mp4"
+    encode(pan(3, 96, 128, (1, 0)) + pan(2, 96, 128, (1, 0), 5), path, Encoding("h264", 12, 15, crf=20))
+    frames = list(Film(path))
+    assert frames[3].picture_type == "P"
+    assert rasterise(frames[3].vectors, 96, 128).valid.mean() < 0.5
+    assert rasterise(frames[2].vectors, 96, 128).valid.mean() > 0.8
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("motion", ["exact", "estimate"])
+def test_turned_films_come_upright_with_their_vectors(tmp_path, degrees, mirror, motion):
+    """The display matrix turns counter-clockwise after mirroring, as FFmpeg sets it."""
+    plain = pan(3, 96, 128, (3, 2))
+    write(tmp_path / "plain.mp4", plain, *EXACT["h264"])
+    path = write(
+        tmp_path / "film.mp4",
+        plain,
+        *EXACT["h264"],
+        setup=lambda stream: stream.set_display_rotation(degrees, hflip=mirror),
+    )
+    frames = list(Film(path, motion=motion))
+    upright = next(iter(Film(tmp_path / "plain.mp4"))).image
+    upright = np.rot90(upright, degrees // 90)
+    if mirror:
+        upright = upright[:, ::-1]
+    assert np.array_equal(frames[0].image, upright)
+    assert frames[0].image.shape[:2] == (Film(path).info.height, Film(path).info.width)
+    compensated, plain_error, _ = hop_error(frames[1], frames[2])
+    assert compensated < 0.2 * plain_error
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv444p", "yuv422p10le"])
+def test_deeper_and_denser_pixel_formats(tmp_path, pixels):
+    frames = pan(3, 96, 128, (3, 2))
+    path = write(tmp_path / "film.mkv", frames, "libx264", ONE_REFERENCE, pixels)
+    for decoded, original in zip(Film(path), frames, strict=True):
+        assert decoded.image.dtype == np.uint8
+        assert np.abs(decoded.image.astype(int) - original).mean() < 2
+    estimated = list(Film(path, motion="estimate"))
+    assert np.array_equal(np.median(estimated[2].vectors[:, 4:], 0), [3, 2])
+
+
+@pytest.mark.parametrize("matrix", ["itu601", "itu709"])
+@pytest.mark.parametrize("full", [False, True])
+def test_matrix_and_range_of_the_film_are_honoured(tmp_path, matrix, full):
+    image = np.zeros((96, 128, 3), np.uint8)
+    image[:, :64], image[:, 64:] = (220, 40, 60), (30, 200, 90)
+
+    def tag(stream):
+        stream.codec_context.colorspace = {"itu601": 6, "itu709": 1}[matrix]
+        stream.codec_context.color_range = 2 if full else 1
+
+    colours = {"dst_colorspace": matrix, "src_color_range": 2, "dst_color_range": 2 if full else 1}
+    path = write(tmp_path / "film.mp4", [image] * 2, "libx264", {"crf": "1"}, setup=tag, **colours)
+    decoded = next(iter(Film(path, motion="none"))).image
+    for x in (30, 100):
+        assert np.abs(decoded[48, x].astype(int) - image[48, x]).max() <= 3
+
+
+@pytest.mark.parametrize(("size", "matrix"), [((96, 128), "itu601"), ((720, 1280), "itu709")])
+def test_without_a_named_matrix_the_size_decides(tmp_path, size, matrix):
+    image = np.full((*size, 3), (220, 40, 60), np.uint8)
+    path = write(tmp_path / "film.mkv", [image], "libx264", {"crf": "1"}, dst_colorspace=matrix)
+    decoded = next(iter(Film(path, motion="none"))).image
+    assert np.abs(decoded[48, 64].astype(int) - (220, 40, 60)).max() <= 3
+
+
+def test_variable_frame_rate_keeps_its_times(tmp_path):
+    pts = [0, 40, 50, 200, 203]
+    path = write(tmp_path / "film.mkv", pan(5, 96, 128, (1, 0)), "libx264", fps=1000, pts=pts)
+    frames = list(Film(path, motion="none"))
+    assert [f.pts for f in frames] == [Fraction(p, 1000) for p in pts]
+    assert [f.index for f in frames] == list(range(5))
+
+
+def test_a_film_can_be_read_twice_and_with_threads(tmp_path):
+    path = write(tmp_path / "film.mp4", pan(9, 96, 128, (2, 1)), *EXACT["h264"])
+    film = Film(path, threads=2)
+    first, second = list(film), list(film)
+    single = list(Film(path))
+    for a, b, c in zip(first, second, single, strict=True):
+        assert np.array_equal(a.image, b.image)
+        assert np.array_equal(a.image, c.image)
+        assert (a.vectors is None) == (c.vectors is None)
+        assert a.vectors is None or np.array_equal(a.vectors, c.vectors)
+
+
+def test_changing_size_is_refused(tmp_path):
+    for name, size in (("a.h264", (96, 128)), ("b.h264", (64, 96))):
+        write(tmp_path / name, pan(2, *size, (1, 0)), *EXACT["h264"])
+    both = tmp_path / "both.h264"
+    both.write_bytes((tmp_path / "a.h264").read_bytes() + (tmp_path / "b.h264").read_bytes())
+    with pytest.raises(UserError, match="changes its size at frame 2 from 128x96 to 96x64"):
+        list(Film(both, motion="none"))
+
+
+def test_what_is_no_film_is_named(tmp_path):
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros((8, 8, 3), np.uint8))
+    cv2.imwrite(str(tmp_path / "picture.jpg"), np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no film\n" * 99)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        stream.layout = "mono"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.rate = 44100
+        container.mux([*stream.encode(sound), *stream.encode()])
+    cases = {
+        "missing.mp4": "is not a file",
+        "empty.mp4": "is empty",
+        "text.mp4": "cannot be read",
+        "picture.png": "single picture",
+        "picture.jpg": "single picture",
+        "sound.mp4": "no video stream",
+    }
+    for name, message in cases.items():
+        with pytest.raises(UserError, match=rf"{name}.*{message}.*; "):
+            Film(tmp_path / name)
