@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from src.models.arseg.net import ARSeg
-from src.models.base import constant_resolution, resize
 from src.models.tdnet.net import TDNet
+from src.models.video import constant_resolution
+from src.ops.resize import resize
 
 # Times of one round: the kind of each frame ("key", "start", "nonkey") and its milliseconds.
 Round = list[tuple[str, float]]

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from src.metrics.cost import Cost, frame_cost, warp_cost
 from src.metrics.stream_cost import inference_cost
 from src.models.arseg.net import ARSeg
-from src.models.base import Segmenter, at_picture_size, constant_resolution, resize
+from src.models.base import Segmenter
 from src.models.tdnet.net import TDNet
+from src.models.video import at_picture_size, constant_resolution
+from src.ops.resize import resize
 
 
 @dataclass

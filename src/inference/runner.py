@@ -13,7 +13,8 @@ from src.checkpoints.load import Loaded
 from src.data.batch import Sample, normalise
 from src.data.transforms import FitSize
 from src.models.arseg.net import ARSeg
-from src.models.base import at_picture_size, constant_resolution, resize
+from src.models.video import at_picture_size, constant_resolution
+from src.ops.resize import resize
 from src.video.motion.field import identity, rasterise
 from src.video.types import Motion
 from src.video.vectors.exported import NO_ROWS

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.data.labels import IGNORE
 from src.distributed import place, total
 from src.losses.segmentation import SegmentationLoss
-from src.models.base import resize
+from src.ops.resize import resize
 
 
 class PIDNetLoss(SegmentationLoss):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.data.labels import IGNORE
 from src.distributed import part_of_mean, total
 from src.errors import UserError, check_range
-from src.models.base import planes, resize
+from src.ops.resize import resize, to_float_nchw
 
 
 class CrossEntropy(nn.Module):
@@ -91,4 +91,4 @@ class SegmentationLoss(nn.Module):
         if output.ndim == 2:  # of an image-level head
             return output
         size = int(labels.shape[-2]), int(labels.shape[-1])
-        return resize(planes(output), size, self.align_corners)
+        return resize(to_float_nchw(output), size, self.align_corners)

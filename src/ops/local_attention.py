@@ -16,6 +16,8 @@ from torch.utils.flop_counter import register_flop_formula
 
 from src.ops import local_attention_shifts as shifts
 
+GATE_WIDTH = 8  # channels of the hidden layer that CReFF's gate and its CPU kernel share
+
 
 def local_attention(
     query: Tensor,

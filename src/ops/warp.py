@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from src.models.base import resize
-from src.ops.cpu.threads import is_plain_inference
+from src.ops.cpu.threads import can_use_cpu_kernel
+from src.ops.resize import resize
 
 
 def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -21,10 +21,10 @@ def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tu
     scale = motion.new_tensor([width / motion.shape[-1], height / motion.shape[-2]]).view(1, 2, 1, 1)
     if motion.shape[-2:] == size:
         return motion, valid
-    if is_plain_inference(motion):
-        from src.ops.cpu.resize import average  # Numba loads only where it is used
+    if can_use_cpu_kernel(motion):
+        from src.ops.cpu.resize import average_pool  # Numba loads only where it is used
 
-        mean, known = average(motion, valid, size)
+        mean, known = average_pool(motion, valid, size)
         return mean * scale, known
     weight = valid[:, None].to(motion.dtype)
     share = F.adaptive_avg_pool2d(weight, size)

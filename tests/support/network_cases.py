@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from src.models.base import Segmenter, shrink
+from src.models.base import Segmenter
 from src.models.bisenet.net import BiSeNet
 from src.models.ddrnet.net import DDRNet
 from src.models.deploy.reparameterise import deploy
@@ -19,6 +19,7 @@ from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
 from src.models.tdnet.variants import td2_fa18, td4_bise18, td4_psp18
 from src.models.timm_segmenter import TimmSegmenter
+from src.ops.resize import downscale
 from tests.support.rdrnet_variants import TINY
 from tests.support.tiny_arseg import pair, tiny_arseg
 from tests.support.tiny_tdnet import tiny_tdnet
@@ -67,7 +68,7 @@ class NonKey(nn.Module):
 
 def _arseg_inputs(net: Any, size: tuple[int, int]) -> Inputs:
     key, current, motion, valid = pair(1, *size)
-    return shrink(current, net.lr_scale), net.key(key)[1], motion, valid
+    return downscale(current, net.lr_scale), net.key(key)[1], motion, valid
 
 
 def _arseg_outputs(net: Any, size: tuple[int, int]) -> list[Tensor]:

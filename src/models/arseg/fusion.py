@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
-from src.models.base import resize
-from src.ops.cpu.threads import is_plain_inference
-from src.ops.local_attention import local_attention
+from src.ops.cpu.threads import can_use_cpu_kernel
+from src.ops.local_attention import GATE_WIDTH, local_attention
+from src.ops.resize import resize
 from src.ops.warp import aim, motion_at, warp, warp_officially
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
@@ -92,7 +92,7 @@ class CReFF(nn.Module):
             return resize(low, size, align_corners=self.legacy)
         if not self.warp:
             motion, motion_valid = torch.zeros_like(motion), None
-        if self.window == 7 and not self.legacy and is_plain_inference(low, key_features):
+        if self.window == 7 and not self.legacy and can_use_cpu_kernel(low, key_features):
             return self._forward_in_tiles(low, key_features, *motion_at(size, motion, motion_valid))
         warped, valid = self.move(key_features, motion, motion_valid)
         low, warped = _fast_layout(low), _fast_layout(warped)
@@ -148,7 +148,6 @@ def _fast_layout(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
-GATE_WIDTH = 8
 SIGNS = 3  # that `signs` gives
 GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
 

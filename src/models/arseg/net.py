@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
-from src.models.base import Segmenter, planes, resize, shrink
+from src.models.base import Segmenter
+from src.ops.resize import downscale, resize, to_float_nchw
 
 
 class State(NamedTuple):
@@ -133,7 +134,7 @@ class ARSeg(nn.Module):
     def shrink(self, image: Tensor) -> Tensor:
         """The picture (B, 3, int(H * lr_scale), int(W * lr_scale)) for the low branch."""
         if self.legacy is None:
-            return shrink(image, self.lr_scale)
+            return downscale(image, self.lr_scale)
         size = (int(image.shape[-2] * self.lr_scale), int(image.shape[-1] * self.lr_scale))
         return resize(image, size, align_corners=True)
 
@@ -171,7 +172,7 @@ class ARSeg(nn.Module):
             features = self.fusion(low, key_features, motion, motion_valid)
 
         def decode(x: Tensor) -> Tensor:
-            return resize(planes(self.high.classify(x)), size, self.high.align_corners)
+            return resize(to_float_nchw(self.high.classify(x)), size, self.high.align_corners)
 
         auxiliary = self.low.auxiliary(taps)
         return PairOutput(decode(features), features, low_features, target, auxiliary, decode)

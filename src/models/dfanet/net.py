@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from src.errors import UserError
 from src.models.backbones.imagenet import read_weights
-from src.models.base import Segmenter, resize
+from src.models.base import Segmenter
 from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
+from src.ops.resize import resize
 
 
 class DFANet(Segmenter):

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.backbones.resnet import ResNet
-from src.models.base import Segmenter, resize
+from src.models.base import Segmenter
 from src.models.layers import ConvHead, PyramidPooling
+from src.ops.resize import resize
 
 
 class PSPNet(Segmenter):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.base import resize
 from src.models.rdrnet.layers import ConvNorm, bottlenecks, initialise, set_batchnorm
 from src.models.rdrnet.reparam import ReparamBlock
+from src.ops.resize import resize
 
 
 class TwoBranch(nn.Module):

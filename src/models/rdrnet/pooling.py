@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.base import resize
 from src.models.layers import PyramidPooling
 from src.models.rdrnet.layers import ConvNorm, NormConv
 from src.models.rdrnet.reparam import Mergeable, fold, replaced, total
+from src.ops.resize import resize
 
 POOLS = ((5, 2, 2), (9, 4, 4), (17, 8, 8))  # kernel, stride, padding of the average poolings
 

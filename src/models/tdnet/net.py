@@ -8,7 +8,6 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.base import resize
 from src.models.tdnet.paths import Path
 from src.models.tdnet.propagation import (
     Encoding,
@@ -18,6 +17,7 @@ from src.models.tdnet.propagation import (
     subsample,
     tokens,
 )
+from src.ops.resize import resize
 
 
 class ClipOutput(NamedTuple):

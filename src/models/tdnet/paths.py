@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.backbones.resnet import BasicBlock, ResNet
-from src.models.base import resize
 from src.models.bisenet.net import ContextPath
 from src.models.layers import ConvHead, ConvNormAct, PyramidPooling
+from src.ops.resize import resize
 
 
 class Path(nn.Module, ABC):

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.arseg.fusion import GATE_WIDTH
 from src.ops.cpu import creff_kernel as kernel
 from src.ops.cpu.local_attention import bias_of, padded_position, scratch
 from src.ops.cpu.local_attention_kernel import RADIUS
 from src.ops.cpu.simd import LANES
-from src.ops.cpu.threads import share
+from src.ops.cpu.threads import parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
+from src.ops.local_attention import GATE_WIDTH
 
 
 class GateInput(NamedTuple):
@@ -74,13 +74,13 @@ def fuse(
     )
     warped, raised = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)
     tiles = tiling.tiles(torch.get_num_threads())
-    share(
+    parallel_for(
         lambda part: kernel.forward(*arguments, part, (*scratch(tiling), tiling.rows(*warped), tiling.rows(*raised))),
         tiles,
     )
     if gate is not None:
         trust = gate.trust(_maps(seen))[:, 0].contiguous().numpy()
-        share(lambda part: kernel.blend(out, trust, small, low_at, part, tiling.rows(*raised)), tiles)
+        parallel_for(lambda part: kernel.blend(out, trust, small, low_at, part, tiling.rows(*raised)), tiles)
     return _maps(out)[:, :channels]
 
 

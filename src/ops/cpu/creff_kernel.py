@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numba
 
-from src.models.arseg.fusion import GATE_WIDTH
 from src.ops.cpu.local_attention_kernel import EMPTY, EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
 from src.ops.cpu.simd import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
+from src.ops.local_attention import GATE_WIDTH
 
 SIDE = 3  # of the depthwise convolutions
 CONV_TAPS = SIDE * SIDE

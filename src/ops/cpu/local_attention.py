@@ -11,7 +11,7 @@ from torch import Tensor
 from src.ops.cpu import local_attention_kernel as kernel
 from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS
 from src.ops.cpu.simd import WINDOW
-from src.ops.cpu.threads import share
+from src.ops.cpu.threads import parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
 
 Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
@@ -43,7 +43,7 @@ def _run(function: Callable[..., None], arguments: tuple[object, ...], x: Tensor
     last = (channels * plane, 1, width * channels, channels)
     stride = (channels * plane, plane, width, 1) if x.is_contiguous() else last
     tiles = tiling.tiles(torch.get_num_threads())
-    share(lambda part: function(*arguments, tiling.shape, stride, part, scratch(tiling)), tiles)
+    parallel_for(lambda part: function(*arguments, tiling.shape, stride, part, scratch(tiling)), tiles)
 
 
 def _same_format(query: Tensor, *tensors: Tensor) -> list[Tensor]:

@@ -14,33 +14,33 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.ops.cpu import resize_kernel as kernel
-from src.ops.cpu.threads import share
+from src.ops.cpu.threads import parallel_for
 
 Size = tuple[int, int]
 Taps = tuple[NDArray[np.int64], NDArray[np.float32]]  # first source position (n,), weights (n, taps)
 STRIP = 32  # rows of the result that one thread computes in a row
 
 
-def enlarge(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+def upsample(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     """(B, C, *size), channels_last, as `F.interpolate(.., mode="bilinear")`; x has 2 pixels a side or more."""
     taps = [_neighbours(n, m, align_corners) for n, m in zip(x.shape[-2:], size, strict=True)]
-    return _run(kernel.enlarge, x, size, taps)
+    return _run(kernel.upsample, x, size, taps)
 
 
-def reduce(x: Tensor, size: Size) -> Tensor:
+def downsample(x: Tensor, size: Size) -> Tensor:
     """(B, C, *size), channels_last, as `F.interpolate(.., mode="bilinear", antialias=True)`."""
     taps = [_triangle(n, m) for n, m in zip(x.shape[-2:], size, strict=True)]
-    return _run(kernel.reduce, x, size, taps)
+    return _run(kernel.downsample, x, size, taps)
 
 
-def average(motion: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+def average_pool(motion: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Tensor]:
     """(B, 2, *size) means over the `valid` pixels (B, h, w) of each cell, and (B, *size) where they are half of it."""
     out = np.empty((motion.shape[0], 2, *size), np.float32)
     known = np.empty((motion.shape[0], *size), np.bool_)
     edges = [edge for n, m in zip(motion.shape[-2:], size, strict=True) for edge in _cells(n, m)]
-    run: Callable[..., None] = kernel.average
+    run: Callable[..., None] = kernel.average_pool
     arguments = (out, known, motion.contiguous().numpy(), valid.contiguous().numpy(), *edges)
-    share(lambda parts: run(*arguments, parts), _strips(out.shape[0], size[0]))
+    parallel_for(lambda parts: run(*arguments, parts), _strips(out.shape[0], size[0]))
     return torch.from_numpy(out), torch.from_numpy(known)
 
 
@@ -48,7 +48,7 @@ def _run(function: Callable[..., None], x: Tensor, size: Size, taps: list[Taps])
     pixels = x.permute(0, 2, 3, 1).contiguous().numpy()
     out = np.empty((x.shape[0], *size, x.shape[1]), np.float32)
     flat = (out.reshape(*out.shape[:2], -1), pixels.reshape(*pixels.shape[:2], -1))
-    share(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
+    parallel_for(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
     return torch.from_numpy(out).permute(0, 3, 1, 2)
 
 

@@ -29,7 +29,7 @@ def _across(out, row, channels, first, weights):
 
 
 @_jit
-def enlarge(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
+def upsample(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
     """Widen source rows as they are first needed, two at a time, and mix them."""
     width = out.shape[2]
     wide = np.zeros((2, width + SHORT), np.float32)
@@ -49,7 +49,7 @@ def enlarge(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
 
 
 @_jit
-def reduce(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
+def downsample(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
     """Mix source rows, then narrow the mixture."""
     width = x.shape[2]
     mixed = np.zeros(width + 2 * SHORT, np.float32)
@@ -66,7 +66,7 @@ def reduce(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
 
 
 @_jit
-def average(out, known, motion, valid, top, bottom, left, right, strips):
+def average_pool(out, known, motion, valid, top, bottom, left, right, strips):
     """Mean over the valid pixels of each cell, and whether they are at least half of it."""
     sums = np.empty((3, motion.shape[3]), np.float32)
     for batch, y0, y1 in strips:

@@ -26,8 +26,8 @@ PROCESS = os.getpid()  # a process forked from it has no team: GNU OpenMP would 
 MAPS = Path("/proc/self/maps")  # what is loaded, on Linux
 
 
-def is_plain_inference(*tensors: Tensor) -> bool:
-    """Whether all is float32 on CPU, and no gradient, tracer, compiler or FLOP counter looks on."""
+def can_use_cpu_kernel(*tensors: Tensor) -> bool:
+    """True if the tensors are float32 on CPU and nothing traces or differentiates."""
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
     if watched or _get_current_dispatch_mode() is not None:
@@ -35,7 +35,7 @@ def is_plain_inference(*tensors: Tensor) -> bool:
     return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
 
 
-def share(work: Callable[[Any], None], parts: Parts) -> None:
+def parallel_for(work: Callable[[Any], None], parts: Parts) -> None:
     """Call `work` with every n-th of the parts in each of torch's n threads, so that there is one thread budget."""
     threads = min(torch.get_num_threads(), len(parts))
     if threads == 1:

@@ -13,8 +13,8 @@ from src.data.batch import ClipBatch
 from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
-from src.models.base import at_picture_size
 from src.models.deploy.frozen import frozen_features
+from src.models.video import at_picture_size
 from src.training.modules.segmentation import SegmentationModule, check_start, load_net
 
 

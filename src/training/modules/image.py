@@ -10,7 +10,9 @@ from torch import Tensor
 from src.data.batch import ClipBatch
 from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
-from src.models.base import Segmenter, constant_resolution, shrink
+from src.models.base import Segmenter
+from src.models.video import constant_resolution
+from src.ops.resize import downscale
 from src.training.modules.segmentation import SegmentationModule, check_start, load_net, load_pretrained
 
 
@@ -54,7 +56,7 @@ class ImageModule(SegmentationModule):
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch."""
-        features, taps = self.net.encode(shrink(batch.frames[:, -1], self.lr_scale))
+        features, taps = self.net.encode(downscale(batch.frames[:, -1], self.lr_scale))
         loss = self.loss(self.net.classify(features), self.net.auxiliary(taps), batch.labels)
         return self.log_losses({"segmentation": loss})
 

@@ -11,7 +11,8 @@ from src.checkpoints.load import read_checkpoint
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
-from src.models.base import Segmenter, resize
+from src.models.base import Segmenter
+from src.ops.resize import resize
 from src.training.modules.base import TrainingModule
 
 

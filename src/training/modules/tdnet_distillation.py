@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.base import resize
 from src.models.pspnet.net import PSPNet
 from src.models.tdnet.net import ClipOutput
 from src.models.tdnet.paths import group_channels
+from src.ops.resize import resize
 
 
 class GroupedTeacher(nn.Module):

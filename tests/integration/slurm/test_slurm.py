@@ -1,4 +1,4 @@
-"""On a real SLURM of two nodes (tests/integration/slurm/cluster.sh): arrays, two-node training, requeue, sweeps, W&B agents."""
+"""On a real SLURM of two nodes (cluster.sh beside this): arrays, two-node training, requeue, sweeps, W&B agents."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ from src.data.transforms import FitSize
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameNetwork
 from src.inference.segment import segment
-from src.models.base import constant_resolution, resize, shrink
+from src.models.video import constant_resolution
+from src.ops.resize import downscale, resize
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Film
 from tests.support.tiny_runner import AR_NODE, IMAGE_NODE, MEAN, STATE_NODE, STD, exact_film, save_checkpoint
@@ -62,7 +63,7 @@ def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
         if is_key:
             logits, features = net.key(tensor(frame.image))
         else:
-            low = shrink(tensor(frame.image), net.lr_scale)
+            low = downscale(tensor(frame.image), net.lr_scale)
             field, valid = torch.from_numpy(motion.field)[None], torch.from_numpy(motion.valid)[None]
             logits = net.nonkey(low, features, field, valid)
         expected.append(labels_of(logits))
@@ -94,7 +95,7 @@ def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_fi
             logits, features = net.key(image)
         else:
             field, valid = torch.from_numpy(sample.motion)[None], torch.from_numpy(sample.motion_valid)[None]
-            logits = net.nonkey(shrink(image, net.lr_scale), features, field, valid)
+            logits = net.nonkey(downscale(image, net.lr_scale), features, field, valid)
         expected.append(labels_of(resize(logits, (45, 67))))
     results = list(islice(segment(Film(film, motion="exact"), FrameNetwork(loaded, CPU), KeyedMotion(6)), 6))
     assert_same_labels([r.labels for r in results], expected)

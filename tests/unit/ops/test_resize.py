@@ -6,9 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from src.models.base import resize, shrink
 from src.ops.cpu import resize as resampling
 from src.ops.cpu import threads as cpu
+from src.ops.resize import downscale, resize
 from src.ops.warp import motion_at
 
 
@@ -24,7 +24,7 @@ def picture(channels, height, width, batch=2):
 def test_enlarging_equals_torch(size, target, channels, align_corners):
     x = picture(channels, *size)
     expected = F.interpolate(x, size=target, mode="bilinear", align_corners=align_corners)
-    torch.testing.assert_close(resampling.enlarge(x, target, align_corners), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(resampling.upsample(x, target, align_corners), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ def test_enlarging_equals_torch(size, target, channels, align_corners):
 def test_reducing_equals_torch(size, target):
     x = picture(3, *size)
     expected = F.interpolate(x, size=target, mode="bilinear", antialias=True)
-    torch.testing.assert_close(resampling.reduce(x, target), expected, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(resampling.downsample(x, target), expected, atol=2e-5, rtol=1e-5)
 
 
 def test_large_logits_and_pictures_take_the_kernels_in_inference_only(monkeypatch):
     used = []
-    for name in ("enlarge", "reduce"):
+    for name in ("upsample", "downsample"):
         kernel = getattr(resampling, name)
         monkeypatch.setattr(resampling, name, lambda *a, name=name, kernel=kernel: used.append(name) or kernel(*a))
     logits = picture(5, 40, 50, batch=1)
     found = {}
     for grad in (True, False):
         with torch.set_grad_enabled(grad):
-            found[grad] = resize(logits, (320, 400)), shrink(logits, 0.3)
+            found[grad] = resize(logits, (320, 400)), downscale(logits, 0.3)
             resize(logits, (41, 50))  # small: threads cost more than they save
-    assert used == ["enlarge", "reduce"]
+    assert used == ["upsample", "downsample"]
     for one, other in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
 

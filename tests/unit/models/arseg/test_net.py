@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from src.errors import UserError
-from src.models.base import shrink
+from src.ops.resize import downscale
 from tests.support.tiny_arseg import Tiny, pair, tiny_arseg
 
 FORMS = [{}, {"mix": "gate", "init": "identity"}]
@@ -27,7 +27,7 @@ def test_training_form_equals_step_form(fusion):
     assert after.features is state.features
     output, features = net.key(key)
     assert torch.equal(first, output)
-    torch.testing.assert_close(net.nonkey(shrink(current, 0.5), features, motion, valid), logits)
+    torch.testing.assert_close(net.nonkey(downscale(current, 0.5), features, motion, valid), logits)
     assert logits.shape == (2, 5, 36, 52)
 
 
@@ -46,7 +46,7 @@ def test_without_fusion_the_low_branch_is_alone():
     net = tiny_arseg().eval()
     key, current, motion, valid = pair()
     out = net.forward_pair(key, current, motion, valid, fuse=False)
-    expected = F.interpolate(net.low.features(shrink(current, 0.5)), (9, 13), mode="bilinear")
+    expected = F.interpolate(net.low.features(downscale(current, 0.5)), (9, 13), mode="bilinear")
     torch.testing.assert_close(out.features, expected)
     torch.testing.assert_close(out.low_logits, out.logits)
     torch.testing.assert_close(out.target, net.high.features(current))
@@ -141,7 +141,7 @@ class NonKey(torch.nn.Module):
 def test_exports_with_the_attention_as_one_node(fusion):
     net = NonKey(tiny_arseg(**fusion).eval())
     key, current, motion, valid = pair(1)
-    arguments = (shrink(current, 0.5), net.net.key(key)[1], motion, valid)
+    arguments = (downscale(current, 0.5), net.net.key(key)[1], motion, valid)
     program = torch.export.export(net, arguments)
     nodes = [n for n in program.graph.nodes if n.target is torch.ops.vss.local_attention.default]
     assert len(nodes) == 1
@@ -156,7 +156,7 @@ def test_compiles_in_one_graph_with_gradients():
 
     def gradient(call):
         net.zero_grad()
-        out = call(shrink(current, 0.5), features, motion, valid)
+        out = call(downscale(current, 0.5), features, motion, valid)
         out.square().mean().backward()
         return out.detach(), net.fusion.value.weight.grad.clone()
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.models.base import resize
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.propagation import subsample, tokens
+from src.ops.resize import resize
 from tests.support.tiny_tdnet import tiny_tdnet
 
 CLASSES = 5

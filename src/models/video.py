@@ -1,0 +1,129 @@
+"""The contract of every method that segments a video frame by frame, and single-frame networks under it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from src.errors import check_range
+from src.models.base import Segmenter
+from src.ops.resize import downscale, resize, size_of
+
+
+class FrameInput(NamedTuple):
+    """The next frame of B streams.
+
+    Attributes:
+        image: (B, 3, H, W) float, normalised RGB.
+        motion: (B, 2, H, W) in pixels, (x, y), x_key = x + motion(x); None for a keyframe.
+        motion_valid: (B, H, W) bool, false where a pixel has no vector; None means all valid.
+    """
+
+    image: Tensor
+    motion: Tensor | None = None
+    motion_valid: Tensor | None = None
+
+
+class FrameCycle(NamedTuple):
+    """The frames that a long video consists of, as far as their cost goes.
+
+    Attributes:
+        kinds: of the frames from the first one on: "key" without motion and without a past, "start" while a part of
+            the past is missing, "nonkey" otherwise.
+        repeated: the kinds that a long video repeats.
+    """
+
+    kinds: tuple[str, ...]
+    repeated: tuple[str, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether each frame is segmented by itself."""
+        return set(self.kinds) == {"key"}
+
+
+class VideoSegmenter(nn.Module, ABC):
+    """A method that segments videos frame by frame; its state is a value, so that one network serves many streams.
+
+    A state is a NamedTuple of tensors with the streams as first dimension, and of plain numbers; it is passed in
+    and handed back, never kept in the module.
+
+    Attributes:
+        method: its name in tables.
+        scale: of the images that its network sees on most frames; 0 where none runs on them.
+        num_classes: K.
+        uses_motion: whether frames between keyframes need their motion.
+    """
+
+    method: str
+    scale: float = 1.0
+    num_classes: int
+    uses_motion: bool = False
+
+    @abstractmethod
+    def init_state(self) -> Any:
+        """State before the first frame of any number of streams of any size."""
+
+    @abstractmethod
+    def step(self, frame: FrameInput, state: Any) -> tuple[Tensor, Any]:
+        """Logits (B, K, H, W) of the next frame at the size of its image, and the state after it.
+
+        Raises:
+            UserError: the state does not suit the frame.
+        """
+
+    def advance(self, frame: FrameInput, state: Any) -> Any:
+        """State after a frame whose logits are not needed; methods override it where that costs less than `step`."""
+        return self.step(frame, state)[1]
+
+    def cycle(self, gop: int) -> FrameCycle:
+        """Kinds of the frames of a video with keyframes every `gop` frames."""
+        return FrameCycle(("key",), ("key",))
+
+    def comparisons(self) -> list[VideoSegmenter]:
+        """Other ways to run the same weights, which a table shows beside the method."""
+        return []
+
+
+class SingleFrame(VideoSegmenter):
+    """A Segmenter on each frame by itself, at a constant resolution.
+
+    Args:
+        net: the network.
+        scale: of the images that it sees, in (0, 1]; its logits are enlarged to the size of the frame.
+
+    Raises:
+        UserError: the scale is out of range.
+    """
+
+    method = "constant"
+
+    def __init__(self, net: Segmenter, scale: float = 1.0) -> None:
+        super().__init__()
+        check_range(0 < scale <= 1, "lr_scale", scale, "a number above 0, up to 1")
+        self.net, self.scale, self.num_classes = net, scale, net.num_classes
+
+    def init_state(self) -> None:
+        """None: frames have no past."""
+
+    def step(self, frame: FrameInput, state: None) -> tuple[Tensor, None]:
+        """Logits of the frame."""
+        return constant_resolution(self.net, frame.image, self.scale), None
+
+    def advance(self, frame: FrameInput, state: None) -> None:
+        """Nothing to remember."""
+
+
+def constant_resolution(net: nn.Module, image: Tensor, scale: float) -> Tensor:
+    """Logits (B, K, H, W) at the size of the image (B, 3, H, W), of a network that sees it shrunk by `scale`."""
+    return resize(net(downscale(image, scale)), size_of(image))
+
+
+def at_picture_size(logits: Tensor, picture: Tensor) -> Tensor:
+    """Logits (B, K, H, W) for a picture (B, 3, H, W), mostly as they are.
+
+    The official AR-Seg on Cityscapes gives those of non-keyframes at feature resolution, aligned at the corners.
+    """
+    return resize(logits, size_of(picture), align_corners=True)

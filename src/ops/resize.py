@@ -1,0 +1,51 @@
+"""Resizing of images, features and logits, in the fastest form that gives the same result."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from src.ops.cpu.threads import can_use_cpu_kernel
+
+FEW_CHANNELS = 32  # from about here on, torch fills its vector units as well
+LARGE = 100_000  # pixels; below, starting threads takes longer than it saves
+
+
+def size_of(x: Tensor) -> tuple[int, int]:
+    """(H, W) of (.., H, W)."""
+    return int(x.shape[-2]), int(x.shape[-1])
+
+
+def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Bilinear resize of (B, C, h, w) to `size` = (H, W); the same tensor where nothing changes."""
+    if size_of(x) == tuple(size):
+        return x
+    if _is_slow_in_torch(x, size):
+        from src.ops.cpu.resize import upsample  # Numba loads only where it is used
+
+        return upsample(x, size, align_corners)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def to_float_nchw(logits: Tensor) -> Tensor:
+    """Logits in float32, class by class in memory: how losses on whole images are computed, and fastest."""
+    return logits.float().contiguous()
+
+
+def downscale(image: Tensor, scale: float) -> Tensor:
+    """(B, C, int(H * scale), int(W * scale)), low-pass filtered; the image itself at scale 1."""
+    if scale == 1:
+        return image
+    size = (int(image.shape[-2] * scale), int(image.shape[-1] * scale))
+    if can_use_cpu_kernel(image):
+        from src.ops.cpu.resize import downsample
+
+        return downsample(image, size)
+    return F.interpolate(image, size=size, mode="bilinear", antialias=True)
+
+
+def _is_slow_in_torch(x: Tensor, size: tuple[int, int]) -> bool:
+    """Whether x (B, C, h, w) has few channels for a large result `size`: logits on their way to image size."""
+    _, channels, height, width = x.shape
+    enlarged = 2 <= height <= size[0] and 2 <= width <= size[1]
+    return channels <= FEW_CHANNELS and size[0] * size[1] >= LARGE and enlarged and can_use_cpu_kernel(x)
