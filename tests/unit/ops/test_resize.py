@@ -73,9 +73,9 @@ def test_threads_share_all_parts_once_and_pass_errors_on(team, monkeypatch):
     before, parts, seen = torch.get_num_threads(), torch.arange(7).numpy(), []
     torch.set_num_threads(3)
     try:
-        cpu.share(lambda some: seen.extend(some.tolist()), parts)
+        cpu.parallel_for(lambda some: seen.extend(some.tolist()), parts)
         with pytest.raises(ZeroDivisionError):
-            cpu.share(lambda some: 1 / 0, parts)
+            cpu.parallel_for(lambda some: 1 / 0, parts)
     finally:
         torch.set_num_threads(before)
     assert sorted(seen) == list(range(7))
