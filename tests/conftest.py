@@ -8,12 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-CONF = Path(__file__).parents[1] / "conf"
+from tests.support.configs import compose_config
 
 
 @pytest.fixture(scope="session")
@@ -39,16 +37,5 @@ def _one_seed() -> None:
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
     """Compose a configuration as an entry point sees it: `composed("train", run_dir, "experiment=..", ..)`."""
-    yield _compose
+    yield compose_config
     GlobalHydra.instance().clear()
-
-
-def _compose(name: str, run_dir: Path, *overrides: str) -> DictConfig:
-    GlobalHydra.instance().clear()
-    initialize_config_dir(str(CONF), version_base="1.3")
-    given = [f"hydra.run.dir={run_dir}", f"hydra.runtime.output_dir={run_dir}", *overrides]
-    config = compose(name, overrides=given, return_hydra_config=True)
-    HydraConfig.instance().set_config(config)
-    with open_dict(config):
-        del config["hydra"]
-    return config

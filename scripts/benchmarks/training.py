@@ -27,7 +27,7 @@ from src.data.batch import ClipBatch
 from src.ops.cpu.memory import keep_freed_memory
 from src.training.loggers import quiet
 from src.training.phases import Phase, build_phase
-from tests.conftest import _compose
+from tests.support.configs import compose_config
 
 CASES = {  # configuration, phase, frames of a clip, crop
     "AR-Seg, phase 2": (["experiment=arseg_street"], "low", 2, (320, 416)),
@@ -104,7 +104,7 @@ class Case:
             "+limits.enable_progress_bar=false",
             "callbacks.progress=null",
         ]
-        config = _compose("train", self.folder, *self.overrides, *settings, *fixed)
+        config = compose_config("train", self.folder, *self.overrides, *settings, *fixed)
         return build_phase(config, {}, self.folder, name or self.phase)
 
     def batches(self) -> Iterator[ClipBatch]:

@@ -16,8 +16,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from tests.conftest import _compose
 from tests.support import trainings
+from tests.support.configs import compose_config
 
 SECONDS = 10
 BASE = [
@@ -143,7 +143,7 @@ def generated() -> Iterator[str]:
     """Every group misspelt, and every numeric key of arseg_street with 0, -1, nan and a word."""
     for group in GROUPS:
         yield f"{group}=nonexistent"
-    raw = OmegaConf.to_container(_compose("train", Path("unused"), "experiment=arseg_street"))
+    raw = OmegaConf.to_container(compose_config("train", Path("unused"), "experiment=arseg_street"))
     for key, value in numbers(raw):
         for wrong in (0, -1, "nan", "word"):
             if isinstance(value, list):

@@ -20,10 +20,10 @@ from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
 from src.training.devices import check_devices
 from tests.support import trainings
+from tests.support.configs import ROOT
 from tests.support.processes import together
 from tests.support.tiny_arseg import Tiny
 
-ROOT = Path(__file__).parents[2]
 LOSSES = {
     "cross-entropy": CrossEntropy([0.5, 1.0, 2.0, 4.0]),
     "hard pixels": OhemCrossEntropy(0.7, 10),

@@ -19,6 +19,7 @@ from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.evaluation.evaluate import evaluate
 from src.training.modules.tdnet import TDNetModule
+from tests.support.configs import compose_config
 
 CLASSES = [f"class{k}" for k in range(11)]
 TINY = [
@@ -53,10 +54,8 @@ def tiny(composed: Compose, run_dir: Path, *overrides: str, teacher: str = "pspn
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
     """A run of all phases."""
-    from tests.conftest import _compose
-
     run = tmp_path_factory.mktemp("tdnet")
-    train(tiny(_compose, run, f"paths.cache={street_cache}"))
+    train(tiny(compose_config, run, f"paths.cache={street_cache}"))
     return run
 
 

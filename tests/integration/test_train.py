@@ -18,8 +18,8 @@ from src.commands.train import train
 from src.errors import UserError
 from src.evaluation.evaluate import evaluate
 from src.models.arseg.net import ARSeg
+from tests.support.configs import CONF, compose_config
 
-CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TINY = [
     "experiment=arseg_street",
@@ -51,10 +51,8 @@ def tiny(composed: Compose, run_dir: Path, cache: Path, *overrides: str) -> Dict
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
     """An uninterrupted run of all phases."""
-    from tests.conftest import _compose
-
     run = tmp_path_factory.mktemp("finished")
-    train(tiny(_compose, run, street_cache))
+    train(tiny(compose_config, run, street_cache))
     return run
 
 

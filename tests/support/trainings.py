@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from src.commands.train import train
-from tests.conftest import _compose
+from tests.support.configs import compose_config
 
 FILMS = [
     "data.source.films={train:2,val:1}",
@@ -49,7 +49,7 @@ TDNET = [
 def run(run_dir: Path, overrides: list[str]) -> None:
     """Train in this process."""
     films = [] if any(override.startswith("data=") for override in overrides) else FILMS
-    config = _compose("train", run_dir, *films, *overrides)
+    config = compose_config("train", run_dir, *films, *overrides)
     if config.model.get("num_paths"):
         config.model.net = {"_target_": "tests.support.tiny_tdnet.tiny_tdnet", "num_classes": 11, "num_paths": 4}
     train(config)

@@ -16,9 +16,9 @@ import torch
 import yaml
 
 from tests.integration.test_train import TINY
+from tests.support.configs import ROOT
 from tests.support.wandb_server import offline_history, offline_summary, serving
 
-ROOT = Path(__file__).parents[3]
 CLUSTER = os.environ.get("SLURM_TEST_CLUSTER")
 pytestmark = pytest.mark.skipif(
     CLUSTER is None,

@@ -20,9 +20,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import check_keys
 from tests.integration.test_train import TINY
+from tests.support.configs import ROOT
 from tests.support.wandb_server import expand, offline_summary, serving
 
-ROOT = Path(__file__).parents[3]
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
 
 

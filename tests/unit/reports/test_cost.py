@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from src.reports.cost import Reference, compare, cost_table, read_references
+from tests.support.configs import ROOT
 
 REFERENCES = read_references()
 MODELS = list(dict.fromkeys(r.model for r in REFERENCES))
@@ -62,6 +62,6 @@ def test_agreement_is_to_the_printed_digit():
 
 def test_an_unknown_table_is_one_line():
     command = [sys.executable, "-m", "src.report", "table=speed", "metrics=x"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("error: table=speed is not one of results, sweep, cost")

@@ -25,8 +25,8 @@ from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.files import remove_leftovers
 from src.errors import UserError
 from src.video.types import Encoding
-from tests.conftest import _compose
 from tests.support import miniatures
+from tests.support.configs import compose_config
 
 Compose = Callable[..., DictConfig]
 CLIPS = 2 + 4  # one of each training snippet, four distances of the validation snippet
@@ -45,7 +45,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The cache of an undisturbed run."""
     cache = tmp_path_factory.mktemp("whole")
-    prepare_data_set(_compose("prepare", cache, *given(root, cache)))
+    prepare_data_set(compose_config("prepare", cache, *given(root, cache)))
     return cache
 
 

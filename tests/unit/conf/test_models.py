@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from hydra.utils import get_object
@@ -12,8 +10,9 @@ from torch import nn
 
 from src.checkpoints.load import without_initial_weights
 from src.cli.config import check_keys, instantiate, plain
+from tests.support.configs import CONF
 
-MODEL = Path(__file__).parents[2] / "conf" / "model"
+MODEL = CONF / "model"
 ABSTRACT = {"image", "arseg", "tdnet"}  # what the others are variants of
 CONFIGURED = sorted(path.stem for path in MODEL.glob("*.yaml") if path.stem not in ABSTRACT)
 NAMES = [name for name in CONFIGURED if not name.endswith("_classifier")]  # networks that label pixels

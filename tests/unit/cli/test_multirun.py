@@ -17,7 +17,7 @@ from src.cli.entry import reports_errors
 from src.commands.train import _refuse_unsafe_multirun
 from src.errors import UserError
 from src.training.slurm import check_allocation
-from tests.conftest import CONF
+from tests.support.configs import CONF
 
 APP = """
 x: 0

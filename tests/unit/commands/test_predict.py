@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
@@ -17,6 +16,7 @@ from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.options import Request
 from src.video.reading.decode import Film
+from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
     AR_NODE,
     CLASSES,
@@ -26,8 +26,6 @@ from tests.support.tiny_runner import (
     free_film,
     save_checkpoint,
 )
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")

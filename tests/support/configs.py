@@ -1,0 +1,28 @@
+"""Compose configurations as the entry points do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, open_dict
+
+ROOT = Path(__file__).parents[2]
+CONF = ROOT / "conf"
+
+
+def compose_config(name: str, run_dir: Path, *overrides: str) -> DictConfig:
+    """Compose the configuration of an entry point, without its `hydra` node.
+
+    Hydra stays initialised, as while an entry point runs; the fixture `composed` clears it afterwards.
+    """
+    GlobalHydra.instance().clear()
+    initialize_config_dir(str(CONF), version_base="1.3")
+    given = [f"hydra.run.dir={run_dir}", f"hydra.runtime.output_dir={run_dir}", *overrides]
+    config = compose(name, overrides=given, return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    with open_dict(config):
+        del config["hydra"]
+    return config
