@@ -17,7 +17,7 @@ def main(config: DictConfig) -> None:
     from hydra.core.hydra_config import HydraConfig
 
     from src.cli.config import check_keys, plain
-    from src.cli.provenance import write_provenance
+    from src.commands.provenance import write_provenance
     from src.evaluation.evaluate import evaluate
 
     check_keys(config)

@@ -11,11 +11,11 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from src.cli.config import instantiate
 from src.data.datasets.base import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
+from src.instantiate import instantiate
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.utils import get_object
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf
 
 from src.errors import UserError
@@ -25,23 +23,6 @@ KINDS: dict[Any, str] = {
     dict: "a group of keys",
 }
 _CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
-
-
-def instantiate(node: DictConfig | dict[str, Any], **given: Any) -> Any:
-    """The object a `_target_` node describes, with `given` arguments added; containers become plain Python.
-
-    Raises:
-        UserError: as the constructors do.
-    """
-    try:
-        return hydra.utils.instantiate(node, _convert_="all", **given)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):  # bad input that a constructor noticed
-            raise cause from error
-        if isinstance(cause, (ValueError, MisconfigurationException)):  # that one of a library noticed
-            raise UserError(f"{node['_target_']} refuses its configuration: {cause}; correct its values") from error
-        raise
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

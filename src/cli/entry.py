@@ -14,8 +14,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from src.cli.multirun import FAILED, record_failure
+from src.cli.multirun import record_failure
 from src.errors import UserError
+from src.files import FAILED
 
 Task = Callable[[DictConfig], float | None]
 

@@ -11,10 +11,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from src.cli.provenance import write_json
 from src.errors import UserError
-
-FAILED = "failed.json"
+from src.files import FAILED, write_json
 
 
 def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> None:

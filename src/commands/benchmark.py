@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,11 @@ from torch import nn
 
 from src.benchmarking.timing import time_it
 from src.checkpoints.load import without_initial_weights
-from src.cli.config import check_keys, instantiate, plain
-from src.cli.provenance import provenance, write_provenance
+from src.cli.config import check_keys, plain
+from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
+from src.files import write_json
+from src.instantiate import instantiate
 from src.metrics.stream_cost import inference_cost
 from src.models.deploy.reparameterise import merge
 from src.video.reading.decode import Film
@@ -39,7 +40,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     result = {"model": HydraConfig.get().runtime.choices["model"], **count(config, size)}
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), config, size)
-    _write(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
+    write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
     print(json.dumps(result))
     return result
 
@@ -84,10 +85,3 @@ def _check_values(config: DictConfig) -> None:
             raise UserError(f"{key}={value} is not a number from {minimum} up; give {key}={minimum} or more")
     if config.film and not config.latency:
         raise UserError("film is given, but latency=false times nothing; leave one of them out")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.part")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(unfinished, path)

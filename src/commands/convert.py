@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
 from src.cli.config import check_keys, plain
 from src.errors import UserError
+from src.files import atomic_write
 
 PHASE = "converted"
 
@@ -59,12 +58,9 @@ def card(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(content: dict[str, Any], path: Path) -> None:
-    unfinished = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, unfinished)
-        os.replace(unfinished, path)
+        with atomic_write(path) as temporary:
+            torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
-        with suppress(OSError):
-            unfinished.unlink()
         raise UserError(f"output '{path}' cannot be written ({error}); give a path in a folder of yours") from error

@@ -9,12 +9,13 @@ import sys
 
 from omegaconf import DictConfig
 
-from src.cli.config import check_keys, check_rate, instantiate, plain
+from src.cli.config import check_keys, check_rate, plain
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.files import write_manifest
 from src.data.module import ClipDataModule
 from src.errors import UserError
+from src.instantiate import instantiate
 
 SHOWN = 20  # faults by name
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from src.cli.config import check_keys, check_rate, plain
-from src.cli.provenance import write_provenance
+from src.commands.provenance import write_provenance
 from src.errors import UserError
 from src.ops.cpu.memory import keep_freed_memory
 from src.training.devices import check_devices, check_sharding, several_processes

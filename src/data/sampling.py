@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from src.distributed import place
+from src.distributed import rank_and_world_size
 
 Draw = tuple[int, int]  # index of the clip, seed of what is random about it
 BLANK: Draw = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
@@ -51,11 +51,11 @@ class EpochSampler(Sampler[Draw]):
         self.epoch, self._interrupted = epoch, (epoch, skip)
 
     def __len__(self) -> int:
-        world = place()[1]
+        world = rank_and_world_size()[1]
         return self.length // world if self.shuffle else -(-self.length // world)
 
     def __iter__(self) -> Iterator[Draw]:
-        rank, world = place()
+        rank, world = rank_and_world_size()
         if not self.shuffle:
             draws = [(index, self.seed) for index in range(self.length)]
             return iter((draws + [BLANK] * (-self.length % world))[rank::world])

@@ -15,8 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from src.checkpoints.load import Loaded, load_checkpoint
-from src.cli.config import check_rate, instantiate, plain
-from src.cli.provenance import write_json
+from src.cli.config import check_rate, plain
 from src.data.batch import Sample, normalise
 from src.data.clips.cache import Clip
 from src.data.clips.dataset import is_scored
@@ -26,6 +25,8 @@ from src.data.module import ClipDataModule
 from src.data.transforms import FitSize
 from src.errors import UserError
 from src.evaluation.systems import Row, Step, predictions, rows_of
+from src.files import write_json
+from src.instantiate import instantiate
 from src.metrics.confusion import DistanceConfusion
 from src.metrics.cost import Cost
 from src.models.arseg.net import ARSeg

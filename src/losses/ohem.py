@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
-from src.distributed import gathered, part_of_mean, total
+from src.distributed import all_gather_cat, all_reduce_sum, global_mean
 from src.errors import UserError
 
 
@@ -58,7 +58,7 @@ class OhemCrossEntropy(nn.Module):
         plain = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
         population = torch.ones_like(valid) if self.count_ignored else valid
         kept, count = self._kept(plain.detach().masked_fill(~population, -math.inf), population.sum())
-        return part_of_mean((kept * plain * self._pixel_weights(labels, logits.shape[1])).sum(), count)
+        return global_mean((kept * plain * self._pixel_weights(labels, logits.shape[1])).sum(), count)
 
     def _pixel_weights(self, labels: Tensor, classes: int) -> Tensor | float:
         if self.weights is None:
@@ -75,7 +75,7 @@ class OhemCrossEntropy(nn.Module):
             pixels: how many do.
         """
         hard = losses > -math.log(self.threshold)
-        numbers = total(torch.stack([hard.sum(), pixels]))
+        numbers = all_reduce_sum(torch.stack([hard.sum(), pixels]))
         hard_pixels, population = (int(n) for n in numbers)
         share = isinstance(self.min_kept, float)
         least = min(int(population * self.min_kept) if share else int(self.min_kept), population)
@@ -83,12 +83,12 @@ class OhemCrossEntropy(nn.Module):
             return hard.float(), numbers[0]
         limit = _largest(losses.flatten(), least)
         above, tied = losses > limit, losses == limit
-        harder, equal = total(torch.stack([above.sum(), tied.sum()]))
+        harder, equal = all_reduce_sum(torch.stack([above.sum(), tied.sum()]))
         return above + tied * ((least - harder) / equal), torch.tensor(least, device=losses.device)
 
 
 def _largest(losses: Tensor, k: int) -> Tensor:
     """The k-th largest of the losses (N,) of all processes, which have at least k together."""
     here = losses.topk(min(k, len(losses)), sorted=False).values
-    everywhere = gathered(F.pad(here, (0, k - len(here)), value=-math.inf))
+    everywhere = all_gather_cat(F.pad(here, (0, k - len(here)), value=-math.inf))
     return everywhere.topk(k, sorted=False).values.min()

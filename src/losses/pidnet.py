@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
-from src.distributed import place, total
+from src.distributed import all_reduce_sum, rank_and_world_size
 from src.losses.segmentation import SegmentationLoss
 from src.ops.resize import resize
 
@@ -67,6 +67,6 @@ def balanced_bce(logits: Tensor, targets: Tensor) -> Tensor:
 
     Shares are those of the batches of all processes, which are equally large.
     """
-    share = total(targets.sum()) / (targets.numel() * place()[1])
+    share = all_reduce_sum(targets.sum()) / (targets.numel() * rank_and_world_size()[1])
     weights = torch.where(targets, 1 - share, share)
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), weights)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.data.labels import IGNORE
-from src.distributed import part_of_mean, total
+from src.distributed import all_reduce_sum, global_mean
 from src.errors import UserError, check_range
 from src.ops.resize import resize, to_float_nchw
 
@@ -40,7 +40,7 @@ class CrossEntropy(nn.Module):
                 f"the loss has {len(self.weights)} class weights for {logits.shape[1]} classes; give one each"
             )
         summed = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
-        return part_of_mean(summed, total((labels != IGNORE).sum()))
+        return global_mean(summed, all_reduce_sum((labels != IGNORE).sum()))
 
 
 class Presence(nn.Module):

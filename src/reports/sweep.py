@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from src.cli.multirun import FAILED
 from src.errors import UserError
+from src.files import FAILED
 
 REPETITION = ("seed", "ckpt_path")  # overrides that make no other setting
 

@@ -15,9 +15,9 @@ from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from src.cli.config import instantiate
-from src.cli.provenance import write_json
 from src.errors import UserError
+from src.files import write_json
+from src.instantiate import instantiate
 from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO, begun, newest
 from src.training.devices import strategy
 from src.training.loggers import MetricRows

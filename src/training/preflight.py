@@ -12,10 +12,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from src.checkpoints.load import read_checkpoint, without_initial_weights
-from src.cli.config import instantiate
 from src.data.datasets.base import Source
 from src.data.module import ClipDataModule
 from src.errors import MissingCheckpoint, UserError, check_range
+from src.instantiate import instantiate
 from src.training.modules.base import made_optimizer
 
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")

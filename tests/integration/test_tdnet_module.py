@@ -13,11 +13,11 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints.load import load_checkpoint
-from src.cli.config import instantiate
 from src.commands.train import train
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.evaluation.evaluate import evaluate
+from src.instantiate import instantiate
 from src.training.modules.tdnet import TDNetModule
 from tests.support.configs import compose_config
 

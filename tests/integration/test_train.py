@@ -235,7 +235,7 @@ def test_a_wrong_checkpoint_is_one_clear_error(content: bytes | None, tmp_path: 
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("target", ["os.system", "src.cli.provenance.subprocess.run", "src.gone"])
+@pytest.mark.parametrize("target", ["os.system", "src.commands.provenance.subprocess.run", "src.gone"])
 def test_a_checkpoint_may_only_name_our_networks(target: str) -> None:
     for node in ({"_target_": target}, {"parts": [{"_target_": target}]}):
         with pytest.raises(UserError, match="only networks of this project"):

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from src.cli.config import instantiate
 from src.data.labels import ClassSet
+from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.video.reading.colour import from_rgb
 from src.video.types import Encoding

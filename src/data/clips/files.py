@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from src.files import atomic_write
 from src.video.types import Encoding
 from src.video.vectors import vector_file as sidecar
 from src.video.writing import encode
@@ -157,9 +158,8 @@ def write_manifest(cache: Path) -> Path:
     """
     path = cache / MANIFEST
     while (text := _records(cache)) != (path.read_text() if path.exists() else None):
-        unfinished = cache / f".{MANIFEST}.{socket.gethostname()}.{os.getpid()}"
-        unfinished.write_text(text)
-        os.replace(unfinished, path)
+        with atomic_write(path) as temporary:
+            temporary.write_text(text)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from src.checkpoints.load import read_checkpoint
 from src.errors import UserError, check_range
+from src.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Writes beside the target, forces the bytes to the disk and renames; `last.ckpt` leaves `previous.ckpt` behind."""
+    """Writes checkpoints atomically and synced to the disk; `last.ckpt` leaves `previous.ckpt` behind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,38 +38,19 @@ class WholeFileIO(TorchCheckpointIO):
         torch.save(checkpoint, content)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._replace(path, content)
+            keeps = path.name == LAST and path in self._written  # one of an earlier process may be torn
+            backup = path.with_name(PREVIOUS) if keeps else None
+            with (
+                atomic_write(path, unique=False, sync=True, backup=backup) as temporary,
+                temporary.open("wb") as file,
+            ):
+                file.write(content.getbuffer())
         except OSError as error:
             raise UserError(
                 f"checkpoint '{path}' cannot be written ({error.strerror}); those before it are unharmed: make room "
-                "or the folder writable, and go on with ckpt_path=last hydra.run.dir=RUN"
+                "or the folder writable, and resume with ckpt_path=last hydra.run.dir=RUN"
             ) from error
-
-    def _replace(self, path: Path, content: io.BytesIO) -> None:
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        try:
-            with unfinished.open("wb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name == LAST and path in self._written:  # one of an earlier process may be torn
-                os.replace(path, path.with_name(PREVIOUS))
-            os.replace(unfinished, path)
-        except OSError:
-            if os.access(path.parent, os.W_OK):
-                unfinished.unlink(missing_ok=True)
-            raise
         self._written.add(path)
-        _force_to_disk(path.parent)
-
-
-def _force_to_disk(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class LastCheckpoint(Checkpoint):

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from src.checkpoints.load import without_initial_weights
-from src.cli.config import check_keys, instantiate, plain
+from src.cli.config import check_keys, plain
+from src.instantiate import instantiate
 from tests.support.configs import CONF
 
 MODEL = CONF / "model"

@@ -27,7 +27,7 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 def test_processes_share_the_clips(monkeypatch: pytest.MonkeyPatch, shuffle: bool) -> None:
     parts = []
     for rank in range(3):
-        monkeypatch.setattr(sampling, "place", lambda rank=rank: (rank, 3))
+        monkeypatch.setattr(sampling, "rank_and_world_size", lambda rank=rank: (rank, 3))
         sampler = EpochSampler(20, shuffle, seed=1)
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler)
@@ -41,7 +41,7 @@ def test_processes_share_the_clips(monkeypatch: pytest.MonkeyPatch, shuffle: boo
 def test_batches_of_processes_together_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, parts = draws(3), []
     for rank in range(2):
-        monkeypatch.setattr(sampling, "place", lambda rank=rank: (rank, 2))
+        monkeypatch.setattr(sampling, "rank_and_world_size", lambda rank=rank: (rank, 2))
         parts.append(draws(3))
     for step in range(5):
         together = parts[0][2 * step : 2 * step + 2] + parts[1][2 * step : 2 * step + 2]

@@ -1,9 +1,7 @@
-"""What a run must leave behind to be repeated: configuration, revision, environment."""
+"""The record that makes a run repeatable: configuration, revision, environment."""
 
 from __future__ import annotations
 
-import json
-import os
 import platform
 import subprocess
 import sys
@@ -15,6 +13,8 @@ import yaml
 from rich.console import Console
 from rich.syntax import Syntax
 
+from src.files import write_json
+
 
 def write_provenance(run_dir: Path, config: dict[str, Any]) -> None:
     """Write `config_resolved.yaml` and `provenance.json` to the run directory and print the configuration."""
@@ -25,15 +25,8 @@ def write_provenance(run_dir: Path, config: dict[str, Any]) -> None:
     Console(width=110).print(Syntax(text, "yaml", background_color="default"))
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that is whole or not there, readable by people."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(unfinished, path)
-
-
 def provenance() -> dict[str, Any]:
-    """Command, git revision (with whether the tree was changed), Python, machine and package versions."""
+    """Return command, git revision (with whether the tree was changed), Python, machine and package versions."""
     return {
         "command": sys.argv,
         "git": {"revision": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},

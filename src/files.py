@@ -1,0 +1,60 @@
+"""Files that are complete whenever they are there under their name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FAILED = "failed.json"  # in the run directory of a job of a multirun: its overrides and error
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, *, unique: bool = True, sync: bool = False, backup: Path | None = None) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, and move that file to `path` at the end; remove it if anything is raised.
+
+    Args:
+        path: the file to write; its folder exists. A file already there is replaced, or kept if anything is raised.
+        unique: the temporary name holds host and process, so that several processes may write the same file. Without
+            it the name is always the same: the next write overwrites what a killed one left.
+        sync: force the bytes and the renaming to the disk, so that they survive a power cut.
+        backup: the name that a file already at `path` gets instead of being replaced.
+
+    Raises:
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    owner = f"{socket.gethostname()}.{os.getpid()}" if unique else "unfinished"
+    temporary = path.with_name(f".{path.name}.{owner}")
+    try:
+        yield temporary
+        if sync:
+            _sync(temporary)
+        if backup is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(path, backup)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    if sync:
+        _sync(path.parent)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON atomically; the folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
