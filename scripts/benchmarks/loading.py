@@ -22,15 +22,15 @@ from torch.utils.data import DataLoader
 from scripts.benchmarks.pixel_chain import pixel_chain
 from src.data.clips.cache import Clip
 from src.data.clips.dataset import ClipDataset, training_candidates
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.transforms import ColourJitter, TrainTransform
 from src.video.motion.field import extend, identity
-from src.video.reading.container import open_film
-from src.video.types import Encoding
+from src.video.reading.container import open_video
+from src.video.types import CodecSettings
 from src.video.vectors.exported import NO_ROWS, ExactVectors
 from src.video.writing.encode import encode
-from tests.support.films import texture
+from tests.support.videos import texture
 
 GOP, FRAMES = 12, 48
 Stage = Callable[[], int]  # what is timed; how many frames or clips it did
@@ -66,7 +66,7 @@ def make_film(path: Path, height: int, width: int, bitrate: int) -> Path:
             noise = cv2.resize(rng.normal(0, 3, (height // 2, width // 2, 3)).astype(np.float32), (width, height))
             yield np.clip(frame + noise, 0, 255).astype(np.uint8)
 
-    encode(frames(), path, Encoding("h264", GOP, 17, bitrate=bitrate))
+    encode(frames(), path, CodecSettings("h264", GOP, 17, bitrate=bitrate))
     return path
 
 
@@ -74,7 +74,7 @@ def film_stages(film: Path, threads: int) -> dict[str, Stage]:
     """Whole passes over the film, each with more work than the one before."""
 
     def decode(vectors: bool, chain: bool) -> int:
-        container, stream = open_film(film, threads, coded_here=True)
+        container, stream = open_video(film, threads, coded_here=True)
         count = 0
         with container:
             exact = ExactVectors(film, stream)
@@ -111,7 +111,7 @@ def extract(film: Path) -> int:
 
 def loader_stages(film: Path, workers: int) -> dict[str, Stage]:
     """Training pairs at the last distance, with augmentation, by worker processes; clips rather than frames."""
-    container, stream = open_film(film)
+    container, stream = open_video(film)
     with container:
         height, width = stream.height, stream.width
     labels = film.with_suffix(".npz")
@@ -169,7 +169,7 @@ def report(rates: dict[str, list[float]]) -> None:
 
 def compare_with_pixel_chain(film: Path, rounds: int) -> None:
     """Our chain against the one by pixels, on the same vectors rounded to whole pixels, where both must agree."""
-    container, stream = open_film(film)
+    container, stream = open_video(film)
     with container:
         exact = ExactVectors(film, stream)
         exact.request(stream)

@@ -16,21 +16,21 @@ import numpy as np
 from scripts.campaigns.kills import contents
 from src.data.clips.cache import clip_key, prepare
 from src.data.clips.check import faults
-from src.data.clips.recipes import ClipsAtLabels, ClipsFromStills
-from src.data.datasets.base import Source
+from src.data.clips.recipes import ClipsAtLabels, ClipsFromImages
+from src.data.datasets.base import LabelledDataset
 from src.data.datasets.camvid import CamVid
 from src.data.datasets.cityscapes import Cityscapes
 from src.data.datasets.download import Archive
 from src.data.datasets.folder import Folder
 from src.data.datasets.voc import Voc
-from src.data.still_animation.motion import StillMotion
+from src.data.still_animation.motion import SceneMotion
 from src.errors import UserError
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from tests.support import miniatures
 
 GOP, PATIENCE = 3, 600
-ENCODING = Encoding("h264", GOP, 15, bitrate=300, preset="ultrafast")
-AT_LABELS, FROM_STILLS = ClipsAtLabels("last", False), ClipsFromStills(1, "last", 0, StillMotion())
+ENCODING = CodecSettings("h264", GOP, 15, bitrate=300, preset="ultrafast")
+AT_LABELS, FROM_STILLS = ClipsAtLabels("last", False), ClipsFromImages(1, "last", 0, SceneMotion())
 STATISTICS: Any = ([0.4] * 3, [0.3] * 3)
 
 
@@ -39,8 +39,8 @@ class DataSet:
     """A data set to be damaged: its miniature, how it is read, and the files that matter of one split."""
 
     make: Callable[[Path], Path]
-    read: Callable[[str, str], Source]
-    recipe: ClipsAtLabels | ClipsFromStills
+    read: Callable[[str, str], LabelledDataset]
+    recipe: ClipsAtLabels | ClipsFromImages
     files: tuple[str, ...]
 
 

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from src.benchmarking.latency import Round, Subject
 from src.checkpoints.load import Loaded
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.errors import UserError
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameNetwork
 from src.inference.segment import Segmented, segment
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def measure_film(
 def _run(subject: Subject, path: Path, config: DictConfig, device: torch.device, threads: int) -> Iterator[Segmented]:
     loaded = Loaded(subject.net, config, ClassSet((), ()), NORMALISATION, subject.scale)
     network = FrameNetwork(loaded, device)
-    film = Film(path, "auto" if network.follows_motion else "none", "stop", threads)
+    film = Video(path, "auto" if network.follows_motion else "none", "stop", threads)
     network.warm_up(film.info.height, film.info.width)
     return segment(film, network, KeyedMotion(config.video.gop, film.info.all_intra))
 

@@ -11,7 +11,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError

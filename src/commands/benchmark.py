@@ -20,7 +20,7 @@ from src.files import write_json
 from src.instantiate import instantiate
 from src.metrics.stream_cost import inference_cost
 from src.models.deploy.reparameterise import merge
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 
 TRAINING = ("loss", "optimizer", "scheduler", "phases")
 SMALLEST = 32  # pixels: the deepest stride
@@ -73,7 +73,7 @@ def _without_training(config: DictConfig) -> DictConfig:
 def _size(config: DictConfig) -> tuple[int, int]:
     if not config.film:
         return int(config.input.height), int(config.input.width)
-    info = Film(config.film, motion="none").info
+    info = Video(config.film, motion="none").info
     return info.height, info.width
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from src.errors import UserError
 from src.video.motion.draw import STYLES, draw_motion
 from src.video.motion.field import MotionChain, rasterise
-from src.video.reading.decode import Film, MotionSource
+from src.video.reading.decode import MotionSource, Video
 from src.video.types import Frame
 from src.video.vectors.exported import NO_ROWS
-from src.video.writing.retimed import TimedFilm
+from src.video.writing.retimed import RetimedVideo
 
 TARGETS = ("previous", "key")
 
@@ -50,11 +50,14 @@ def export_motion(request: MotionRequest, folder: Path) -> int:
     [x0, y0, w, h, dx, dy] in pixels, x_previous = x + dx, as of `Frame.vectors`.
 
     Raises:
-        UserError: as of `Film`.
+        UserError: as of `Video`.
     """
-    film = Film(request.source, request.motion, threads=request.threads)
+    film = Video(request.source, request.motion, threads=request.threads)
     follow, count = MotionChain(), 0
-    with TimedFilm(folder / "motion.mp4", film, request.threads) as drawn, _Archive(folder / "vectors.npz") as archive:
+    with (
+        RetimedVideo(folder / "motion.mp4", film, request.threads) as drawn,
+        _Archive(folder / "vectors.npz") as archive,
+    ):
         for frame in film:
             archive.add(frame)
             hop = NO_ROWS if frame.vectors is None else frame.vectors

@@ -19,8 +19,8 @@ from src.inference.progress import watched
 from src.inference.runner import FrameNetwork
 from src.inference.segment import segment
 from src.inference.timing import TimingFile
-from src.video.reading.decode import Film
-from src.video.writing.retimed import TimedFilm
+from src.video.reading.decode import Video
+from src.video.writing.retimed import RetimedVideo
 
 log = logging.getLogger(__name__)
 
@@ -40,13 +40,13 @@ def predict(request: Request) -> dict[str, Any]:
         loaded = load_checkpoint(request.checkpoint)
         network = FrameNetwork(loaded, request.torch_device())
         motion = request.motion if network.follows_motion else "none"
-        film = Film(request.source, motion, request.on_damage, threads)
+        film = Video(request.source, motion, request.on_damage, threads)
         summary = _run(request, folder, film, network, loaded)
     log.info("results: %s", request.output)
     return summary
 
 
-def _run(request: Request, folder: Path, film: Film, network: FrameNetwork, loaded: Loaded) -> dict[str, Any]:
+def _run(request: Request, folder: Path, film: Video, network: FrameNetwork, loaded: Loaded) -> dict[str, Any]:
     info, threads = film.info, request.thread_count()
     max_gop = request.max_gop or int(OmegaConf.select(loaded.config, "video.gop", default=12))
     network.warm_up(info.height, info.width)
@@ -55,7 +55,7 @@ def _run(request: Request, folder: Path, film: Film, network: FrameNetwork, load
         labels.mkdir()
     started = time.perf_counter()
     with (
-        TimedFilm(folder / "overlay.mp4", film, threads) as shown,
+        RetimedVideo(folder / "overlay.mp4", film, threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
         for result in watched(segment(film, network, KeyedMotion(max_gop, info.all_intra)), info.frames):

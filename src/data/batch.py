@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 
 
 @dataclass

@@ -10,8 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
+from src.data.images import decode_image, read_image
 from src.errors import UserError
 
 IGNORE = 255
@@ -44,37 +45,6 @@ class ClassSet:
     def from_dict(cls, plain: dict[str, Any]) -> ClassSet:
         """Inverse of `as_dict`."""
         return cls(tuple(plain["names"]), tuple((int(r), int(g), int(b)) for r, g, b in plain["palette"]))
-
-
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """RGB picture (H, W, 3), upright.
-
-    Raises:
-        UserError: missing, unreadable or cut short.
-    """
-    if path.suffix.lower() in (".jpg", ".jpeg"):
-        return _read_jpeg(path)
-    picture = _decoded("picture", path, cv2.IMREAD_COLOR)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
-
-
-def _read_jpeg(path: Path) -> NDArray[np.uint8]:
-    """By Pillow, which notices files that are cut short; OpenCV fills them up with grey."""
-    try:
-        with Image.open(path) as picture:
-            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(_unreadable("picture", path)) from error
-
-
-def _decoded(kind: str, path: Path, flags: int) -> NDArray[Any]:
-    try:
-        picture = cv2.imread(str(path), flags)
-    except cv2.error:  # a damaged header that promises a picture of gigapixels
-        picture = None
-    if picture is None:
-        raise UserError(_unreadable(kind, path))
-    return picture
 
 
 class LabelCoding(ABC):
@@ -132,7 +102,7 @@ class ColourCoding(LabelCoding):
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Labels (H, W)."""
-        packed = read_picture(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        packed = read_image(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         labels = np.full(packed.shape, IGNORE, np.uint8)
         for colour, index in self.classes:
             labels[packed == _packed(colour)] = index
@@ -153,7 +123,7 @@ def _packed(colour: Colour) -> int:
 
 
 def _read_indices(path: Path) -> NDArray[np.uint8]:
-    values = _decoded("label picture", path, cv2.IMREAD_UNCHANGED)
+    values = decode_image("label picture", path, cv2.IMREAD_UNCHANGED)
     if values.ndim == 3:
         with Image.open(path) as picture:  # OpenCV has checked the file, but shows palette pictures in colour
             if picture.mode == "P":
@@ -168,9 +138,3 @@ def _ranges(values: list[int]) -> str:
     starts = [v for v in values if v - 1 not in values]
     ends = [v for v in values if v + 1 not in values]
     return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in zip(starts, ends, strict=True))
-
-
-def _unreadable(kind: str, path: Path) -> str:
-    if not path.exists():
-        return f"{kind} '{path}' does not exist; check data.root"
-    return f"{kind} '{path}' cannot be decoded ({path.stat().st_size} bytes); replace the damaged file"

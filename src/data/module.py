@@ -13,20 +13,20 @@ from src.data.clips.cache import Clip, ClipJob, ClipRecipe, prepare
 from src.data.clips.dataset import (
     Candidate,
     ClipDataset,
-    StillDataset,
+    ImageDataset,
     Transform,
     one_per_frame,
     scored_candidates,
     training_candidates,
 )
-from src.data.datasets.base import Source
+from src.data.datasets.base import LabelledDataset
 from src.data.datasets.files import POLICIES
 from src.data.labels import IGNORE
-from src.data.sampling import EpochSampler, ResumableData, WithBlanks
+from src.data.sampling import EpochSampler, PaddedDataset, ResumableData
 from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError, check_range
 from src.video.reading.gop import ClipMotion
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.writing.encode import has_exact_vectors
 
 VIEWS = ("still", "frame", "pair", "window")
@@ -65,7 +65,7 @@ class ClipDataModule(ResumableData):
 
     def __init__(
         self,
-        source: Source,
+        source: LabelledDataset,
         view: str,
         window: int,
         distance: str,
@@ -73,7 +73,7 @@ class ClipDataModule(ResumableData):
         val_stride: int,
         clips: ClipRecipe,
         val_clips: ClipRecipe,
-        encoding: Encoding,
+        encoding: CodecSettings,
         motion: str,
         transform: TrainTransform,
         fit: FitSize | None,
@@ -142,8 +142,8 @@ class ClipDataModule(ResumableData):
         """Shuffled, augmented clips; in a resumed epoch those that are left."""
         groups, length = None, None
         if self.view == "still":
-            dataset: Dataset[object] = StillDataset(
-                self.source.stills(self.train_split), self.source.normalisation, self.transform
+            dataset: Dataset[object] = ImageDataset(
+                self.source.images(self.train_split), self.source.normalisation, self.transform
             )
         else:
             candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
@@ -163,15 +163,15 @@ class ClipDataModule(ResumableData):
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
         if self.view == "still":
-            dataset: Dataset[object] = StillDataset(
-                self.source.stills(self.val_split), self.source.normalisation, self.fit
+            dataset: Dataset[object] = ImageDataset(
+                self.source.images(self.val_split), self.source.normalisation, self.fit
             )
         else:
             clips = self.prepared(self.val_split)
             candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())
             dataset = self._dataset(candidates, self.fit)
         sampler = EpochSampler(len(dataset), False, self.seed)  # type: ignore[arg-type]
-        return self._loader(WithBlanks(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)
+        return self._loader(PaddedDataset(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)
 
     def prepared(self, split: str) -> list[Clip]:
         """The clips of a split on disk; those that are not are made."""

@@ -12,16 +12,16 @@ from torch.utils.data import Dataset, Sampler
 
 from src.distributed import rank_and_world_size
 
-Draw = tuple[int, int]  # index of the clip, seed of what is random about it
-BLANK: Draw = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
+SampleIndex = tuple[int, int]  # index of the clip, seed of what is random about it
+PADDING: SampleIndex = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
 
 
-def as_draw(given: Draw | int) -> Draw:
+def as_sample_index(given: SampleIndex | int) -> SampleIndex:
     """A draw as it is; a bare index, which Lightning's `overfit_batches` puts in its place, with a fixed seed."""
     return (given, 0) if isinstance(given, int) else given
 
 
-class EpochSampler(Sampler[Draw]):
+class EpochSampler(Sampler[SampleIndex]):
     """Indices with a seed each, split over processes in equal shares.
 
     The draws depend on (seed, epoch, position) only: not on the number of workers, nor on whether the run was
@@ -31,7 +31,7 @@ class EpochSampler(Sampler[Draw]):
     Args:
         length: number of draws.
         shuffle: a new order and new seeds each epoch, for training, where what does not fill all shares is left
-            out; else the given order for evaluation, every clip exactly once, with shares filled up by `BLANK`.
+            out; else the given order for evaluation, every clip exactly once, with shares filled up by `PADDING`.
         seed: of everything drawn.
         groups: in training, the group of each clip; groups are drawn equally often, whatever their size. None
             draws every clip once; there are `length` of them then.
@@ -46,7 +46,7 @@ class EpochSampler(Sampler[Draw]):
         """Make the draws those of an epoch, counted from 0."""
         self.epoch = epoch
 
-    def go_on(self, epoch: int, skip: int) -> None:
+    def resume_at(self, epoch: int, skip: int) -> None:
         """Make the draws those of an epoch of which this process has had the first `skip`."""
         self.epoch, self._interrupted = epoch, (epoch, skip)
 
@@ -54,11 +54,11 @@ class EpochSampler(Sampler[Draw]):
         world = rank_and_world_size()[1]
         return self.length // world if self.shuffle else -(-self.length // world)
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SampleIndex]:
         rank, world = rank_and_world_size()
         if not self.shuffle:
             draws = [(index, self.seed) for index in range(self.length)]
-            return iter((draws + [BLANK] * (-self.length % world))[rank::world])
+            return iter((draws + [PADDING] * (-self.length % world))[rank::world])
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         order = self._order(generator).tolist()
         seeds = torch.randint(2**62, (self.length,), generator=generator).tolist()
@@ -81,8 +81,8 @@ class EpochSampler(Sampler[Draw]):
         return torch.cat(drawn)[mixed]
 
 
-class WithBlanks(Dataset[Any]):
-    """A data set that also answers `BLANK`: with its first item, changed by `unlabel` so that it does not count."""
+class PaddedDataset(Dataset[Any]):
+    """A data set that also answers `PADDING`: with its first item, changed by `unlabel` so that it does not count."""
 
     def __init__(self, items: Dataset[Any], unlabel: Callable[[Any], Any]) -> None:
         self.items, self.unlabel = items, unlabel
@@ -90,8 +90,8 @@ class WithBlanks(Dataset[Any]):
     def __len__(self) -> int:
         return len(self.items)  # type: ignore[arg-type]
 
-    def __getitem__(self, draw: Draw | int) -> Any:
-        return self.unlabel(self.items[0]) if draw == BLANK else self.items[draw]
+    def __getitem__(self, draw: SampleIndex | int) -> Any:
+        return self.unlabel(self.items[0]) if draw == PADDING else self.items[draw]
 
 
 class ResumableData(L.LightningDataModule):
@@ -122,5 +122,5 @@ class ResumableData(L.LightningDataModule):
         """Draws for batches of `batch_size`; in a resumed epoch those that are left."""
         sampler = EpochSampler(length, True, seed, groups)
         epoch, batches = self._start
-        sampler.go_on(epoch, batches * batch_size)
+        sampler.resume_at(epoch, batches * batch_size)
         return sampler

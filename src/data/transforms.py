@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.data.batch import Sample, normalise
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 from src.data.labels import IGNORE
 from src.errors import check_range
 

@@ -19,7 +19,7 @@ from src.cli.config import check_rate, plain
 from src.data.batch import Sample, normalise
 from src.data.clips.cache import Clip
 from src.data.clips.dataset import is_scored
-from src.data.datasets.base import Normalisation
+from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
 from src.data.transforms import FitSize
@@ -32,7 +32,7 @@ from src.metrics.cost import Cost
 from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter
 from src.video.motion.field import MotionChain
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 
 NO_LABELS = np.zeros((0, 0), np.uint8)
 
@@ -52,7 +52,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     clips = module.prepared(config.split)
     device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     scores = score(rows, clips, loaded.normalisation, len(loaded.classes), data.video.motion, device, module.fit)
-    film = Film(clips[0].film, motion="none").info
+    film = Video(clips[0].video, motion="none").info
     height, width = film.height, film.width
     if module.fit is not None:
         height, width = module.fit.size(height, width)
@@ -105,7 +105,7 @@ def _steps(
     """Frames of a clip with the labels of those that are scored, and their distance."""
     chain = MotionChain()
     labelled = set(clip.labelled)
-    for frame in Film(clip.film, motion=motion):  # type: ignore[arg-type]
+    for frame in Video(clip.video, motion=motion):  # type: ignore[arg-type]
         distance = frame.index % clip.gop
         if distance == 0:
             chain.reset()

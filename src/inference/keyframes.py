@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from src.video.motion.field import MotionChain
-from src.video.types import Frame, Motion
+from src.video.types import Frame, MotionField
 
 
 class KeyedMotion:
@@ -24,13 +24,13 @@ class KeyedMotion:
         self._chain, self._max_gop, self._all_intra = MotionChain(), max_gop, all_intra
         self._left = 0  # frames that may still follow the latest keyframe
 
-    def update(self, frame: Frame) -> Motion | None:
+    def update(self, frame: Frame) -> MotionField | None:
         """Motion of the next frame to the latest keyframe; None if it is a keyframe itself."""
         if self._all_intra:
-            frame = replace(frame, picture_type="?")
+            frame = replace(frame, frame_type="?")
         motion = self._chain.update(frame)
         cut_off = frame.damaged or frame.vectors is None or not motion.valid.any()
-        if self._left > 0 and frame.picture_type != "I" and not cut_off:
+        if self._left > 0 and frame.frame_type != "I" and not cut_off:
             self._left -= 1
             return motion
         self._chain.reset()  # and again, with this frame as the start

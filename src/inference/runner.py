@@ -16,7 +16,7 @@ from src.models.arseg.net import ARSeg
 from src.models.video import at_picture_size, constant_resolution
 from src.ops.resize import resize
 from src.video.motion.field import identity, rasterise
-from src.video.types import Motion
+from src.video.types import MotionField
 from src.video.vectors.exported import NO_ROWS
 
 
@@ -44,7 +44,7 @@ class FrameNetwork:
         return self._net.init_state() if self._has_state else None
 
     @torch.inference_mode()
-    def step(self, picture: NDArray[np.uint8], state: Any, motion: Motion | None) -> tuple[NDArray[np.uint8], Any]:
+    def step(self, picture: NDArray[np.uint8], state: Any, motion: MotionField | None) -> tuple[NDArray[np.uint8], Any]:
         """Labels (H, W) of the next picture (H, W, 3) RGB, and the state after it; motion None = keyframe."""
         size = picture.shape[0], picture.shape[1]
         if self._fit is not None:
@@ -71,8 +71,10 @@ class FrameNetwork:
         return torch.from_numpy(array).to(self._device)[None]
 
 
-def _fitted(fit: FitSize, picture: NDArray[np.uint8], motion: Motion | None) -> tuple[NDArray[np.uint8], Motion | None]:
+def _fitted(
+    fit: FitSize, picture: NDArray[np.uint8], motion: MotionField | None
+) -> tuple[NDArray[np.uint8], MotionField | None]:
     to_key = identity(picture.shape[0], picture.shape[1]) if motion is None else motion
     unlabelled = np.zeros(picture.shape[:2], np.uint8)
     fitted = fit(Sample(picture[None], unlabelled, to_key.field, to_key.valid, 0, ""))
-    return fitted.frames[0], None if motion is None else Motion(fitted.motion, fitted.motion_valid)
+    return fitted.frames[0], None if motion is None else MotionField(fitted.motion, fitted.motion_valid)

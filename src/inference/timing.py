@@ -55,7 +55,7 @@ class TimingFile:
         row = {
             "index": frame.index,
             "seconds": float(frame.pts),
-            "picture_type": frame.picture_type,
+            "picture_type": frame.frame_type,
             "keyframe": result.is_key,
             "damaged": frame.damaged,
             "milliseconds": {step: round(value, 3) for step, value in asdict(spent).items()},

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from src.checkpoints.load import read_checkpoint, without_initial_weights
-from src.data.datasets.base import Source
+from src.data.datasets.base import LabelledDataset
 from src.data.module import ClipDataModule
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
@@ -61,7 +61,7 @@ def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> Non
         )
 
 
-def _check_same_data(path: Path, source: Source) -> None:
+def _check_same_data(path: Path, source: LabelledDataset) -> None:
     """A network trained on other classes or another normalisation would be silently wrong here."""
     card = read_checkpoint(path)["card"]
     if tuple(card["classes"]["names"]) != tuple(source.classes.names):

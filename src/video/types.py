@@ -31,7 +31,7 @@ class Frame:
     """
 
     image: NDArray[np.uint8]
-    picture_type: str
+    frame_type: str
     vectors: NDArray[np.float32] | None
     pts: Fraction
     index: int
@@ -39,7 +39,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Motion:
+class MotionField:
     """A dense motion field to an earlier frame.
 
     Attributes:
@@ -52,7 +52,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Encoding:
+class CodecSettings:
     """How a clip is coded: one I frame every `gop` frames, all others P with the previous frame as reference.
 
     Attributes:

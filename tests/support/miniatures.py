@@ -13,7 +13,7 @@ from PIL import Image
 
 from src.data.datasets.camvid import PALETTE
 from src.data.datasets.voc import voc_palette
-from tests.support.films import texture
+from tests.support.videos import texture
 
 SIZE = (48, 64)  # height, width
 COLOURS = [[0, 0, 0], [255, 0, 0], [0, 128, 255]]

@@ -17,7 +17,7 @@ from src.data.labels import ClassSet
 from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.video.reading.colour import from_rgb
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 
 CLASSES = ClassSet(("road", "sky", "tree", "car"), ((128, 64, 128), (70, 130, 180), (107, 142, 35), (0, 0, 142)))
@@ -103,7 +103,7 @@ def pictures(count: int, height: int = 48, width: int = 64) -> Pictures:
 
 def exact_film(path: Path, count: int, gop: int, height: int = 48, width: int = 64) -> Path:
     """A film with exact vectors and an I frame every `gop` frames."""
-    encode(pictures(count, height, width), path, Encoding("h264", gop, 25, crf=20, preset="veryfast"))
+    encode(pictures(count, height, width), path, CodecSettings("h264", gop, 25, crf=20, preset="veryfast"))
     return path
 
 

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from src.data.clips.files import (
-    FILM,
     LABELS,
     PARTS,
     TOOLS,
+    VIDEO,
     Record,
     is_made,
     keep_clip,
@@ -34,11 +34,12 @@ from src.data.clips.files import (
     write_manifest,
 )
 from src.data.clips.workers import Pool
-from src.data.datasets.base import Picture, Source
+from src.data.datasets.base import LabelledDataset
 from src.data.datasets.files import refuse_or_skip
+from src.data.images import ImageArray
 from src.errors import UserError
 from src.video.reading import colour
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.vectors import vector_file as sidecar
 from src.video.vectors import x265_analysis
 from src.video.writing import encode
@@ -59,11 +60,11 @@ class ClipJob(ABC):
         """Number of frames."""
 
     @abstractmethod
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """RGB (H, W, 3) and labels (H, W), None where unlabelled, from a keyframe on."""
 
     @abstractmethod
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """Plain data that changes whenever `frames` would."""
 
     @abstractmethod
@@ -75,7 +76,7 @@ class ClipRecipe(ABC):
     """How a split of a data set becomes clips."""
 
     @abstractmethod
-    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+    def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """The clips of a split."""
 
 
@@ -85,7 +86,7 @@ class Clip:
 
     Attributes:
         name: for messages and results.
-        film: written by `src.video.writing.encode`, an I frame every `gop` frames.
+        video: written by `src.video.writing.encode`, an I frame every `gop` frames.
         labels: .npz with one index picture (H, W) uint8 per labelled frame, named by the frame's index.
         start: index of the first frame in the sequence the clip was cut from.
         length: frames.
@@ -94,21 +95,23 @@ class Clip:
     """
 
     name: str
-    film: Path
+    video: Path
     labels: Path
     start: int
     length: int
     gop: int
     labelled: tuple[int, ...]
 
-    def read_labels(self, index: int) -> Picture:
+    def read_labels(self, index: int) -> ImageArray:
         """Labels (H, W) of one labelled frame."""
         with np.load(self.labels) as archive:
-            labels: Picture = archive[str(index)]
+            labels: ImageArray = archive[str(index)]
         return labels
 
 
-def prepare(jobs: list[ClipJob], encoding: Encoding, cache: Path, workers: int, on_damage: str = "stop") -> list[Clip]:
+def prepare(
+    jobs: list[ClipJob], encoding: CodecSettings, cache: Path, workers: int, on_damage: str = "stop"
+) -> list[Clip]:
     """The clips of all jobs, in order; those not in the cache are made, by `workers` processes.
 
     A run that is killed loses at most the clips in work. Under on_damage="skip" clips of damaged files are left
@@ -140,10 +143,10 @@ def _make_folder(cache: Path) -> None:
         raise UserError(f"paths.cache '{cache}' cannot be made ({error.strerror}); give another folder") from error
 
 
-def clip_key(job: ClipJob, encoding: Encoding) -> str:
+def clip_key(job: ClipJob, encoding: CodecSettings) -> str:
     """Hash of all that decides a clip's bytes: job, encoding, code and library versions."""
     code = [_meaning(module) for module in (*job.makers(), encode, colour, sidecar, x265_analysis)]
-    parts = [job.name, job.identity(), asdict(encoding), code, TOOLS]
+    parts = [job.name, job.fingerprint(), asdict(encoding), code, TOOLS]
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
 
 
@@ -153,7 +156,7 @@ def _meaning(module: ModuleType) -> str:
     return ast.dump(ast.parse(inspect.getsource(module)))
 
 
-def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: int, on_damage: str) -> None:
+def _make_all(missing: list[tuple[ClipJob, Path]], encoding: CodecSettings, workers: int, on_damage: str) -> None:
     def failed(error: UserError) -> None:
         refuse_or_skip(str(error), on_damage)
 
@@ -177,7 +180,7 @@ def _make_all(missing: list[tuple[ClipJob, Path]], encoding: Encoding, workers: 
 class _Make:
     """`write_clip` for processes: picklable."""
 
-    encoding: Encoding
+    encoding: CodecSettings
 
     def __call__(self, job_and_place: tuple[ClipJob, Path]) -> Record:
         return write_clip(*job_and_place, self.encoding)
@@ -212,9 +215,9 @@ def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
-def _load(job: ClipJob, place: Path, encoding: Encoding) -> Clip | None:
+def _load(job: ClipJob, place: Path, encoding: CodecSettings) -> Clip | None:
     record = read_record(place)
     if record is None:  # left out as damaged
         return None
-    film, labels = place.with_suffix(FILM), place.with_suffix(LABELS)
-    return Clip(job.name, film, labels, job.start, record["length"], encoding.gop, tuple(record["labelled"]))
+    video, labels = place.with_suffix(VIDEO), place.with_suffix(LABELS)
+    return Clip(job.name, video, labels, job.start, record["length"], encoding.gop, tuple(record["labelled"]))

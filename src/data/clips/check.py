@@ -7,10 +7,10 @@ from pathlib import Path
 
 from src.data.clips.cache import ClipJob, clip_key
 from src.data.clips.files import MANIFEST, PARTS, RECORD, Record, describe, read_record
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 
 
-def faults(jobs: list[ClipJob], encoding: Encoding, cache: Path) -> list[str]:
+def faults(jobs: list[ClipJob], encoding: CodecSettings, cache: Path) -> list[str]:
     """What is missing, torn or different among the clips of the jobs and in the manifest, one line each.
 
     A clip is missing too where its source files, the encoder or our code have changed since it was made.

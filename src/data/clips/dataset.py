@@ -11,8 +11,9 @@ from torch.utils.data import Dataset
 
 from src.data.batch import Sample
 from src.data.clips.cache import Clip
-from src.data.datasets.base import Normalisation, Still
-from src.data.sampling import Draw, as_draw
+from src.data.datasets.base import LabelledImage
+from src.data.images import Normalisation
+from src.data.sampling import SampleIndex, as_sample_index
 from src.data.transforms import to_tensors
 from src.errors import UserError
 from src.video.motion.field import identity
@@ -97,9 +98,9 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
     def __len__(self) -> int:
         return len(self.candidates)
 
-    def __getitem__(self, draw: Draw | int) -> dict[str, Tensor | int | str]:
+    def __getitem__(self, draw: SampleIndex | int) -> dict[str, Tensor | int | str]:
         """Fields of `ClipBatch` without B; the frame is drawn among the candidate's by the seed."""
-        number, seed = as_draw(draw)
+        number, seed = as_sample_index(draw)
         candidate = self.candidates[number]
         rng = np.random.default_rng(seed)
         index = int(rng.choice(candidate.frames))
@@ -112,11 +113,11 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         clip = candidate.clip
         labels = clip.read_labels(index)
         if isinstance(self.frames, str):
-            keyed = read_keyed(clip.film, candidate.key, index, self.motion)
+            keyed = read_keyed(clip.video, candidate.key, index, self.motion)
             frames, field, valid = np.stack([keyed.key, keyed.image]), keyed.motion.field, keyed.motion.valid
         else:
             first = index - self.frames + 1
-            decoded = read_gop(clip.film, first - first % clip.gop, index, "none")
+            decoded = read_gop(clip.video, first - first % clip.gop, index, "none")
             frames = np.stack([frame.image for frame in decoded[-self.frames :]])
             still = identity(*labels.shape)
             field, valid = still.field, still.valid
@@ -126,7 +127,7 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
-class StillDataset(Dataset[dict[str, "Tensor | int | str"]]):
+class ImageDataset(Dataset[dict[str, "Tensor | int | str"]]):
     """Pictures of a split, T = 1, distance 0.
 
     Args:
@@ -138,7 +139,7 @@ class StillDataset(Dataset[dict[str, "Tensor | int | str"]]):
         UserError: no stills.
     """
 
-    def __init__(self, stills: list[Still], normalisation: Normalisation, transform: Transform | None) -> None:
+    def __init__(self, stills: list[LabelledImage], normalisation: Normalisation, transform: Transform | None) -> None:
         if not stills:
             raise UserError("the data set has no stills of this split; take decoded frames: data.pictures=frame")
         self.stills, self.normalisation, self.transform = stills, normalisation, transform
@@ -146,9 +147,9 @@ class StillDataset(Dataset[dict[str, "Tensor | int | str"]]):
     def __len__(self) -> int:
         return len(self.stills)
 
-    def __getitem__(self, draw: Draw | int) -> dict[str, Tensor | int | str]:
+    def __getitem__(self, draw: SampleIndex | int) -> dict[str, Tensor | int | str]:
         """Fields of `ClipBatch` without B."""
-        index, seed = as_draw(draw)
+        index, seed = as_sample_index(draw)
         picture, labels = self.stills[index].read()
         sample = Sample(
             picture[None],

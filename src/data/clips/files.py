@@ -21,15 +21,15 @@ from typing import Any, Protocol
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from src.data.images import ImageArray
 from src.files import atomic_write
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.vectors import vector_file as sidecar
 from src.video.writing import encode
 
-FILM, LABELS, RECORD = ".mp4", ".npz", ".json"
-PARTS = {"film": FILM, "labels": LABELS, "vectors": sidecar.SUFFIX}  # vectors of HEVC films only
+VIDEO, LABELS, RECORD = ".mp4", ".npz", ".json"
+PARTS = {"film": VIDEO, "labels": LABELS, "vectors": sidecar.SUFFIX}  # vectors of HEVC films only
 MANIFEST = "manifest.jsonl"
 TOOLS = {
     "av": av.__version__,
@@ -39,7 +39,6 @@ TOOLS = {
 }
 
 Record = dict[str, Any]
-Picture = NDArray[np.uint8]
 
 
 class Job(Protocol):
@@ -48,11 +47,11 @@ class Job(Protocol):
     name: str
     start: int
 
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """RGB and labels."""
 
 
-def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
+def write_clip(job: Job, place: Path, encoding: CodecSettings) -> Record:
     """Make the files of a clip, the record last; its content.
 
     Whatever moment the process is killed at, a file under its name is whole.
@@ -66,9 +65,9 @@ def write_clip(job: Job, place: Path, encoding: Encoding) -> Record:
     return record
 
 
-def _write(job: Job, place: Path, encoding: Encoding) -> Record:
+def _write(job: Job, place: Path, encoding: CodecSettings) -> Record:
     content = _Content(job)
-    encoded = encode.encode(content.pictures(), place.with_suffix(FILM), encoding)
+    encoded = encode.encode(content.pictures(), place.with_suffix(VIDEO), encoding)
     np.savez_compressed(place.with_suffix(LABELS), **content.labels)  # type: ignore[arg-type]
     record = {
         "name": job.name,
@@ -109,9 +108,9 @@ class _Content:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._hash = hashlib.sha256()
-        self.labels: dict[str, Picture] = {}
+        self.labels: dict[str, ImageArray] = {}
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self) -> Iterator[ImageArray]:
         for index, (picture, labels) in enumerate(self._job.frames()):
             self._hash.update(np.ascontiguousarray(picture).data)
             if labels is not None:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from src.data.clips.cache import ClipJob, ClipRecipe
-from src.data.datasets.base import Picture, Sequence, Source, Still
+from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
+from src.data.images import ImageArray
 from src.data.still_animation import layers as still_layers
 from src.data.still_animation import motion as scene_motion
 from src.data.still_animation import render as still_clips
 from src.data.still_animation.layers import SceneRoles
-from src.data.still_animation.motion import StillMotion
-from src.data.still_animation.render import render_still_clip
+from src.data.still_animation.motion import SceneMotion
+from src.data.still_animation.render import animate_image
 from src.errors import UserError, check_range
 
 DISTANCES = ("all", "last")
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FilmJob(ClipJob):
+class VideoClipJob(ClipJob):
     """Frames start..stop - 1 of a film; frame t lies (t - start) mod L after its keyframe.
 
     Attributes:
@@ -41,20 +42,20 @@ class FilmJob(ClipJob):
     name: str
     start: int
     stop: int
-    sequence: Sequence
+    sequence: LabelledVideo
     only: int | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
 
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Pictures and labels."""
         for index, (picture, labels) in enumerate(self.sequence.frames(self.start, self.stop), start=self.start):
             yield picture, labels if self.only in (None, index) else None
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """The sequence, and what of it is taken."""
-        return [self.sequence.identity(), self.start, self.stop, self.only]
+        return [self.sequence.fingerprint(), self.start, self.stop, self.only]
 
     def makers(self) -> list[ModuleType]:
         """The sequence's own."""
@@ -62,30 +63,30 @@ class FilmJob(ClipJob):
 
 
 @dataclass(frozen=True)
-class StillJob(ClipJob):
+class AnimatedClipJob(ClipJob):
     """A synthetic film of one GOP that ends at a labelled still, from its frame `start` on."""
 
     name: str
     start: int
     length: int
-    still: Still
+    still: LabelledImage
     seed: int
-    motion: StillMotion
+    motion: SceneMotion
     roles: SceneRoles
 
     def __len__(self) -> int:
         return self.length - self.start
 
-    def frames(self) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """The rendered film, labelled on every frame."""
         image, labels = self.still.read()
         rng = np.random.default_rng(self.seed)
-        frames = render_still_clip(image, labels, self.length, rng, self.motion, self.roles)
+        frames = animate_image(image, labels, self.length, rng, self.motion, self.roles)
         return islice(zip(*frames, strict=True), self.start, None)
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """The still, what is rendered, and what of it is taken."""
-        return [self.still.identity(), self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
+        return [self.still.fingerprint(), self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
 
     def makers(self) -> list[ModuleType]:
         """The renderer."""
@@ -93,7 +94,7 @@ class StillJob(ClipJob):
 
 
 @dataclass(frozen=True)
-class ClipsFromFilms(ClipRecipe):
+class ClipsFromVideos(ClipRecipe):
     """A data set's own films as a whole, each coded once per phase of the GOP: for films with labels throughout.
 
     Args:
@@ -102,7 +103,7 @@ class ClipsFromFilms(ClipRecipe):
 
     phases: int | None
 
-    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+    def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per film and phase.
 
         Raises:
@@ -116,7 +117,7 @@ class ClipsFromFilms(ClipRecipe):
             if len(sequence) < gop:
                 raise UserError(f"film '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
         starts = range(gop if self.phases is None else self.phases)
-        return [FilmJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
+        return [VideoClipJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
 
 
 @dataclass(frozen=True)
@@ -139,13 +140,13 @@ class ClipsAtLabels(ClipRecipe):
     def __post_init__(self) -> None:
         _check_distances(self.distances)
 
-    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+    def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per labelled frame and distance; frames that have too few before them are left out.
 
         Raises:
             UserError: no films, or none of their labelled frames has L-1 frames before it.
         """
-        labelled = [(sequence, n) for sequence in _films(source, split) for n in sequence.labelled()]
+        labelled = [(sequence, n) for sequence in _films(source, split) for n in sequence.labelled_frames()]
         latest = max(n for _, n in labelled)
         if latest < gop - 1:
             raise UserError(
@@ -157,18 +158,18 @@ class ClipsAtLabels(ClipRecipe):
             log.info("%d of %d labelled frames have too few frames before them", early, len(labelled))
         distances = range(gop) if self.distances == "all" else range(gop - 1, gop)
         return [
-            FilmJob(f"{s.name}_{n:05d}_d{d:02d}", n - d, self._stop(s, n, d, gop), s, n)
+            VideoClipJob(f"{s.name}_{n:05d}_d{d:02d}", n - d, self._stop(s, n, d, gop), s, n)
             for s, n in labelled
             for d in distances
             if d <= n
         ]
 
-    def _stop(self, sequence: Sequence, labelled: int, distance: int, gop: int) -> int:
+    def _stop(self, sequence: LabelledVideo, labelled: int, distance: int, gop: int) -> int:
         return min(len(sequence), labelled - distance + gop) if self.whole_gop else labelled + 1
 
 
 @dataclass(frozen=True)
-class ClipsFromStills(ClipRecipe):
+class ClipsFromImages(ClipRecipe):
     """Synthetic films of one GOP that end at a data set's stills.
 
     Args:
@@ -184,36 +185,38 @@ class ClipsFromStills(ClipRecipe):
     variants: int
     distances: str
     seed: int
-    motion: StillMotion
+    motion: SceneMotion
 
     def __post_init__(self) -> None:
         _check_distances(self.distances)
 
-    def jobs(self, source: Source, split: str, gop: int) -> list[ClipJob]:
+    def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per still, variant and distance.
 
         Raises:
             UserError: the split has no stills.
         """
-        stills = source.stills(split)
+        stills = source.images(split)
         if not stills:
             raise UserError(
                 f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
             )
         starts = range(gop) if self.distances == "all" else range(1)
         return [
-            StillJob(f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles)
+            AnimatedClipJob(
+                f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles
+            )
             for v in range(self.variants)
             for s in stills
             for start in starts
         ]
 
-    def _seed(self, still: Still, variant: int) -> int:
+    def _seed(self, still: LabelledImage, variant: int) -> int:
         return zlib.crc32(f"{still.name}/{variant}/{self.seed}".encode())
 
 
-def _films(source: Source, split: str) -> list[Sequence]:
-    sequences = source.sequences(split)
+def _films(source: LabelledDataset, split: str) -> list[LabelledVideo]:
+    sequences = source.videos(split)
     if not sequences:
         raise UserError(
             f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from src.data.images import ImageArray, Normalisation
 from src.data.labels import ClassSet
 from src.data.still_animation.layers import SceneRoles
 
-Picture = NDArray[np.uint8]
 
-
-class Still(ABC):
+class LabelledImage(ABC):
     """One labelled picture; `name` is unique within a split."""
 
     name: str
 
     @abstractmethod
-    def read(self) -> tuple[Picture, Picture]:
+    def read(self) -> tuple[ImageArray, ImageArray]:
         """RGB (H, W, 3) and labels (H, W).
 
         Raises:
@@ -31,11 +26,11 @@ class Still(ABC):
         """
 
     @abstractmethod
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """Plain data that changes when the files change; part of the key of prepared clips."""
 
 
-class Sequence(ABC):
+class LabelledVideo(ABC):
     """A film before encoding; `name` is unique within a split."""
 
     name: str
@@ -46,19 +41,19 @@ class Sequence(ABC):
         """Number of frames."""
 
     @abstractmethod
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """RGB (H, W, 3) and labels (H, W), None where a frame has none, of frames start..stop - 1 in display order.
 
         Raises:
             UserError: damaged or missing files, or fewer frames than asked for.
         """
 
-    def labelled(self) -> tuple[int, ...]:
+    def labelled_frames(self) -> tuple[int, ...]:
         """Indices of the frames that have labels, ascending."""
         return tuple(range(len(self)))
 
     @abstractmethod
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """Plain data that changes when the frames change; part of the key of prepared clips."""
 
     def makers(self) -> list[ModuleType]:
@@ -66,15 +61,7 @@ class Sequence(ABC):
         return []
 
 
-@dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of RGB in 0..1."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-class Source(ABC):
+class LabelledDataset(ABC):
     """A data set on disk, or a generated one.
 
     Attributes:
@@ -87,10 +74,10 @@ class Source(ABC):
     normalisation: Normalisation
     roles: SceneRoles = SceneRoles()
 
-    def stills(self, split: str) -> list[Still]:
+    def images(self, split: str) -> list[LabelledImage]:
         """Labelled pictures of a split, sorted by name; empty where there are only films."""
         return []
 
-    def sequences(self, split: str) -> list[Sequence]:
+    def videos(self, split: str) -> list[LabelledVideo]:
         """Labelled films of a split, sorted by name; empty where there are only stills."""
         return []

@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
-from src.data.datasets.base import Normalisation, Sequence, Source, Still
-from src.data.datasets.camvid_films import is_name, parse_name, raw_films
-from src.data.datasets.files import FileStill, PictureSequence, refuse_or_skip
+from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
+from src.data.datasets.camvid_raw import is_name, parse_name, raw_videos
+from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip
+from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, ColourCoding, IndexCoding, LabelCoding
 from src.errors import UserError
 
@@ -43,7 +44,7 @@ def label_coding(void: bool, coloured: bool) -> LabelCoding:
     return IndexCoding(classes, (IGNORE,) if void else (len(NAMES), IGNORE))
 
 
-class CamVid(Source):
+class CamVid(LabelledDataset):
     """The data set below `root`.
 
     Args:
@@ -84,21 +85,21 @@ class CamVid(Source):
             )
         self.coding = label_coding(void, self.coloured)
         self.classes = camvid_classes(void)
-        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        self.normalisation = Normalisation.of(mean, std)
 
-    def stills(self, split: str) -> list[Still]:
+    def images(self, split: str) -> list[LabelledImage]:
         """Labelled pictures of train (367), val (101) or test (233)."""
         return list(self._frames(split))
 
-    def sequences(self, split: str) -> list[Sequence]:
+    def videos(self, split: str) -> list[LabelledVideo]:
         """The raw films with labels on some frames; without `films`, runs of stills two film frames apart.
 
         Of these runs val has one, a film of 15 Hz; train and test have none.
         """
         stills = self._frames(split)
-        return raw_films(self.root, stills, self.fps) if self.films else _runs(stills)
+        return raw_videos(self.root, stills, self.fps) if self.films else _runs(stills)
 
-    def _frames(self, split: str) -> list[FileStill]:
+    def _frames(self, split: str) -> list[ImageFile]:
         if split not in SPLITS:
             raise UserError(f"split '{split}' is unknown; CamVid has {', '.join(SPLITS)}")
         if self.coloured:
@@ -116,7 +117,7 @@ class CamVid(Source):
                 f"{len(missing)} of {len(pairs)} pictures of '{split}' have no labels, the first is '{missing[0]}'; "
                 "unpack the labels beside the pictures"
             )
-        return [FileStill(p.stem, p, labels, self.coding) for p, labels in sorted(pairs)]
+        return [ImageFile(p.stem, p, labels, self.coding) for p, labels in sorted(pairs)]
 
     def _named(self, pictures: Iterable[Path]) -> list[Path]:
         """Those named as CamVid names them."""
@@ -130,8 +131,8 @@ class CamVid(Source):
         return found
 
 
-def _runs(stills: list[FileStill]) -> list[Sequence]:
-    runs: list[list[FileStill]] = []
+def _runs(stills: list[ImageFile]) -> list[LabelledVideo]:
+    runs: list[list[ImageFile]] = []
     for still, following in pairwise(stills):
         if not runs or runs[-1][-1] != still:
             runs.append([still])
@@ -139,7 +140,7 @@ def _runs(stills: list[FileStill]) -> list[Sequence]:
         if film_after == film and number_after - number <= 2:
             runs[-1].append(following)
     return [
-        PictureSequence(
+        ImageSequence(
             run[0].name,
             FILM_RATE // 2,
             tuple((index, still.labels) for index, still in enumerate(run)),

@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from src.data.datasets.base import Normalisation, Sequence, Source, Still
-from src.data.datasets.files import FileStill, PictureSequence, refuse_or_skip
+from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
+from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip
+from src.data.images import Normalisation
 from src.data.labels import ClassSet, IndexCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
@@ -41,7 +42,7 @@ def label_coding() -> IndexCoding:
     return IndexCoding(tuple((value, index) for index, value in enumerate(LABEL_IDS)), ignored)
 
 
-class Cityscapes(Source):
+class Cityscapes(LabelledDataset):
     """The data set below `root`.
 
     Args:
@@ -69,27 +70,27 @@ class Cityscapes(Source):
                 f"data.root '{root}' has no gtFine/; " + ORIGIN.format(archive="gtFine_trainvaltest.zip there")
             )
         self.classes = CITYSCAPES
-        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        self.normalisation = Normalisation.of(mean, std)
 
-    def stills(self, split: str) -> list[Still]:
+    def images(self, split: str) -> list[LabelledImage]:
         """Labelled pictures of train (2975) or val (500); from the snippets where leftImg8bit/ is not unpacked."""
         folder = "leftImg8bit" if (self.root / "leftImg8bit").is_dir() else "leftImg8bit_sequence"
         self._check_unpacked(folder, "leftImg8bit_trainvaltest.zip")
         return [
-            FileStill(f"{place}_{frame:06d}", self._picture(folder, labels, place, frame), labels, label_coding())
+            ImageFile(f"{place}_{frame:06d}", self._picture(folder, labels, place, frame), labels, label_coding())
             for labels, place, frame in self._labels(split)
         ]
 
-    def sequences(self, split: str) -> list[Sequence]:
+    def videos(self, split: str) -> list[LabelledVideo]:
         """The snippets of train or val, each with its one labelled frame."""
         self._check_unpacked("leftImg8bit_sequence", "leftImg8bit_sequence_trainvaltest.zip (324 GB)")
         return [self._snippet(*found) for found in self._labels(split)]
 
-    def _snippet(self, labels: Path, place: str, frame: int) -> PictureSequence:
+    def _snippet(self, labels: Path, place: str, frame: int) -> ImageSequence:
         first = frame - LABELLED
         pictures = tuple(self._picture("leftImg8bit_sequence", labels, place, n) for n in range(first, first + SNIPPET))
         name = f"{place}_{frame:06d}"
-        return PictureSequence(name, self.fps, ((LABELLED, labels),), label_coding(), pictures)
+        return ImageSequence(name, self.fps, ((LABELLED, labels),), label_coding(), pictures)
 
     def _picture(self, folder: str, labels: Path, place: str, frame: int) -> Path:
         split, city = labels.parts[-3:-1]

@@ -10,16 +10,17 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from src.data.datasets.base import Normalisation, Source
+from src.data.datasets.base import LabelledDataset
+from src.data.images import Normalisation
 from src.data.labels import ClassSet
-from src.data.sampling import Draw, EpochSampler, ResumableData, WithBlanks, as_draw
+from src.data.sampling import EpochSampler, PaddedDataset, ResumableData, SampleIndex, as_sample_index
 from src.errors import UserError
 
 Labelled = tuple[Tensor, int]
 NO_LABEL = -1  # of a picture that does not count
 
 
-class ClassFolders(Source):
+class ClassFolders(LabelledDataset):
     """`root`/SPLIT/CLASS/NAME.jpg (.png, ..); the classes are the sorted folders of `root`/train.
 
     Args:
@@ -37,7 +38,7 @@ class ClassFolders(Source):
         self.root = Path(root)
         names = tuple(self.pictures("train").classes)
         self.classes = ClassSet(names, ((0, 0, 0),) * len(names))
-        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        self.normalisation = Normalisation.of(mean, std)
 
     def pictures(self, split: str) -> ImageFolder:
         """Pictures of a split with the indices of their classes, sorted by name.
@@ -54,7 +55,7 @@ class ClassFolders(Source):
         return found
 
 
-class PictureDataset(Dataset[Labelled]):
+class ImageClassDataset(Dataset[Labelled]):
     """Pictures of a split behind a transform whose draws follow the sampler's seeds."""
 
     def __init__(self, pictures: ImageFolder, transform: v2.Transform) -> None:
@@ -63,9 +64,9 @@ class PictureDataset(Dataset[Labelled]):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def __getitem__(self, draw: Draw | int) -> Labelled:
+    def __getitem__(self, draw: SampleIndex | int) -> Labelled:
         """Normalised picture (3, size, size) and class index."""
-        index, seed = as_draw(draw)
+        index, seed = as_sample_index(draw)
         picture, label = self.pictures[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -98,12 +99,12 @@ class ClassFolderModule(ResumableData):
     def val_dataloader(self) -> DataLoader[Labelled]:
         """Centres, every picture once."""
         dataset = self._pictures("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
-        return self._loader(WithBlanks(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
+        return self._loader(PaddedDataset(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
 
-    def _pictures(self, split: str, *geometry: v2.Transform) -> PictureDataset:
+    def _pictures(self, split: str, *geometry: v2.Transform) -> ImageClassDataset:
         normal = self.source.normalisation
         numbers = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)]
-        return PictureDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
+        return ImageClassDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
 
     def _loader(self, dataset: Dataset[Labelled], sampler: EpochSampler, drop_last: bool) -> DataLoader[Labelled]:
         return DataLoader(

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from src.data.datasets.base import Picture, Sequence, Still
-from src.data.labels import LabelCoding, read_picture
+from src.data.datasets.base import LabelledImage, LabelledVideo
+from src.data.images import ImageArray, read_image
+from src.data.labels import LabelCoding
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
 
@@ -18,7 +19,7 @@ LabelFiles = tuple[tuple[int, Path], ...]  # by index of the frame
 
 
 @dataclass(frozen=True)
-class FileStill(Still):
+class ImageFile(LabelledImage):
     """A picture and its label picture."""
 
     name: str
@@ -26,19 +27,19 @@ class FileStill(Still):
     labels: Path
     coding: LabelCoding
 
-    def read(self) -> tuple[Picture, Picture]:
+    def read(self) -> tuple[ImageArray, ImageArray]:
         """RGB (H, W, 3) and labels (H, W)."""
-        picture, labels = read_picture(self.picture), self.coding.read(self.labels)
+        picture, labels = read_image(self.picture), self.coding.read(self.labels)
         _check_size(self.labels, labels, self.picture, picture)
         return picture, labels
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """The two files and what label values mean."""
-        return [file_identity(self.picture), file_identity(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
+        return [file_fingerprint(self.picture), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
-class FileSequence(Sequence):
+class StoredVideo(LabelledVideo):
     """Frames on disk with label pictures of some of them."""
 
     name: str
@@ -46,23 +47,23 @@ class FileSequence(Sequence):
     labels: LabelFiles
     coding: LabelCoding
 
-    def labelled(self) -> tuple[int, ...]:
+    def labelled_frames(self) -> tuple[int, ...]:
         """Indices of the frames that have a label picture."""
         return tuple(index for index, _ in self.labels)
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """All files, and what label values mean; they are looked at once."""
-        return self._identity
+        return self._fingerprint
 
     @cached_property
-    def _identity(self) -> Any:
-        label_files = [[index, file_identity(path)] for index, path in self.labels]
+    def _fingerprint(self) -> Any:
+        label_files = [[index, file_fingerprint(path)] for index, path in self.labels]
         return [self.fps, self._frame_files(), label_files, asdict(self.coding)]  # type: ignore[call-overload]
 
     def _frame_files(self) -> Any:
         raise NotImplementedError
 
-    def _labels_of(self, index: int, picture: Picture) -> Picture | None:
+    def _labels_of(self, index: int, picture: ImageArray) -> ImageArray | None:
         path = dict(self.labels).get(index)
         if path is None:
             return None
@@ -72,7 +73,7 @@ class FileSequence(Sequence):
 
 
 @dataclass(frozen=True)
-class PictureSequence(FileSequence):
+class ImageSequence(StoredVideo):
     """A film that lies on disk as one picture per frame."""
 
     pictures: tuple[Path, ...]
@@ -80,38 +81,38 @@ class PictureSequence(FileSequence):
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Pictures, all of one size, with their labels."""
-        first: Picture | None = None
+        first: ImageArray | None = None
         for index in range(start, len(self) if stop is None else stop):
-            picture = read_picture(self.pictures[index])
+            picture = read_image(self.pictures[index])
             first = picture if first is None else first
             _check_size(self.pictures[index], picture, self.pictures[start], first)
             yield picture, self._labels_of(index, picture)
 
     def _frame_files(self) -> Any:
-        return [file_identity(path) for path in self.pictures]
+        return [file_fingerprint(path) for path in self.pictures]
 
 
 @dataclass(frozen=True)
-class FilmSequence(FileSequence):
+class VideoFile(StoredVideo):
     """A film file whose frames are found by index, whatever its codec."""
 
-    film: Path
+    video: Path
 
     def __len__(self) -> int:
-        return count_frames(self.film)
+        return count_frames(self.video)
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Decoded frames with their labels."""
-        for index, picture in enumerate(read_frames(self.film, start, stop), start=start):
+        for index, picture in enumerate(read_frames(self.video, start, stop), start=start):
             yield picture, self._labels_of(index, picture)
 
     def _frame_files(self) -> Any:
-        return file_identity(self.film)
+        return file_fingerprint(self.video)
 
 
-def file_identity(path: Path) -> Any:
+def file_fingerprint(path: Path) -> Any:
     """Name, size and whole seconds of the modification time, which archives and copies keep.
 
     Raises:
@@ -124,7 +125,7 @@ def file_identity(path: Path) -> Any:
     return [path.name, status.st_size, int(status.st_mtime)]
 
 
-def _check_size(path: Path, picture: Picture, other: Path | str, expected: Picture) -> None:
+def _check_size(path: Path, picture: ImageArray, other: Path | str, expected: ImageArray) -> None:
     if picture.shape[:2] != expected.shape[:2]:
         (height, width), (tall, wide) = picture.shape[:2], expected.shape[:2]
         shown = f"'{other}'" if isinstance(other, Path) else other

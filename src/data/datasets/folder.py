@@ -15,8 +15,9 @@ from typing import Any
 
 import yaml
 
-from src.data.datasets.base import Normalisation, Sequence, Source, Still
-from src.data.datasets.files import FileStill, FilmSequence, PictureSequence, refuse_or_skip
+from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
+from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, refuse_or_skip
+from src.data.images import Normalisation
 from src.data.labels import ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
@@ -26,7 +27,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 FILMS = (".mp4", ".mkv", ".mov", ".avi", ".mxf", ".webm", ".m4v", ".ts", ".mpg")
 
 
-class Folder(Source):
+class Folder(LabelledDataset):
     """The data set below `root`.
 
     Args:
@@ -47,23 +48,23 @@ class Folder(Source):
         described: ClassFile = read_class_file(self.root / "classes.yaml")
         self.classes, self.coding = described.classes, described.coding
         self.roles = SceneRoles(sky=(), ground=(), thin=(), moving=tuple(range(len(self.classes))))
-        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        self.normalisation = Normalisation.of(mean, std)
 
-    def stills(self, split: str) -> list[Still]:
+    def images(self, split: str) -> list[LabelledImage]:
         """Pictures of a split that have a label picture."""
         folder = self._split(split)
         labels = {path.stem: path for path in _with_suffix(folder / "labels", PICTURES)}
-        found: list[Still] = []
+        found: list[LabelledImage] = []
         for picture in _with_suffix(folder / "pictures", PICTURES):
             if picture.stem in labels:
-                found.append(FileStill(picture.stem, picture, labels.pop(picture.stem), self.coding))
+                found.append(ImageFile(picture.stem, picture, labels.pop(picture.stem), self.coding))
             else:
                 self._odd(f"picture '{picture}' has no labels '{folder / 'labels' / picture.stem}.png'")
         for path in labels.values():
             self._odd(f"label picture '{path}' belongs to no picture in '{folder / 'pictures'}'")
         return found
 
-    def sequences(self, split: str) -> list[Sequence]:
+    def videos(self, split: str) -> list[LabelledVideo]:
         """Films of a split that have labelled frames."""
         folder = self._split(split)
         films = _with_suffix(folder / "films", FILMS)
@@ -71,16 +72,16 @@ class Folder(Source):
         found = [self._film(path, folder) for path in films] + [self._pictures(path, folder) for path in pictures]
         return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
 
-    def _film(self, film: Path, folder: Path) -> FilmSequence:
+    def _film(self, film: Path, folder: Path) -> VideoFile:
         labels = []
         for path in _with_suffix(folder / "labels" / film.stem, PICTURES):
             if path.stem.isdecimal() and int(path.stem) < count_frames(film):
                 labels.append((int(path.stem), path))
             else:
                 self._odd(f"label picture '{path}' is not named by one of the {count_frames(film)} frames of '{film}'")
-        return FilmSequence(film.stem, self.fps, tuple(sorted(labels)), self.coding, film)
+        return VideoFile(film.stem, self.fps, tuple(sorted(labels)), self.coding, film)
 
-    def _pictures(self, film: Path, folder: Path) -> PictureSequence:
+    def _pictures(self, film: Path, folder: Path) -> ImageSequence:
         pictures = tuple(_with_suffix(film, PICTURES))
         place = {picture.stem: index for index, picture in enumerate(pictures)}
         labels = []
@@ -89,9 +90,9 @@ class Folder(Source):
                 labels.append((place[path.stem], path))
             else:
                 self._odd(f"label picture '{path}' belongs to no picture in '{film}'")
-        return PictureSequence(film.name, self.fps, tuple(sorted(labels)), self.coding, pictures)
+        return ImageSequence(film.name, self.fps, tuple(sorted(labels)), self.coding, pictures)
 
-    def _is_labelled(self, sequence: FilmSequence | PictureSequence) -> bool:
+    def _is_labelled(self, sequence: VideoFile | ImageSequence) -> bool:
         if not sequence.labels:
             self._odd(f"film '{sequence.name}' has no labelled frame in a folder labels/{sequence.name}/")
         return bool(sequence.labels)

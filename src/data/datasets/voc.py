@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from src.data.datasets.base import Normalisation, Source, Still
+from src.data.datasets.base import LabelledDataset, LabelledImage
 from src.data.datasets.download import Archive, fetch
-from src.data.datasets.files import FileStill
+from src.data.datasets.files import ImageFile
+from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, Colour, IndexCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
@@ -32,7 +33,7 @@ def voc_palette(count: int) -> tuple[Colour, ...]:
     return tuple(colours)
 
 
-class Voc(Source):
+class Voc(LabelledDataset):
     """The data set below `root`.
 
     Args:
@@ -60,9 +61,9 @@ class Voc(Source):
             )
         self.classes = ClassSet(NAMES, voc_palette(len(NAMES)))
         self.coding = IndexCoding(tuple((index, index) for index in range(len(NAMES))), (IGNORE,))
-        self.normalisation = Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+        self.normalisation = Normalisation.of(mean, std)
 
-    def stills(self, split: str) -> list[Still]:
+    def images(self, split: str) -> list[LabelledImage]:
         """Labelled pictures of train (1464), val (1449) or trainval."""
         if split not in SPLITS:
             raise UserError(f"split '{split}' is unknown; VOC 2012 has labels of {', '.join(SPLITS)}")
@@ -74,6 +75,6 @@ class Voc(Source):
             raise UserError(f"list '{listing}' is empty; unpack VOCtrainval_11-May-2012.tar again")
         return [self._still(name) for name in names]
 
-    def _still(self, name: str) -> FileStill:
+    def _still(self, name: str) -> ImageFile:
         picture = self.folder / "JPEGImages" / f"{name}.jpg"
-        return FileStill(name, picture, self.folder / "SegmentationClass" / f"{name}.png", self.coding)
+        return ImageFile(name, picture, self.folder / "SegmentationClass" / f"{name}.png", self.coding)

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Picture = NDArray[np.uint8]
+from src.data.images import ImageArray
+from src.data.labels import IGNORE
 
-IGNORE = 255
 _SKY, _GROUND, _STANDING, _OBJECT = range(4)
 _MIN_OBJECT_PIXELS = 48
 _MAX_OBJECT_WIDTH = 0.3  # of the picture; a row of parked cars in one piece does not face the camera
@@ -49,13 +49,13 @@ class Layer:
         origin: (x, y) of the cut-out's first pixel in the still, may be negative.
     """
 
-    picture: Picture
-    labels: Picture
+    picture: ImageArray
+    labels: ImageArray
     origin: tuple[int, int]
 
 
 @dataclass(frozen=True)
-class StillObject(Layer):
+class SceneObject(Layer):
     """A connected object that faces the camera.
 
     Attributes:
@@ -68,7 +68,7 @@ class StillObject(Layer):
 
 
 @dataclass(frozen=True)
-class StillLayers:
+class SceneLayers:
     """A still taken apart; drawn background first, then `standing`, then `objects`, it is itself again.
 
     Attributes:
@@ -82,16 +82,16 @@ class StillLayers:
     background: Layer
     standing: Layer
     nearness: NDArray[np.float32]
-    objects: list[StillObject]
+    objects: list[SceneObject]
     horizon: float
 
 
-def as_picture(array: NDArray[Any]) -> Picture:
+def as_image(array: NDArray[Any]) -> ImageArray:
     """What OpenCV returned, known to be uint8."""
     return np.asarray(array, dtype=np.uint8)
 
 
-def split_still(image: Picture, labels: Picture, focal: float, roles: SceneRoles) -> StillLayers:
+def split_layers(image: ImageArray, labels: ImageArray, focal: float, roles: SceneRoles) -> SceneLayers:
     """Layers of `image` (H, W, 3) by its `labels` (H, W); `focal` in pixels."""
     kind, horizon = _kinds(labels, roles)
     components = _components(labels, roles, kind)
@@ -102,7 +102,7 @@ def split_still(image: Picture, labels: Picture, focal: float, roles: SceneRoles
     everywhere = np.full(labels.shape, 255, np.uint8)
     standing = np.where(scene_kind == _STANDING, 255, 0).astype(np.uint8)
     objects = [_cut(image, labels, mask, box, horizon, focal, nearness, roles) for mask, box in components]
-    return StillLayers(
+    return SceneLayers(
         background=_mirrored(_take(scene_image, far), everywhere, _take(scene_labels, far)),
         standing=_mirrored(scene_image, standing, scene_labels),
         nearness=nearness,
@@ -111,12 +111,12 @@ def split_still(image: Picture, labels: Picture, focal: float, roles: SceneRoles
     )
 
 
-def _kinds(labels: Picture, roles: SceneRoles) -> tuple[Picture, float]:
+def _kinds(labels: ImageArray, roles: SceneRoles) -> tuple[ImageArray, float]:
     height = labels.shape[0]
     table = np.full(256, _STANDING, np.uint8)
     for classes, kind in ((roles.sky, _SKY), (roles.ground, _GROUND), (roles.thin + roles.moving, _OBJECT)):
         table[list(classes)] = kind
-    kinds = as_picture(cv2.LUT(labels, table))
+    kinds = as_image(cv2.LUT(labels, table))
     ground_rows = np.flatnonzero((kinds == _GROUND).mean(axis=1) > 0.02)
     top = float(ground_rows[0]) - 2.0 if len(ground_rows) else 0.5 * height
     horizon = float(np.clip(top, 0.35 * height, 0.6 * height))
@@ -126,7 +126,7 @@ def _kinds(labels: Picture, roles: SceneRoles) -> tuple[Picture, float]:
 
 
 def _components(
-    labels: Picture, roles: SceneRoles, kind: Picture
+    labels: ImageArray, roles: SceneRoles, kind: ImageArray
 ) -> list[tuple[NDArray[np.bool_], tuple[int, int, int, int]]]:
     """Masks and boxes (x, y, w, h) of the objects; `kind` of specks and whole rows becomes standing."""
     found = []
@@ -151,11 +151,11 @@ def _nearest(known: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.asarray(position[ids])
 
 
-def _take(values: Picture, index: NDArray[np.intp]) -> Picture:
+def _take(values: ImageArray, index: NDArray[np.intp]) -> ImageArray:
     return values.reshape(index.size, -1)[index.ravel()].reshape(values.shape)
 
 
-def _mirrored(image: Picture, cover: Picture, labels: Picture) -> Layer:
+def _mirrored(image: ImageArray, cover: ImageArray, labels: ImageArray) -> Layer:
     """A layer that goes on by half a picture on all sides, as its mirror image; labels are ignored there."""
     height, width = labels.shape
     sides = (height // 2, height // 2, width // 2, width // 2)
@@ -163,10 +163,10 @@ def _mirrored(image: Picture, cover: Picture, labels: Picture) -> Layer:
     if (cover == 0).any():  # nothing stands upside down below the picture
         picture[-(height // 2) :, :, 3] = 0
     wide = cv2.copyMakeBorder(labels, *sides, borderType=cv2.BORDER_CONSTANT, value=(IGNORE,))
-    return Layer(as_picture(picture), as_picture(wide), (-(width // 2), -(height // 2)))
+    return Layer(as_image(picture), as_image(wide), (-(width // 2), -(height // 2)))
 
 
-def _standing_nearness(kind: Picture, horizon: float, focal: float) -> NDArray[np.float32]:
+def _standing_nearness(kind: ImageArray, horizon: float, focal: float) -> NDArray[np.float32]:
     """Per column, from the lowest place where the standing scene touches the ground, smoothed sideways."""
     width = kind.shape[1]
     touch = (kind[:-1] == _STANDING) & (kind[1:] == _GROUND)
@@ -182,15 +182,15 @@ def _standing_nearness(kind: Picture, horizon: float, focal: float) -> NDArray[n
 
 
 def _cut(
-    image: Picture,
-    labels: Picture,
+    image: ImageArray,
+    labels: ImageArray,
     mask: NDArray[np.bool_],
     box: tuple[int, int, int, int],
     horizon: float,
     focal: float,
     standing: NDArray[np.float32],
     roles: SceneRoles,
-) -> StillObject:
+) -> SceneObject:
     """One object; beyond the edge of the still it goes on as its mirror image, with ignored labels."""
     x, y, w, h = box
     height, width = labels.shape
@@ -210,4 +210,4 @@ def _cut(
     centre = min(x + w // 2, width - 1)
     nearness = max((y + h - horizon) / focal, float(standing[centre]))
     moves = int(labels[y : y + h, x : x + w][mask][0]) in roles.moving
-    return StillObject(as_picture(picture), cut_labels, (x - left, y - top), nearness, moves)
+    return SceneObject(as_image(picture), cut_labels, (x - left, y - top), nearness, moves)

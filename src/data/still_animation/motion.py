@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class StillMotion:
+class SceneMotion:
     """Distribution of the motion drawn for each clip.
 
     The defaults reproduce, at 480x360 and 15 Hz, the size of the optical flow of the CamVid test drive.
@@ -72,7 +72,7 @@ class CameraPath:
     roll: FloatArray
 
 
-def draw_camera_path(motion: StillMotion, length: int, width: int, rng: np.random.Generator) -> CameraPath:
+def draw_camera_path(motion: SceneMotion, length: int, width: int, rng: np.random.Generator) -> CameraPath:
     """One drive of `length` frames, counted back from the last; `width` of the picture in pixels."""
     steps = np.arange(length, dtype=np.float64)
     start = 0.0 if rng.random() < motion.standing else rng.uniform(*motion.speed)
@@ -99,7 +99,7 @@ def _nod(steps: NDArray[np.float64], amplitude: float, rng: np.random.Generator)
     return np.asarray(amplitude * (np.sin(phase + pace * steps) - np.sin(phase)), dtype=np.float64)
 
 
-def draw_object_velocity(motion: StillMotion, rng: np.random.Generator) -> tuple[float, float]:
+def draw_object_velocity(motion: SceneMotion, rng: np.random.Generator) -> tuple[float, float]:
     """Own velocity (along, across) of one object, camera heights per frame; (0, 0) if it stands."""
     along, across = rng.normal(0.0, motion.object_speed)
     return (float(along), float(across)) if rng.random() < motion.moving else (0.0, 0.0)

@@ -11,29 +11,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from src.data.images import ImageArray
+from src.data.labels import IGNORE
 from src.data.still_animation.layers import (
-    IGNORE,
     Layer,
-    Picture,
+    SceneLayers,
+    SceneObject,
     SceneRoles,
-    StillLayers,
-    StillObject,
-    as_picture,
-    split_still,
+    as_image,
+    split_layers,
 )
-from src.data.still_animation.motion import CameraPath, StillMotion, draw_camera_path, draw_object_velocity
+from src.data.still_animation.motion import CameraPath, SceneMotion, draw_camera_path, draw_object_velocity
 
 Map = NDArray[np.float32]
 
 
-def render_still_clip(
-    image: Picture,
-    labels: Picture,
+def animate_image(
+    image: ImageArray,
+    labels: ImageArray,
     length: int,
     rng: np.random.Generator,
-    motion: StillMotion | None = None,
+    motion: SceneMotion | None = None,
     roles: SceneRoles | None = None,
-) -> tuple[Picture, Picture]:
+) -> tuple[ImageArray, ImageArray]:
     """A film of `length` frames whose last frame is the still itself.
 
     Args:
@@ -48,10 +48,10 @@ def render_still_clip(
         frames (length, H, W, 3) uint8 and labels (length, H, W) uint8. Places the still does not show are
         filled by reflection in the image and 255 in the labels.
     """
-    motion, roles = motion or StillMotion(), roles or SceneRoles()
+    motion, roles = motion or SceneMotion(), roles or SceneRoles()
     height, width = labels.shape
     path = draw_camera_path(motion, length, width, rng)
-    layers = split_still(image, labels, motion.focal * width, roles)
+    layers = split_layers(image, labels, motion.focal * width, roles)
     velocities = [draw_object_velocity(motion, rng) if o.moves else (0.0, 0.0) for o in layers.objects]
     frames = np.empty((length, height, width, 3), np.uint8)
     frame_labels = np.empty((length, height, width), np.uint8)
@@ -69,7 +69,7 @@ def render_still_clip(
 class _View:
     """The scene as seen `back` frames before the still: x, y below are relative to the vanishing point."""
 
-    def __init__(self, layers: StillLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]) -> None:
+    def __init__(self, layers: SceneLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]) -> None:
         self.layers, self.back, self.focal = layers, back, focal
         self.travel, self.side = float(path.back[back]), float(path.side[back])
         self.height, self.width = size
@@ -89,7 +89,7 @@ class _View:
         front, labels, cover = self._sample(self.layers.standing, *self._standing_map(x, y))
         _blend(self.image, self.labels, front, labels, cover)
 
-    def draw_object(self, thing: StillObject, velocity: tuple[float, float]) -> None:
+    def draw_object(self, thing: SceneObject, velocity: tuple[float, float]) -> None:
         """One object that faces the camera, with its own `velocity` (along, across)."""
         depth = 1.0 / thing.nearness
         before = max(depth + self.travel - velocity[0] * self.back, 0.4 * depth)
@@ -105,8 +105,8 @@ class _View:
         x0, y0, x1, y1 = box
         forward[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
-        front = as_picture(cv2.warpAffine(thing.picture, forward, size, flags=cv2.INTER_LINEAR))
-        labels = as_picture(cv2.warpAffine(thing.labels, forward, size, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,)))
+        front = as_image(cv2.warpAffine(thing.picture, forward, size, flags=cv2.INTER_LINEAR))
+        labels = as_image(cv2.warpAffine(thing.labels, forward, size, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,)))
         area = np.s_[y0:y1, x0:x1]
         _blend(self.image[area], self.labels[area], _colours(front), labels, front[..., 3])
 
@@ -133,11 +133,11 @@ class _View:
         near = np.interp(place, source, wide).astype(np.float32)
         return np.broadcast_to(place, y.shape), y * (1.0 + np.float32(self.travel) * near)
 
-    def _sample(self, layer: Layer, x: Map, y: Map) -> tuple[Picture, Picture, Picture]:
+    def _sample(self, layer: Layer, x: Map, y: Map) -> tuple[ImageArray, ImageArray, ImageArray]:
         left, top = (self.centre - layer.origin).astype(np.float32)
         x, y = x + left, y + top
-        picture = as_picture(cv2.remap(layer.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
-        labels = as_picture(cv2.remap(layer.labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
+        picture = as_image(cv2.remap(layer.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        labels = as_image(cv2.remap(layer.labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
         return _colours(picture), labels, picture[..., 3]
 
 
@@ -152,18 +152,20 @@ def _box(
     return None if (high <= low).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def _colours(picture: Picture) -> Picture:
-    return as_picture(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB))
+def _colours(picture: ImageArray) -> ImageArray:
+    return as_image(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB))
 
 
-def _blend(image: Picture, labels: Picture, front: Picture, front_labels: Picture, cover: Picture) -> None:
+def _blend(
+    image: ImageArray, labels: ImageArray, front: ImageArray, front_labels: ImageArray, cover: ImageArray
+) -> None:
     """Draws `front` where `cover` (0..255) says so; a label belongs to whoever covers half of the pixel."""
     weight = cover.astype(np.float32) * np.float32(1.0 / 255.0)
     image[...] = cv2.blendLinear(front, image, weight, 1.0 - weight)
     np.copyto(labels, front_labels, where=cover >= 128)
 
 
-def _disturb(frames: Picture, motion: StillMotion, rng: np.random.Generator) -> None:
+def _disturb(frames: ImageArray, motion: SceneMotion, rng: np.random.Generator) -> None:
     """Exposure drift, sensor noise and defocus of the earlier frames, in place."""
     drift = rng.normal(0.0, motion.exposure) / 10.0
     sigma = rng.uniform(0.0, motion.noise_sigma) if rng.random() < motion.noise else 0.0

@@ -8,8 +8,9 @@ from itertools import islice
 from types import ModuleType
 from typing import Any
 
-from src.data.datasets.base import Normalisation, Picture, Sequence, Source
+from src.data.datasets.base import LabelledDataset, LabelledVideo
 from src.data.datasets.camvid import camvid_classes
+from src.data.images import ImageArray, Normalisation
 from src.data.street import canvas as street_canvas
 from src.data.street import figures as street_figures
 from src.data.street import layout as street_layout
@@ -20,7 +21,7 @@ from src.errors import UserError, check_range
 
 
 @dataclass(frozen=True)
-class StreetFilm(Sequence):
+class StreetVideo(LabelledVideo):
     """One procedural drive, labelled on every frame."""
 
     name: str
@@ -33,12 +34,12 @@ class StreetFilm(Sequence):
     def __len__(self) -> int:
         return self.length
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[Picture, Picture | None]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Frames with their labels; those before `start` are rendered too."""
         rendered = render_street(self.seed, self.length, self.height, self.width, self.fps)
         yield from islice(rendered, start, stop)
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         """What the renderer is given."""
         return [self.seed, self.length, self.height, self.width, self.fps]
 
@@ -47,7 +48,7 @@ class StreetFilm(Sequence):
         return [street, street_canvas, street_figures, street_layout, street_textures]
 
 
-class Street(Source):
+class Street(LabelledDataset):
     """Films of procedural streets; the splits have seeds of their own, so no street occurs twice.
 
     Args:
@@ -69,12 +70,12 @@ class Street(Source):
         self.classes = camvid_classes(void=False)
         self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
 
-    def sequences(self, split: str) -> list[Sequence]:
+    def videos(self, split: str) -> list[LabelledVideo]:
         """The films of a split."""
         if split not in self.films:
             raise UserError(f"split '{split}' is unknown; street has {', '.join(self.films)}")
         first = 10_000 * list(self.films).index(split)
         return [
-            StreetFilm(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)
+            StreetVideo(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)
             for n in range(self.films[split])
         ]

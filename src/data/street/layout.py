@@ -64,7 +64,7 @@ class Thing:
 
 
 @dataclass
-class Street:
+class StreetLayout:
     """A street under construction, then as it is drawn.
 
     Attributes:
@@ -85,11 +85,11 @@ class Street:
     things: list[Thing] = field(default_factory=list)
 
 
-def build_street(rng: np.random.Generator, way: float, duration: float, view: float) -> Street:
+def build_street(rng: np.random.Generator, way: float, duration: float, view: float) -> StreetLayout:
     """A street for a drive of `way` metres in `duration` seconds, built `view` metres beyond its end."""
     length = way + view
     road = float(rng.uniform(3.4, 4.6))
-    street = Street(length, road, float(rng.uniform(2.2, 3.6)), textures.ground(rng, road))
+    street = StreetLayout(length, road, float(rng.uniform(2.2, 3.6)), textures.ground(rng, road))
     shades = rng.permutation([1.0, 0.75])  # one side of the street lies in the shade
     for side, shade in zip((-1, 1), shades.tolist(), strict=True):
         _add_fronts(street, rng, side, shade)
@@ -106,7 +106,7 @@ def _spaced(rng: np.random.Generator, start: float, length: float, least: float,
     return [float(z) for z in places if z < length]
 
 
-def _add_fronts(street: Street, rng: np.random.Generator, side: int, shade: float) -> None:
+def _add_fronts(street: StreetLayout, rng: np.random.Generator, side: int, shade: float) -> None:
     """Houses, with fenced gardens between them."""
     line = side * (street.road + street.pavement)
     sizes = [(float(w), float(h)) for w, h in rng.uniform((7, 5), (13, 11), (5, 2))]
@@ -129,7 +129,7 @@ def _add_fronts(street: Street, rng: np.random.Generator, side: int, shade: floa
         z += width
 
 
-def _add_furniture(street: Street, rng: np.random.Generator, side: int) -> None:
+def _add_furniture(street: StreetLayout, rng: np.random.Generator, side: int) -> None:
     """Lamp posts, signs on poles and trees along the kerb."""
     kerb = side * (street.road + 0.4)
     post = [pyramid(textures.lamp_post(rng))]
@@ -148,7 +148,7 @@ def _add_furniture(street: Street, rng: np.random.Generator, side: int) -> None:
             street.things.append(Thing(kerb + side * 0.6, z, 4.0, 0.0, 5.6, tree, TREE))
 
 
-def _add_walkers(street: Street, rng: np.random.Generator, side: int) -> None:
+def _add_walkers(street: StreetLayout, rng: np.random.Generator, side: int) -> None:
     """Pedestrians along the pavement, a few across the road."""
     people = [[pyramid(p) for p in figures.pedestrian(rng)] for _ in range(4)]
     for z in _spaced(rng, 3.0, street.length, 3.0, 12.0):
@@ -160,7 +160,7 @@ def _add_walkers(street: Street, rng: np.random.Generator, side: int) -> None:
         street.things.append(Thing(x, z, tall / 2, 0.0, tall, people[int(rng.integers(4))], PEDESTRIAN, speed))
 
 
-def _add_cars(street: Street, rng: np.random.Generator, speed: float) -> None:
+def _add_cars(street: StreetLayout, rng: np.random.Generator, speed: float) -> None:
     """Parked cars along the kerbs, oncoming cars on the right, one ahead at the camera's `speed`."""
     kinds = []
     for _ in range(5):
@@ -181,7 +181,7 @@ def _add_cars(street: Street, rng: np.random.Generator, speed: float) -> None:
     add(-0.35 * street.road, float(rng.uniform(10.0, 25.0)), speed, False)
 
 
-def _add_riders(street: Street, rng: np.random.Generator, duration: float) -> None:
+def _add_riders(street: StreetLayout, rng: np.random.Generator, duration: float) -> None:
     """Bicyclists near both kerbs, a few crossing the street."""
     riders = [[pyramid(p) for p in figures.cyclist_from_behind(rng)] for _ in range(3)]
     crossing = [pyramid(p) for p in figures.cyclist_from_the_side(rng)]

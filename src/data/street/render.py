@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from src.data.street import textures
 from src.data.street.canvas import NEAR, Camera, Canvas, Plane, along, pyramid, upright
-from src.data.street.layout import CAR, CAR_LENGTH, PAVEMENT, ROAD, TREE, Street, Thing, build_street
+from src.data.street.layout import CAR, CAR_LENGTH, PAVEMENT, ROAD, TREE, StreetLayout, Thing, build_street
 
 _VIEW = 60.0  # metres the camera looks ahead
 _FOCAL = 0.95  # picture widths
@@ -70,7 +70,7 @@ def _draw_light(rng: np.random.Generator) -> NDArray[np.uint8]:
 class _Painter:
     """Draws a street as a camera sees it at one moment, from far to near."""
 
-    def __init__(self, canvas: Canvas, street: Street, rng: np.random.Generator) -> None:
+    def __init__(self, canvas: Canvas, street: StreetLayout, rng: np.random.Generator) -> None:
         self.canvas, self.street = canvas, street
         self.sky = textures.sky(rng, canvas.height, 2 * canvas.width)
         self.backdrop = pyramid(textures.backdrop(rng))

@@ -18,7 +18,7 @@ from src.data.batch import ClipBatch
 from src.data.labels import ClassSet
 from src.errors import UserError
 from src.video.motion.draw import draw_motion
-from src.video.types import Motion
+from src.video.types import MotionField
 
 KEY = "val/pictures"
 
@@ -93,7 +93,7 @@ def draw_clip(batch: ClipBatch, predictions: Tensor, card: dict[str, Any], longe
     classes = ClassSet.from_dict(card["classes"])
     parts = [image, classes.colour(labels), classes.colour(found)]
     if bool(batch.motion[0].any()):
-        motion = Motion(_array(batch.motion[0]), _array(batch.motion_valid[0]))
+        motion = MotionField(_array(batch.motion[0]), _array(batch.motion_valid[0]))
         parts.append(draw_motion(image, motion, "wheel", longest))
     height, width = labels.shape
     return np.hstack([cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST) for part in parts])

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.video.types import Motion
+from src.video.types import MotionField
 
 STYLES = ("arrows", "wheel")
 STEP = 16  # pixels from arrow to arrow
 _ARROW, _INVALID = (255, 255, 0), (255, 0, 0)
 
 
-def draw_motion(image: NDArray[np.uint8], motion: Motion, style: str, longest: float) -> NDArray[np.uint8]:
+def draw_motion(image: NDArray[np.uint8], motion: MotionField, style: str, longest: float) -> NDArray[np.uint8]:
     """The picture (H, W, 3) RGB with the motion of its pixels since the earlier frame.
 
     Args:
@@ -26,7 +26,7 @@ def draw_motion(image: NDArray[np.uint8], motion: Motion, style: str, longest: f
     return _arrows(image, motion) if style == "arrows" else _wheel(image, motion, longest)
 
 
-def _arrows(image: NDArray[np.uint8], motion: Motion) -> NDArray[np.uint8]:
+def _arrows(image: NDArray[np.uint8], motion: MotionField) -> NDArray[np.uint8]:
     picture = image.copy()
     height, width = motion.valid.shape
     for y in range(STEP // 2, height, STEP):
@@ -40,7 +40,7 @@ def _arrows(image: NDArray[np.uint8], motion: Motion) -> NDArray[np.uint8]:
     return picture
 
 
-def _wheel(image: NDArray[np.uint8], motion: Motion, longest: float) -> NDArray[np.uint8]:
+def _wheel(image: NDArray[np.uint8], motion: MotionField, longest: float) -> NDArray[np.uint8]:
     length, angle = cv2.cartToPolar(-motion.field[0], -motion.field[1], angleInDegrees=True)
     hue = (angle / 2).astype(np.uint8)  # OpenCV counts hues in steps of two degrees
     saturation = np.minimum(255 * length / longest, 255).astype(np.uint8)

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.video.motion.field_kernel import UNCOVERED, chain_pixels, extend_blocks, joined, keep_uncovered
-from src.video.types import Frame, Motion
+from src.video.types import Frame, MotionField
 from src.video.vectors.exported import NO_ROWS
 
 
-def identity(height: int, width: int) -> Motion:
+def identity(height: int, width: int) -> MotionField:
     """The motion of a keyframe to itself: zero and valid everywhere."""
-    return Motion(np.zeros((2, height, width), np.float32), np.ones((height, width), np.bool_))
+    return MotionField(np.zeros((2, height, width), np.float32), np.ones((height, width), np.bool_))
 
 
-def rasterise(vectors: NDArray[np.float32], height: int, width: int) -> Motion:
+def rasterise(vectors: NDArray[np.float32], height: int, width: int) -> MotionField:
     """One hop: the dense motion of a frame to its previous frame.
 
     Pixels that no block covers (intra) keep their place and are invalid, and so are those whose
@@ -27,7 +27,7 @@ def rasterise(vectors: NDArray[np.float32], height: int, width: int) -> Motion:
     return extend(identity(height, width), vectors)
 
 
-def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = None) -> Motion:
+def extend(to_key: MotionField, vectors: NDArray[np.float32], into: MotionField | None = None) -> MotionField:
     """Motion to the keyframe of the frame after the one that `to_key` belongs to.
 
     The same as `chain(to_key, rasterise(vectors, ...))`, in one pass over the blocks: inside a block the
@@ -39,7 +39,7 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
         into: a motion of the same size that is overwritten and returned, other than `to_key`; None: a new one.
     """
     if into is None:
-        into = Motion(np.empty_like(to_key.field), np.empty_like(to_key.valid))
+        into = MotionField(np.empty_like(to_key.field), np.empty_like(to_key.valid))
     known, marks = to_key.valid.view(np.uint8), into.valid.view(np.uint8)
     marks.fill(UNCOVERED)
     extend_blocks(to_key.field, known, joined(np.ascontiguousarray(vectors, np.float32)), into.field, marks)
@@ -47,7 +47,7 @@ def extend(to_key: Motion, vectors: NDArray[np.float32], into: Motion | None = N
     return into
 
 
-def chain(to_key_of_previous: Motion, hop: Motion) -> Motion:
+def chain(to_key_of_previous: MotionField, hop: MotionField) -> MotionField:
     """Motion to the keyframe through one dense hop to the previous frame.
 
     field(x) = hop(x) + previous(x + hop(x)), the previous field sampled bilinearly, borders replicated.
@@ -55,10 +55,10 @@ def chain(to_key_of_previous: Motion, hop: Motion) -> Motion:
     """
     field, valid = np.empty_like(hop.field), np.empty_like(hop.valid)
     chain_pixels(to_key_of_previous.field, to_key_of_previous.valid, hop.field, hop.valid, field, valid)
-    return Motion(field, valid)
+    return MotionField(field, valid)
 
 
-def warp(image: NDArray[Any], motion: Motion, nearest: bool = False) -> NDArray[Any]:
+def warp(image: NDArray[Any], motion: MotionField, nearest: bool = False) -> NDArray[Any]:
     """The earlier `image`, (H, W, C) or (H, W), moved to where the motion's frame has it.
 
     Bilinear (weights in steps of 1/32 pixel), or `nearest` for labels; borders replicated. Invalid pixels
@@ -79,12 +79,12 @@ class MotionChain:
     """
 
     def __init__(self) -> None:
-        self._motion: Motion | None = None
+        self._motion: MotionField | None = None
 
-    def update(self, frame: Frame) -> Motion:
+    def update(self, frame: Frame) -> MotionField:
         """Motion of `frame`, which follows the frame given before, to the latest keyframe."""
         height, width = frame.image.shape[:2]
-        if self._motion is None or frame.picture_type == "I":
+        if self._motion is None or frame.frame_type == "I":
             self._motion = identity(height, width)
         else:
             self._motion = extend(self._motion, NO_ROWS if frame.vectors is None else frame.vectors)

@@ -14,7 +14,7 @@ from src.errors import UserError
 _VISIBLE = "visible size "
 
 
-def open_film(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[InputContainer, VideoStream]:
+def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[InputContainer, VideoStream]:
     """The container, to be closed by the caller, and its video stream, which decodes damaged frames too.
 
     Args:

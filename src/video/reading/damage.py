@@ -19,7 +19,7 @@ from src.errors import UserError
 Policy = Literal["stop", "continue"]
 
 # Others have hidden pictures (VP8, AV1) or pack two in a packet.
-_PICTURE_PER_PACKET = ("h264", "hevc", "mpeg4")
+_FRAME_PER_PACKET = ("h264", "hevc", "mpeg4")
 
 _REMEMBERED = 1000  # packets; decoders hold back a few dozen pictures at most
 
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Coded:
+class DecodedFrame:
     """A decoded picture as the codec has it, its place in display order, and whether data was lost there."""
 
     picture: av.VideoFrame
@@ -35,7 +35,7 @@ class Coded:
     damaged: bool
 
 
-class Watch:
+class DamageDetector:
     """Decodes a stream and says where data was lost: "stop" raises, "continue" warns and marks the picture.
 
     Where pictures were lost, the next one is marked, and the lost ones keep their index as far as their
@@ -46,14 +46,14 @@ class Watch:
     def __init__(self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy) -> None:
         self._path, self._container, self._stream, self._policy = path, container, stream, policy
         self._packets = self._next = 0
-        self._ranked = stream.codec_context.codec.canonical_name in _PICTURE_PER_PACKET
+        self._ranked = stream.codec_context.codec.canonical_name in _FRAME_PER_PACKET
         self._untimed = container.format.name == "avi"  # FFmpeg makes times up, wrong ones with B frames
         self._times: list[int] = []  # sorted pts of the latest packets: a picture's rank is its index
         self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the film
         self._base: int | None = None
         self._end = Fraction(0)
 
-    def __iter__(self) -> Iterator[Coded]:
+    def __iter__(self) -> Iterator[DecodedFrame]:
         """Pictures in display order.
 
         Raises:
@@ -81,7 +81,7 @@ class Watch:
                 elif picture.is_corrupt and not failed:
                     self._report("data is missing and the decoder invented a replacement")
                 self._note(picture, index)
-                yield Coded(picture, index, failed > 0 or lost > 0 or torn > 0 or picture.is_corrupt)
+                yield DecodedFrame(picture, index, failed > 0 or lost > 0 or torn > 0 or picture.is_corrupt)
                 failed, torn = 0, max(0, torn - 1)
         self._check_end()
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.video.reading.colour import to_rgb
-from src.video.reading.container import open_film, visible_size
-from src.video.reading.damage import Coded, Policy, Watch
+from src.video.reading.container import open_video, visible_size
+from src.video.reading.damage import DamageDetector, DecodedFrame, Policy
 from src.video.reading.orientation import Orientation, orientation_of
 from src.video.types import Frame
-from src.video.vectors.block_search import WithVectors, with_estimated_vectors
+from src.video.vectors.block_search import FrameWithVectors, with_estimated_vectors
 from src.video.vectors.exported import ExactVectors, has_layers
 
 MotionSource = Literal["none", "exact", "estimate", "auto"]
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class FilmInfo:
+class VideoInfo:
     """What is known of a film before it is decoded.
 
     Attributes:
@@ -62,7 +62,7 @@ class FilmInfo:
     inexact: str | None
 
 
-class Film:
+class Video:
     """A film that can be iterated, any number of times, giving `Frame`s in display order.
 
     Args:
@@ -85,9 +85,9 @@ class Film:
         self.info = self._probe(motion)
 
     def __iter__(self) -> Iterator[Frame]:
-        container, stream = open_film(self.path, self.threads)
+        container, stream = open_video(self.path, self.threads)
         with container:
-            watch = Watch(self.path, container, stream, self.on_damage)
+            watch = DamageDetector(self.path, container, stream, self.on_damage)
             if self.info.motion == "exact":
                 pictures = self._with_exact_vectors(watch, stream)
             elif self.info.motion == "estimate":
@@ -97,8 +97,8 @@ class Film:
             for coded, vectors in pictures:
                 yield self._frame(coded, vectors)
 
-    def _probe(self, motion: MotionSource) -> FilmInfo:
-        container, stream = open_film(self.path)
+    def _probe(self, motion: MotionSource) -> VideoInfo:
+        container, stream = open_video(self.path)
         with container:
             try:
                 first = next(container.decode(stream), None)
@@ -111,7 +111,7 @@ class Film:
             inexact = ExactVectors(self.path, stream).reason
             if inexact is None and has_layers(_some_packets(container, stream), stream):
                 inexact = "its P frames skip frames (temporal layers)"
-            return FilmInfo(
+            return VideoInfo(
                 codec=stream.codec_context.codec.canonical_name,
                 height=height,
                 width=width,
@@ -143,17 +143,17 @@ class Film:
             "with one reference frame and without B frames (x264: bframes=0:ref=1)"
         )
 
-    def _with_exact_vectors(self, coded: Iterable[Coded], stream: VideoStream) -> Iterator[WithVectors]:
+    def _with_exact_vectors(self, coded: Iterable[DecodedFrame], stream: VideoStream) -> Iterator[FrameWithVectors]:
         exact = ExactVectors(self.path, stream)
         exact.request(stream)
         for one in coded:
-            picture_type = _type_of(one.picture)
-            if picture_type not in "IP":
-                reason = f"frame {one.index} is of type {picture_type}"
+            frame_type = _type_of(one.picture)
+            if frame_type not in "IP":
+                reason = f"frame {one.index} is of type {frame_type}"
                 raise UserError(self._no_exact(reason))
-            yield one, exact.of(one.picture, one.index) if picture_type == "P" else None
+            yield one, exact.of(one.picture, one.index) if frame_type == "P" else None
 
-    def _frame(self, coded: Coded, vectors: NDArray[np.float32] | None) -> Frame:
+    def _frame(self, coded: DecodedFrame, vectors: NDArray[np.float32] | None) -> Frame:
         info, picture = self.info, coded.picture
         height, width = info.orientation.size(info.height, info.width)
         image = info.orientation.image(to_rgb(picture)[:height, :width])
@@ -170,8 +170,8 @@ class Film:
 def decode(
     path: Path | str, motion: MotionSource = "exact", on_damage: Policy = "stop", threads: int = 1
 ) -> Iterator[Frame]:
-    """The frames of `Film`, for those who need no more."""
-    return iter(Film(path, motion, on_damage, threads))
+    """The frames of `Video`, for those who need no more."""
+    return iter(Video(path, motion, on_damage, threads))
 
 
 def _some_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
@@ -185,7 +185,7 @@ def _type_of(picture: av.VideoFrame) -> str:
     return name if name in ("I", "P", "B") else "?"
 
 
-def _seconds(coded: Coded, fps: Fraction | None) -> Fraction:
+def _seconds(coded: DecodedFrame, fps: Fraction | None) -> Fraction:
     if coded.picture.pts is None or coded.picture.time_base is None:  # raw streams carry no times
         return Fraction(coded.index) / (fps or 25)
     return coded.picture.pts * coded.picture.time_base

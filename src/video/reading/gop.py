@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from src.errors import UserError
 from src.video.motion.field import extend, identity
 from src.video.reading.colour import to_rgb
-from src.video.reading.container import open_film, visible_size
-from src.video.reading.damage import Coded
-from src.video.types import Frame, Motion
+from src.video.reading.container import open_video, visible_size
+from src.video.reading.damage import DecodedFrame
+from src.video.types import Frame, MotionField
 from src.video.vectors.block_search import with_estimated_vectors
 from src.video.vectors.exported import NO_ROWS, ExactVectors
 
@@ -39,7 +39,7 @@ class KeyedFrame:
 
     key: NDArray[np.uint8]
     image: NDArray[np.uint8]
-    motion: Motion
+    motion: MotionField
 
 
 def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "exact") -> list[Frame]:
@@ -56,7 +56,7 @@ def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "
     Raises:
         UserError: no I frame at key_index, fewer frames than last_index, damage, or no exact vectors.
     """
-    container, stream = open_film(path, coded_here=True)
+    container, stream = open_video(path, coded_here=True)
     with container:
         size = visible_size(container, stream)
         coded = _coded(path, container, stream, key_index, last_index)
@@ -77,7 +77,7 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
 
     Converts two pictures to RGB however far apart they are. Arguments and errors as of `read_gop`.
     """
-    container, stream = open_film(path, coded_here=True)
+    container, stream = open_video(path, coded_here=True)
     with container:
         size = visible_size(container, stream)
         key = current = None
@@ -95,8 +95,8 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
 
 
 def _with_vectors(
-    path: Path, coded: Iterator[Coded], stream: VideoStream, motion: ClipMotion
-) -> Iterator[tuple[Coded, NDArray[np.float32] | None]]:
+    path: Path, coded: Iterator[DecodedFrame], stream: VideoStream, motion: ClipMotion
+) -> Iterator[tuple[DecodedFrame, NDArray[np.float32] | None]]:
     if motion == "exact":
         exact = ExactVectors(path, stream)
         if exact.reason:
@@ -114,7 +114,7 @@ def _with_vectors(
 
 def _coded(
     path: Path, container: InputContainer, stream: VideoStream, key_index: int, last_index: int
-) -> Iterator[Coded]:
+) -> Iterator[DecodedFrame]:
     start = stream.start_time or 0
     ticks = 1 / (_rate(stream) * Fraction(stream.time_base or 1))
     container.seek(start + round(key_index * ticks), stream=stream)
@@ -123,7 +123,7 @@ def _coded(
         at = -1 if picture.pts is None else round((picture.pts - start) / ticks)
         if at != index or (index == key_index and not _is_key(picture)):
             break
-        yield Coded(picture, index, False)
+        yield DecodedFrame(picture, index, False)
         if index == last_index:
             return
         index += 1

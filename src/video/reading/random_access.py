@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.video.reading.colour import to_rgb
-from src.video.reading.container import open_film, visible_size
+from src.video.reading.container import open_video, visible_size
 from src.video.reading.orientation import orientation_of
 
 
@@ -60,7 +60,7 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
 
 def _sound(path: Path, index: _Index, start: int) -> Iterator[NDArray[np.uint8]]:
     """Frames from `start` on, up to the first that is missing or that the decoder had to conceal."""
-    container, stream = open_film(path)
+    container, stream = open_video(path)
     with container:
         height, width = visible_size(container, stream)
         if start:
@@ -85,7 +85,7 @@ def _index_of(path: Path) -> _Index:
 @lru_cache(maxsize=16)
 def _indexed(path: Path, size: int, modified: int) -> _Index:
     """Reads the file once, without decoding; `size` and `modified` tell versions of the file apart."""
-    container, stream = open_film(path)
+    container, stream = open_video(path)
     with container:
         packets = []
         with suppress(av.FFmpegError):

@@ -9,21 +9,21 @@ import numpy as np
 from av.filter import Graph
 from numpy.typing import NDArray
 
-from src.video.reading.damage import Coded
+from src.video.reading.damage import DecodedFrame
 from src.video.vectors.exported import estimated_vectors
 
-WithVectors = tuple[Coded, NDArray[np.float32] | None]
+FrameWithVectors = tuple[DecodedFrame, NDArray[np.float32] | None]
 
 BLOCK = 8  # pixels; with 16 the warped keyframe is 12-21 % worse
 
 
-def with_estimated_vectors(pictures: Iterable[Coded]) -> Iterator[WithVectors]:
+def with_estimated_vectors(pictures: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
     """Each displayed picture with its (N, 6) whole-pixel vectors to the one before it; None for the first.
 
     Holds at most three pictures: the filter also looks forward, so each comes out one late.
     """
     graph: Graph | None = None
-    previous: Coded | None = None
+    previous: DecodedFrame | None = None
     pushed = 0
     for coded in pictures:
         graph = graph or _graph(coded.picture)

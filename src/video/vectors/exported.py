@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from src.video.vectors.h264_headers import is_reference, read_sps
-from src.video.vectors.vector_file import Vectors, read_sidecar, sidecar_of
+from src.video.vectors.vector_file import Vectors, read_vector_file, vector_file_of
 
 NO_ROWS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
 
@@ -51,8 +51,8 @@ class ExactVectors:
     def __init__(self, path: Path, stream: VideoStream) -> None:
         self.reason = why_inexact(stream)
         self._saved: tuple[Vectors, ...] | None = None
-        if self.reason and sidecar_of(path).exists():
-            self.reason, self._saved = None, read_sidecar(path)
+        if self.reason and vector_file_of(path).exists():
+            self.reason, self._saved = None, read_vector_file(path)
         self._offset = crop_offset(stream)
 
     def request(self, stream: VideoStream) -> None:

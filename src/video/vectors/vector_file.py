@@ -14,29 +14,29 @@ SUFFIX = ".vectors.npz"
 Vectors = NDArray[np.float32] | None
 
 
-def sidecar_of(film: Path) -> Path:
+def vector_file_of(film: Path) -> Path:
     """Where the vectors of a film are, if there are any."""
     return film.with_suffix(SUFFIX)
 
 
-def write_sidecar(film: Path, frames: list[Vectors]) -> None:
+def write_vector_file(film: Path, frames: list[Vectors]) -> None:
     """Write (N, 6) rows [x0, y0, w, h, dx, dy] per frame, dx and dy in quarter pixels; None of a keyframe."""
     rows = [np.zeros((0, 6), np.float32) if vectors is None else vectors for vectors in frames]
     np.savez_compressed(
-        sidecar_of(film),
+        vector_file_of(film),
         rows=np.round(np.concatenate(rows) * np.array([1, 1, 1, 1, 4, 4])).astype(np.int16),
         counts=np.array([-1 if vectors is None else len(vectors) for vectors in frames]),
         bytes=film.stat().st_size,
     )
 
 
-def read_sidecar(film: Path) -> tuple[Vectors, ...]:
+def read_vector_file(film: Path) -> tuple[Vectors, ...]:
     """Vectors by frame index; the arrays are shared, not to be written to.
 
     Raises:
         UserError: a file that is torn, or of another film.
     """
-    path = sidecar_of(film)
+    path = vector_file_of(film)
     return _read(path, film.stat().st_size, path.stat().st_mtime_ns)
 
 

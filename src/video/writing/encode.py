@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.video.reading.colour import from_rgb, tag_colours
-from src.video.reading.container import open_film, visible_comment
-from src.video.types import Encoding
-from src.video.vectors.vector_file import sidecar_of, write_sidecar
+from src.video.reading.container import open_video, visible_comment
+from src.video.types import CodecSettings
+from src.video.vectors.vector_file import vector_file_of, write_vector_file
 from src.video.vectors.x265_analysis import PARAMETERS, UnknownAnalysis, read_vectors
-from src.video.writing.psnr import Fidelity
+from src.video.writing.psnr import PsnrMeter
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedVideo:
     """What was written.
 
     Attributes:
@@ -48,12 +48,12 @@ class Encoded:
     psnr_y: float
 
 
-def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) -> Encoded:
+def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: CodecSettings) -> EncodedVideo:
     """Write (H, W, 3) uint8 RGB frames to `path`; its suffix names the container, .mp4 or .mkv.
 
     The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
     repeating its last row or column, and the visible size is noted in the container's comment, to which
-    `Film` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
+    `Video` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
     BT.709 by size (see `matrix_by_size`), and tagged so. An HEVC film gets a file with its motion vectors
     beside it (see `src.video.vectors.vector_file`) where the version of x265 is one whose analysis can be read. Each
     packet is decoded again; the film appears under its name only after its I frames and frame count were
@@ -75,10 +75,10 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: Encoding) 
         encoded = _write(chain([first], iterator), first.shape, temporary, encoding, analysis)
         _check_muxed(temporary, encoded)
         if analysis is not None and _keep_vectors(temporary, analysis, first.shape):
-            os.replace(sidecar_of(temporary), sidecar_of(path))
+            os.replace(vector_file_of(temporary), vector_file_of(path))
         os.replace(temporary, path)
     finally:
-        saved = () if analysis is None else (sidecar_of(temporary), analysis, Path(f"{analysis}.temp"))
+        saved = () if analysis is None else (vector_file_of(temporary), analysis, Path(f"{analysis}.temp"))
         for leftover in (temporary, *saved):
             leftover.unlink(missing_ok=True)
     return encoded
@@ -91,14 +91,14 @@ def has_exact_vectors(codec: str) -> bool:
         return True
     with TemporaryDirectory() as folder:
         film = Path(folder) / "probe.mp4"
-        encode([np.zeros((64, 64, 3), np.uint8)] * 2, film, Encoding(codec, 2, 25, crf=28))
-        return sidecar_of(film).exists()
+        encode([np.zeros((64, 64, 3), np.uint8)] * 2, film, CodecSettings(codec, 2, 25, crf=28))
+        return vector_file_of(film).exists()
 
 
 def _keep_vectors(film: Path, analysis: Path, shape: tuple[int, ...]) -> bool:
     """Write what x265 saved about a film as the film's sidecar; whether that could be read."""
     try:
-        write_sidecar(film, read_vectors(analysis, film, shape[0] + shape[0] % 2, shape[1] + shape[1] % 2))
+        write_vector_file(film, read_vectors(analysis, film, shape[0] + shape[0] % 2, shape[1] + shape[1] % 2))
     except UnknownAnalysis as error:
         log.warning("no exact vectors beside the film, estimate them (video.motion=estimate): %s", error)
         return False
@@ -106,15 +106,19 @@ def _keep_vectors(film: Path, analysis: Path, shape: tuple[int, ...]) -> bool:
 
 
 def _write(
-    frames: Iterable[NDArray[np.uint8]], shape: tuple[int, ...], path: Path, encoding: Encoding, analysis: Path | None
-) -> Encoded:
+    frames: Iterable[NDArray[np.uint8]],
+    shape: tuple[int, ...],
+    path: Path,
+    encoding: CodecSettings,
+    analysis: Path | None,
+) -> EncodedVideo:
     height, width = shape[:2]
     count = 0
     with av.open(str(path), "w") as container:
         if height % 2 or width % 2:
             container.metadata["comment"] = visible_comment(height, width)
         stream = _stream(container, height + height % 2, width + width % 2, encoding, analysis)
-        fidelity = Fidelity(stream.codec_context, encoding.codec)
+        fidelity = PsnrMeter(stream.codec_context, encoding.codec)
 
         def write(frame: av.VideoFrame | None) -> None:
             packets = stream.encode(frame)
@@ -135,11 +139,11 @@ def _write(
         write(None)
         fidelity.finish()
     _check_gop(path, fidelity.types, count, encoding.gop)
-    return Encoded(count, tuple(range(0, count, encoding.gop)), fidelity.psnr_y)
+    return EncodedVideo(count, tuple(range(0, count, encoding.gop)), fidelity.psnr_y)
 
 
 def _stream(
-    container: OutputContainer, height: int, width: int, encoding: Encoding, analysis: Path | None
+    container: OutputContainer, height: int, width: int, encoding: CodecSettings, analysis: Path | None
 ) -> VideoStream:
     stream: VideoStream = container.add_stream(  # type: ignore[assignment]  # typed as any kind of stream
         _ENCODERS[encoding.codec], rate=Fraction(encoding.fps), options=_options(encoding, analysis)
@@ -152,7 +156,7 @@ def _stream(
     return stream
 
 
-def _options(encoding: Encoding, analysis: Path | None) -> dict[str, str]:
+def _options(encoding: CodecSettings, analysis: Path | None) -> dict[str, str]:
     gop = encoding.gop
     if encoding.codec == "mpeg4":
         return {"g": str(gop), "bf": "0", "sc_threshold": "1000000000", "flags": "+cgop"}
@@ -174,8 +178,8 @@ def _check_gop(path: Path, types: list[PictureType], count: int, gop: int) -> No
         raise RuntimeError(f"{path}: the encoder did not keep a GOP of {gop} at frame {wrong} of {count}")
 
 
-def _check_muxed(path: Path, encoded: Encoded) -> None:
-    container, stream = open_film(path)
+def _check_muxed(path: Path, encoded: EncodedVideo) -> None:
+    container, stream = open_video(path)
     with container:
         is_key = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
     if is_key != [index in encoded.keyframes for index in range(encoded.frames)]:

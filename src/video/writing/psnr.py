@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 PEAK = 255
 
 
-class Fidelity:
+class PsnrMeter:
     """Picture types and luma error of what comes out of an encoder.
 
     Holds the luma of the frames that the encoder still looks at, as the encoder itself does.

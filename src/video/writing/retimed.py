@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from src.video.reading.colour import from_rgb, tag_colours
 from src.video.reading.container import visible_comment
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 
 
-class TimedFilm:
+class RetimedVideo:
     """An H.264 film with the times of its source.
 
     Times are exact, whatever the frame rate does: the film takes over the time base of its source. Sound is
-    left out. 4:2:0 needs even sizes: an odd one is padded as `src.video.writing.encode` does, and noted for `Film`.
+    left out. 4:2:0 needs even sizes: an odd one is padded as `src.video.writing.encode` does, and noted for `Video`.
 
     Args:
         path: of the film; .mp4.
@@ -28,7 +28,7 @@ class TimedFilm:
         threads: of the encoder.
     """
 
-    def __init__(self, path: Path, source: Film, threads: int) -> None:
+    def __init__(self, path: Path, source: Video, threads: int) -> None:
         self._last, self._time_base = -(1 << 62), source.info.time_base
         height, width = source.info.height, source.info.width
         # The start of a film is written in units of the movie's time scale, by default milliseconds.
@@ -53,7 +53,7 @@ class TimedFilm:
         coded.pts, coded.time_base = self._last, self._time_base
         self._container.mux(self._stream.encode(coded))
 
-    def __enter__(self) -> TimedFilm:
+    def __enter__(self) -> RetimedVideo:
         return self
 
     def __exit__(

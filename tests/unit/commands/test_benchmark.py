@@ -15,9 +15,9 @@ from src.errors import UserError
 from src.models.arseg.net import ARSeg
 from src.models.deploy.fold_batchnorm import fold_batchnorms
 from src.reports.benchmark import as_table
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
-from tests.support.films import pan
+from tests.support.videos import pan
 
 
 def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
@@ -76,7 +76,7 @@ def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
 
 def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
     film = tmp_path / "film.mp4"
-    encode(pan(8, 64, 96, (2, 1)), film, Encoding("h264", 4, 15, crf=23))
+    encode(pan(8, 64, 96, (2, 1)), film, CodecSettings("h264", 4, 15, crf=23))
     given = ["model=arseg_timm", f"film={film}", "video.gop=4", "threads=1"]
     result = benchmark(composed("benchmark", tmp_path, *given))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result

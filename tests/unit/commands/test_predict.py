@@ -15,7 +15,7 @@ from src.commands.predict import predict
 from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.options import Request
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
     AR_NODE,
@@ -65,8 +65,8 @@ def test_b_frame_film_of_variable_rate_keeps_its_times(ar, tmp_path):
     film = free_film(tmp_path / "film.mp4", times, Fraction(1, 1000))
     summary = predict(request(ar, film, tmp_path / "output"))
     assert summary["motion"] == "estimate"
-    overlay = list(Film(tmp_path / "output" / "overlay.mp4", motion="none"))
-    assert [f.pts for f in overlay] == [f.pts for f in Film(film, motion="none")]
+    overlay = list(Video(tmp_path / "output" / "overlay.mp4", motion="none"))
+    assert [f.pts for f in overlay] == [f.pts for f in Video(film, motion="none")]
     assert [f.pts for f in overlay] == [Fraction(t, 1000) for t in times]
 
 
@@ -77,14 +77,14 @@ def test_b_frame_film_of_variable_rate_keeps_its_times(ar, tmp_path):
 def test_times_of_any_container_are_kept(image, tmp_path, suffix, time_base):
     film = free_film(tmp_path / f"film{suffix}", range(6), Fraction(1001, 30000), params="bframes=0")
     predict(request(image, film, tmp_path / "output"))
-    expected = [f.pts for f in Film(film, motion="none")]
-    assert [f.pts for f in Film(tmp_path / "output" / "overlay.mp4", motion="none")] == expected
+    expected = [f.pts for f in Video(film, motion="none")]
+    assert [f.pts for f in Video(tmp_path / "output" / "overlay.mp4", motion="none")] == expected
 
 
 def test_odd_size_gives_pictures_and_labels_of_that_size(ar, tmp_path):
     film = exact_film(tmp_path / "film.mp4", 5, gop=5, height=45, width=67)
     predict(request(ar, film, tmp_path / "output", save_labels=True))
-    info = Film(tmp_path / "output" / "overlay.mp4", motion="none").info
+    info = Video(tmp_path / "output" / "overlay.mp4", motion="none").info
     assert (info.height, info.width, info.codec) == (45, 67, "h264")
     files = sorted((tmp_path / "output" / "labels").iterdir())
     assert [f.name for f in files] == [f"{i:06d}.png" for i in range(5)]
@@ -96,8 +96,8 @@ def test_odd_size_gives_pictures_and_labels_of_that_size(ar, tmp_path):
 def test_overlay_blends_the_source_with_class_colours(image, tmp_path, opacity):
     film = exact_film(tmp_path / "film.mp4", 2, gop=2)
     predict(request(image, film, tmp_path / "output", opacity=opacity, save_labels=True))
-    source, *_ = Film(film, motion="none")
-    shown, *_ = Film(tmp_path / "output" / "overlay.mp4", motion="none")
+    source, *_ = Video(film, motion="none")
+    shown, *_ = Video(tmp_path / "output" / "overlay.mp4", motion="none")
     labels = cv2.imread(str(tmp_path / "output" / "labels" / "000000.png"), cv2.IMREAD_UNCHANGED)
     expected = (1 - opacity) * source.image + opacity * CLASSES.colour(labels)
     assert np.abs(shown.image - expected).mean() < 12  # what coding colours at a quarter of the pixels costs

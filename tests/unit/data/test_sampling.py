@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from src.data import sampling
-from src.data.sampling import BLANK, EpochSampler, ResumableData, WithBlanks
+from src.data.sampling import PADDING, EpochSampler, PaddedDataset, ResumableData
 
 
 def draws(epoch: int, seed: int = 1) -> list[tuple[int, int]]:
@@ -31,7 +31,7 @@ def test_processes_share_the_clips(monkeypatch: pytest.MonkeyPatch, shuffle: boo
         sampler = EpochSampler(20, shuffle, seed=1)
         parts.append(list(sampler))
         assert len(parts[-1]) == len(sampler)
-    seen = [draw[0] for part in parts for draw in part if draw != BLANK]
+    seen = [draw[0] for part in parts for draw in part if draw != PADDING]
     assert len(seen) == len(set(seen))
     assert {len(part) for part in parts} == {6 if shuffle else 7}
     if not shuffle:
@@ -50,7 +50,7 @@ def test_batches_of_processes_together_are_those_of_one(monkeypatch: pytest.Monk
 
 def test_an_interrupted_epoch_goes_on_where_it_was() -> None:
     sampler = EpochSampler(20, shuffle=True, seed=1)
-    sampler.go_on(4, skip=12)
+    sampler.resume_at(4, skip=12)
     assert list(sampler) == draws(4)[12:]
     sampler.set_epoch(5)
     assert list(sampler) == draws(5)
@@ -68,8 +68,8 @@ def test_groups_are_drawn_equally_often() -> None:
 
 
 def test_blanks_do_not_count() -> None:
-    data = WithBlanks({0: (5, "road"), (1, 7): (6, "sky")}, lambda item: (item[0], "ignored"))
-    assert [data[draw] for draw in ((1, 7), BLANK)] == [(6, "sky"), (5, "ignored")]
+    data = PaddedDataset({0: (5, "road"), (1, 7): (6, "sky")}, lambda item: (item[0], "ignored"))
+    assert [data[draw] for draw in ((1, 7), PADDING)] == [(6, "sky"), (5, "ignored")]
 
 
 @pytest.mark.parametrize(

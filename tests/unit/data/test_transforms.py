@@ -5,7 +5,7 @@ import pytest
 
 from src.data.batch import Sample
 from src.data.transforms import ColourJitter, TrainTransform, crop_and_scale, mirror
-from src.video.motion.field import Motion, warp
+from src.video.motion.field import MotionField, warp
 
 
 def panned_pair(dx: float = 6.0, dy: float = -4.0, height: int = 96, width: int = 128) -> Sample:
@@ -24,7 +24,7 @@ def panned_pair(dx: float = 6.0, dy: float = -4.0, height: int = 96, width: int 
 
 
 def warp_error(sample: Sample) -> float:
-    moved = warp(sample.frames[0], Motion(sample.motion, sample.motion_valid)).astype(float)
+    moved = warp(sample.frames[0], MotionField(sample.motion, sample.motion_valid)).astype(float)
     return float(np.abs(moved - sample.frames[1])[sample.motion_valid].mean())
 
 

@@ -14,9 +14,9 @@ RIGHT = np.array([[0, 0, WIDTH, HEIGHT, 2, 0]], np.float32)
 INTRA = np.zeros((0, 6), np.float32)
 
 
-def frame(index, picture_type="P", vectors=STILL, damaged=False):
+def frame(index, frame_type="P", vectors=STILL, damaged=False):
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    return Frame(image, picture_type, vectors, Fraction(index, 25), index, damaged)
+    return Frame(image, frame_type, vectors, Fraction(index, 25), index, damaged)
 
 
 def keyframes(frames, max_gop):

@@ -24,7 +24,7 @@ from src.data.clips import cache as prepare_clips
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.files import remove_leftovers
 from src.errors import UserError
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from tests.support import miniatures
 from tests.support.configs import compose_config
 
@@ -181,7 +181,7 @@ class OddJob(ClipJob):
             time.sleep(0.2)
             yield np.full((32, 32, 3), 128, np.uint8), np.zeros((32, 32), np.uint8)
 
-    def identity(self) -> str:
+    def fingerprint(self) -> str:
         return self.name
 
     def makers(self) -> list[ModuleType]:
@@ -191,7 +191,7 @@ class OddJob(ClipJob):
 def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:
     jobs = [OddJob("a", damaged=True), *(OddJob(name, damaged=False) for name in "bcd")]
     with pytest.raises(UserError, match="a is damaged"):
-        prepare(jobs, Encoding("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path, workers=2)
+        prepare(jobs, CodecSettings("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path, workers=2)
     assert [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
 

@@ -16,20 +16,20 @@ from torch.utils.data import DataLoader
 from src.data.clips import cache as prepare_clips
 from src.data.clips.cache import Clip, prepare
 from src.data.clips.dataset import ClipDataset, is_scored, scored_candidates, training_candidates
-from src.data.clips.recipes import ClipsFromFilms, ClipsFromStills
-from src.data.datasets.base import Normalisation
+from src.data.clips.recipes import ClipsFromImages, ClipsFromVideos
+from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.sampling import EpochSampler
-from src.data.still_animation.motion import StillMotion
+from src.data.still_animation.motion import SceneMotion
 from src.data.street.dataset import Street
 from src.data.transforms import TrainTransform
 from src.errors import UserError
-from src.video.motion.field import Motion, warp
-from src.video.types import Encoding
+from src.video.motion.field import MotionField, warp
+from src.video.types import CodecSettings
 
 GOP = 4
 NORMAL = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-ENCODING = Encoding("h264", GOP, 15, crf=20, preset="veryfast")
+ENCODING = CodecSettings("h264", GOP, 15, crf=20, preset="veryfast")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def source() -> Street:
 
 @pytest.fixture(scope="module")
 def clips(source: Street, tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    jobs = ClipsFromFilms(None).jobs(source, "val", GOP)
+    jobs = ClipsFromVideos(None).jobs(source, "val", GOP)
     return prepare(jobs, ENCODING, tmp_path_factory.mktemp("clips"), workers=1)
 
 
@@ -54,7 +54,7 @@ def test_every_scored_frame_occurs_at_every_distance(clips: list[Clip]) -> None:
 
 
 def test_labels_are_those_of_the_frames(clips: list[Clip], source: Street) -> None:
-    truth = [labels for _, labels in source.sequences("val")[0].frames()]
+    truth = [labels for _, labels in source.videos("val")[0].frames()]
     for clip in clips:
         for index in clip.labelled:
             np.testing.assert_array_equal(clip.read_labels(index), truth[clip.start + index])
@@ -65,11 +65,11 @@ def test_preparing_again_makes_nothing(clips: list[Clip], source: Street, monkey
         raise AssertionError("a clip was made again")
 
     monkeypatch.setattr(prepare_clips, "_make_all", refuse)
-    again = prepare(ClipsFromFilms(None).jobs(source, "val", GOP), ENCODING, clips[0].film.parent, workers=1)
+    again = prepare(ClipsFromVideos(None).jobs(source, "val", GOP), ENCODING, clips[0].video.parent, workers=1)
     assert again == clips
-    other = Encoding("h264", GOP, 15, crf=21, preset="veryfast")
+    other = CodecSettings("h264", GOP, 15, crf=21, preset="veryfast")
     with pytest.raises(AssertionError):
-        prepare(ClipsFromFilms(None).jobs(source, "val", GOP), other, clips[0].film.parent, workers=1)
+        prepare(ClipsFromVideos(None).jobs(source, "val", GOP), other, clips[0].video.parent, workers=1)
 
 
 def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
@@ -79,7 +79,7 @@ def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
         sample = dataset[(index, 0)]
         key, current = sample["frames"].permute(0, 2, 3, 1).numpy()
         valid = sample["motion_valid"].numpy()
-        moved = warp(np.ascontiguousarray(key), Motion(sample["motion"].numpy(), valid))
+        moved = warp(np.ascontiguousarray(key), MotionField(sample["motion"].numpy(), valid))
         better += ((moved - current)[valid] ** 2).mean() < ((key - current)[valid] ** 2).mean()
         assert sample["distance"] == GOP - 1
     assert better >= 0.8 * len(dataset)
@@ -119,11 +119,11 @@ def test_window_ends_at_the_labelled_frame(clips: list[Clip]) -> None:
 
 def test_films_shorter_than_a_gop_and_missing_kinds_are_refused(source: Street) -> None:
     with pytest.raises(UserError, match="11 frames"):
-        ClipsFromFilms(None).jobs(source, "val", 12)
+        ClipsFromVideos(None).jobs(source, "val", 12)
     with pytest.raises(UserError, match="no stills"):
-        ClipsFromStills(1, "last", 0, StillMotion()).jobs(source, "val", GOP)
+        ClipsFromImages(1, "last", 0, SceneMotion()).jobs(source, "val", GOP)
     with pytest.raises(UserError, match="train, val"):
-        source.sequences("test")
+        source.videos("test")
 
 
 @dataclass(frozen=True)
@@ -138,18 +138,18 @@ class _Picture:
         labels = np.kron(rng.integers(0, 11, (6, 8), dtype=np.uint8), np.ones((8, 8), np.uint8))
         return blocks, labels
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         return self.name
 
 
 class _Stills(Street):
-    def stills(self, split: str) -> list[Any]:
+    def images(self, split: str) -> list[Any]:
         return [_Picture("a"), _Picture("b")]
 
 
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     stills = _Stills({}, 24, 48, 64, 15)
-    jobs = ClipsFromStills(2, "last", 0, StillMotion()).jobs(stills, "train", GOP)
+    jobs = ClipsFromImages(2, "last", 0, SceneMotion()).jobs(stills, "train", GOP)
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
     assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
     for clip in made:
@@ -160,7 +160,7 @@ def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
 
 
 class _Broken(Street):
-    def sequences(self, split: str) -> list[Any]:
+    def videos(self, split: str) -> list[Any]:
         return [_BrokenFilm()]
 
 
@@ -174,7 +174,7 @@ class _BrokenFilm:
         yield np.zeros((32, 32, 3), np.uint8), None
         raise UserError("frame 1 is damaged; replace it")
 
-    def identity(self) -> Any:
+    def fingerprint(self) -> Any:
         return "broken"
 
     def makers(self) -> list[ModuleType]:
@@ -182,7 +182,7 @@ class _BrokenFilm:
 
 
 def test_a_clip_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    jobs = ClipsFromFilms(1).jobs(_Broken({}, 24, 48, 64, 15), "val", GOP)
+    jobs = ClipsFromVideos(1).jobs(_Broken({}, 24, 48, 64, 15), "val", GOP)
     with pytest.raises(UserError, match="damaged"):
         prepare(jobs, ENCODING, tmp_path, workers=1)
     assert list(tmp_path.iterdir()) == []

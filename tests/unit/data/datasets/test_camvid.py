@@ -51,33 +51,33 @@ def official(root: Path) -> Path:
 
 def test_index_layout(tmp_path: Path) -> None:
     source = camvid(index_copy(tmp_path), False)
-    stills = source.stills("train")
+    stills = source.images("train")
     assert [s.name for s in stills] == ["0001TP_006690", "0006R0_f00930", "0016E5_00390"]
     picture, labels = stills[0].read()
     raw = cv2.imread(str(tmp_path / "trainannot" / "0001TP_006690.png"), cv2.IMREAD_UNCHANGED)
     assert picture.shape == (36, 48, 3)
     np.testing.assert_array_equal(labels, np.where(raw == 11, 255, raw))
-    (film,) = source.sequences("val")
+    (film,) = source.videos("val")
     assert len(film) == 5
     assert film.fps == 15
-    assert source.sequences("train") == []
+    assert source.videos("train") == []
 
 
 def test_void_as_a_class(tmp_path: Path) -> None:
     source = camvid(index_copy(tmp_path), True)
     raw = cv2.imread(str(tmp_path / "trainannot" / "0001TP_006690.png"), cv2.IMREAD_UNCHANGED)
-    np.testing.assert_array_equal(source.stills("train")[0].read()[1], raw)
+    np.testing.assert_array_equal(source.images("train")[0].read()[1], raw)
     assert source.classes.names[-1] == "void"
 
 
 def test_official_layout(tmp_path: Path) -> None:
     official(tmp_path)
     eleven, twelve = (camvid(tmp_path, void) for void in (False, True))
-    assert [s.name for s in eleven.stills("train")] == ["0001TP_006690", "0006R0_f00930"]
-    assert [s.name for s in eleven.stills("val")] == ["0016E5_07959", "0016E5_07961"]
-    assert [s.name for s in eleven.stills("test")] == ["0001TP_008550", "Seq05VD_f00000"]
+    assert [s.name for s in eleven.images("train")] == ["0001TP_006690", "0006R0_f00930"]
+    assert [s.name for s in eleven.images("val")] == ["0016E5_07959", "0016E5_07961"]
+    assert [s.name for s in eleven.images("test")] == ["0001TP_008550", "Seq05VD_f00000"]
     coloured = cv2.imread(str(tmp_path / "LabeledApproved_full" / "0001TP_006690_L.png"))[..., ::-1]
-    labels, with_void = eleven.stills("train")[0].read()[1], twelve.stills("train")[0].read()[1]
+    labels, with_void = eleven.images("train")[0].read()[1], twelve.images("train")[0].read()[1]
     for index, colour in enumerate(PALETTE):
         assert ((coloured == colour).all(-1) == (labels == index)).all()
     assert ((coloured == 0).all(-1) == (with_void == 11)).all()
@@ -98,7 +98,7 @@ def test_official_layout(tmp_path: Path) -> None:
 def test_bad_files_are_named(tmp_path: Path, damage, message: str) -> None:
     damage(index_copy(tmp_path))
     with pytest.raises(UserError, match=message):
-        camvid(tmp_path, False).stills("train")[2].read()
+        camvid(tmp_path, False).images("train")[2].read()
 
 
 def test_wrong_root_says_what_is_expected(tmp_path: Path) -> None:
@@ -107,13 +107,13 @@ def test_wrong_root_says_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="701_StillsRaw_full"):
         camvid(tmp_path, False)
     with pytest.raises(UserError, match="train, val, test"):
-        camvid(index_copy(tmp_path), False).stills("training")
+        camvid(index_copy(tmp_path), False).images("training")
 
 
 def test_real_copy(camvid_root: Path) -> None:
     source = camvid(camvid_root, False)
-    assert (len(source.stills("train")), len(source.stills("val"))) == (367, 101)
-    (film,) = source.sequences("val")
+    assert (len(source.images("train")), len(source.images("val"))) == (367, 101)
+    (film,) = source.videos("val")
     assert len(film) == 101
-    _, labels = source.stills("train")[0].read()
+    _, labels = source.images("train")[0].read()
     assert set(np.unique(labels)) <= {*range(len(NAMES)), 255}

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from src.data.clips.recipes import ClipsAtLabels, ClipsFromStills
+from src.data.clips.recipes import ClipsAtLabels, ClipsFromImages
 from src.data.datasets.camvid import CamVid
 from src.data.datasets.cityscapes import CITYSCAPES, LABEL_IDS, Cityscapes
 from src.data.datasets.download import Archive
 from src.data.datasets.folder import Folder
 from src.data.datasets.voc import Voc
-from src.data.still_animation.motion import StillMotion
+from src.data.still_animation.motion import SceneMotion
 from src.errors import UserError
 from tests.support import miniatures
 from tests.support.miniatures import moving, write
@@ -36,7 +36,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_cityscapes_stills_have_19_classes(city: Path) -> None:
-    stills = cityscapes(city).stills("train")
+    stills = cityscapes(city).images("train")
     assert [s.name for s in stills] == ["aachen_000000_000019", "hamburg_000000_000629"]
     picture, labels = stills[1].read()
     np.testing.assert_array_equal(picture, moving(629, 1))
@@ -49,8 +49,8 @@ def test_cityscapes_stills_have_19_classes(city: Path) -> None:
 
 def test_cityscapes_snippets_put_the_label_at_every_distance(city: Path) -> None:
     source = cityscapes(city)
-    (snippet,) = source.sequences("val")
-    assert (len(snippet), snippet.labelled(), snippet.fps) == (30, (19,), 17)
+    (snippet,) = source.videos("val")
+    assert (len(snippet), snippet.labelled_frames(), snippet.fps) == (30, (19,), 17)
     jobs = ClipsAtLabels("all", False).jobs(source, "val", 12)
     assert [len(job) for job in jobs] == list(range(1, 13))
     for distance, job in enumerate(jobs):
@@ -74,18 +74,18 @@ def test_cityscapes_says_what_to_unpack(city: Path, tmp_path: Path) -> None:
         cityscapes(tmp_path)
     shutil.copytree(city / "gtFine", tmp_path / "gtFine")
     with pytest.raises(UserError, match="leftImg8bit_sequence_trainvaltest"):
-        cityscapes(tmp_path).sequences("train")
+        cityscapes(tmp_path).videos("train")
     shutil.copytree(city / "leftImg8bit_sequence", tmp_path / "leftImg8bit_sequence")
-    np.testing.assert_array_equal(cityscapes(tmp_path).stills("train")[0].read()[0], moving(19))
+    np.testing.assert_array_equal(cityscapes(tmp_path).images("train")[0].read()[0], moving(19))
     with pytest.raises(UserError, match="train, val"):
-        cityscapes(tmp_path).stills("test")
+        cityscapes(tmp_path).images("test")
     (tmp_path / "gtFine/train/aachen/copy_gtFine_labelIds.png").write_bytes(b"")
     with pytest.raises(UserError, match="copy_gtFine_labelIds"):
-        cityscapes(tmp_path).stills("train")
-    assert len(cityscapes(tmp_path, "skip").stills("train")) == 2
+        cityscapes(tmp_path).images("train")
+    assert len(cityscapes(tmp_path, "skip").images("train")) == 2
     next((tmp_path / "leftImg8bit_sequence/val").glob("*/*_007960_*")).unlink()
     with pytest.raises(UserError, match="007960"):
-        cityscapes(tmp_path).sequences("val")[0].identity()
+        cityscapes(tmp_path).videos("val")[0].fingerprint()
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +100,13 @@ def camvid(root: Path) -> CamVid:
 def test_camvid_labels_meet_their_frames_of_the_raw_films(films: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = camvid(films)
     with caplog.at_level(logging.INFO):
-        found = {s.name: s for split in ("train", "val", "test") for s in source.sequences(split)}
+        found = {s.name: s for split in ("train", "val", "test") for s in source.videos(split)}
     assert {"01TP_extract.avi", "0005VD.MXF", "0006R0.MXF", "0016E5.MXF"} == {
         record.getMessage().split(":")[0] for record in caplog.records if "correlation" in record.getMessage()
     }
-    assert found["Seq05VD"].labelled() == (1, 31)
+    assert found["Seq05VD"].labelled_frames() == (1, 31)
     for split, number in (("train", 931), ("val", 7960), ("test", 1890)):
-        sequence = next(s for s in source.sequences(split) if number in s.labelled())
+        sequence = next(s for s in source.videos(split) if number in s.labelled_frames())
         frames = list(sequence.frames(number - 2, number + 1))
         assert [labels is not None for _, labels in frames] == [False, False, True]
         for index, (picture, _) in enumerate(frames, start=number - 2):
@@ -128,21 +128,21 @@ def test_a_film_that_was_cut_is_noticed_by_its_stills(films: Path, tmp_path: Pat
     shutil.copytree(films, tmp_path, dirs_exist_ok=True)
     miniatures.camvid_film(tmp_path / "0006R0.MXF", "mpeg2video", 940, skipped)
     with pytest.raises(UserError, match=rf"0006R0\.MXF' shows its stills {found} frames"):
-        camvid(tmp_path).sequences("train")
+        camvid(tmp_path).videos("train")
     (tmp_path / "0006R0.MXF").unlink()
     with pytest.raises(UserError, match="no raw film 0006R0"):
-        camvid(tmp_path).sequences("train")
+        camvid(tmp_path).videos("train")
 
 
 def test_voc_reads_palettes_and_borders(tmp_path: Path) -> None:
     source = Voc(str(miniatures.voc(tmp_path)), NO_ARCHIVE, False, *STATISTICS)
-    assert [s.name for s in source.stills("train")] == ["2007_000032", "2007_000039", "2007_000063"]
-    assert len(source.stills("trainval")) == 5
-    picture, labels = source.stills("val")[0].read()
+    assert [s.name for s in source.images("train")] == ["2007_000032", "2007_000039", "2007_000063"]
+    assert len(source.images("trainval")) == 5
+    picture, labels = source.images("val")[0].read()
     assert picture.shape == (67, 56, 3)
     assert set(np.unique(labels)) == {0, 4, 255}
     assert source.classes.palette[15] == (192, 128, 128), "person"
-    jobs = ClipsFromStills(1, "all", 0, StillMotion()).jobs(source, "val", 4)
+    jobs = ClipsFromImages(1, "all", 0, SceneMotion()).jobs(source, "val", 4)
     assert [(job.start, len(job)) for job in jobs] == [(0, 4), (1, 3), (2, 2), (3, 1)] * 2
     for job in jobs[:4]:
         last, _ = list(job.frames())[-1]
@@ -154,10 +154,10 @@ def test_voc_reads_palettes_and_borders(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", ["index", "colour"])
 def test_a_folder_of_films_and_pictures(tmp_path: Path, labels: str) -> None:
     source = Folder(str(miniatures.folder(tmp_path, labels)), 25, *STATISTICS, "stop")
-    assert [s.name for s in source.stills("train")] == ["one", "two"]
-    assert set(np.unique(source.stills("train")[0].read()[1])) == {0, 1, 2, 255}
-    ride, walk = source.sequences("val")
-    assert (ride.labelled(), len(ride), walk.labelled(), len(walk)) == ((7, 11), 14, (6,), 12)
+    assert [s.name for s in source.images("train")] == ["one", "two"]
+    assert set(np.unique(source.images("train")[0].read()[1])) == {0, 1, 2, 255}
+    ride, walk = source.videos("val")
+    assert (ride.labelled_frames(), len(ride), walk.labelled_frames(), len(walk)) == ((7, 11), 14, (6,), 12)
     frames = list(ride.frames(5, 9))
     assert [f[1] is not None for f in frames] == [False, False, True, False]
     for index, (picture, _) in enumerate(frames, start=5):
@@ -171,13 +171,13 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
     (root / "val/labels/one.png").unlink()
     strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
     with pytest.raises(UserError, match=r"000014\.png' is not named by one of the 14 frames"):
-        strict.sequences("val")
+        strict.videos("val")
     with pytest.raises(UserError, match=r"picture '.*one\.png' has no labels"):
-        strict.stills("val")
-    assert lenient.sequences("val")[0].labelled() == (7, 11)
-    assert [s.name for s in lenient.stills("val")] == ["two"]
+        strict.images("val")
+    assert lenient.videos("val")[0].labelled_frames() == (7, 11)
+    assert [s.name for s in lenient.images("val")] == ["two"]
     with pytest.raises(UserError, match="no test/labels/"):
-        strict.stills("test")
+        strict.images("test")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_label_values_that_mean_nothing_are_named(tmp_path: Path) -> None:
     root = miniatures.folder(tmp_path / "index")
     write(root / "val/labels/two.png", np.full(miniatures.SIZE, 77, np.uint8))
     with pytest.raises(UserError, match=r"values \[77\]; only 0..2, 255 are known"):
-        Folder(str(root), 25, *STATISTICS, "stop").stills("val")[1].read()
+        Folder(str(root), 25, *STATISTICS, "stop").images("val")[1].read()
     root = miniatures.folder(tmp_path / "colour", "colour")
     write(root / "val/labels/two.png", np.full((*miniatures.SIZE, 3), 50, np.uint8))
     with pytest.raises(UserError, match=r"\(50, 50, 50\)"):
-        Folder(str(root), 25, *STATISTICS, "stop").stills("val")[1].read()
+        Folder(str(root), 25, *STATISTICS, "stop").images("val")[1].read()

@@ -72,7 +72,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_a_data_set_is_fetched_once(server: Server, tmp_path: Path) -> None:
     for _ in range(2):
         source = Voc(str(tmp_path / "root"), server.archive, True, [0.4] * 3, [0.3] * 3)
-    assert len(source.stills("train")) == 3
+    assert len(source.images("train")) == 3
     assert server.asked == [None]
     assert [p.name for p in (tmp_path / "root").iterdir()] == ["VOCdevkit"]
 

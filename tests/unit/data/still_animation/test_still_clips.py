@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from src.data.still_animation.layers import IGNORE, SceneRoles, split_still
-from src.data.still_animation.motion import StillMotion, draw_camera_path
-from src.data.still_animation.render import render_still_clip
+from src.data.still_animation.layers import IGNORE, SceneRoles, split_layers
+from src.data.still_animation.motion import SceneMotion, draw_camera_path
+from src.data.still_animation.render import animate_image
 
-CLEAN = StillMotion(exposure=0.0, noise=0.0, blur=0.0)
+CLEAN = SceneMotion(exposure=0.0, noise=0.0, blur=0.0)
 COLOURS = np.zeros((256, 3), np.uint8)
 COLOURS[:11] = np.stack(np.meshgrid([0, 127, 255], [0, 255], [0, 255], indexing="ij"), -1).reshape(-1, 3)[:11]
 COLOURS[IGNORE] = 64
@@ -38,9 +38,9 @@ def textured(labels: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.clip(90 + 12 * labels[..., None] + grain, 0, 255).astype(np.uint8)
 
 
-def clip(seed: int, motion: StillMotion = CLEAN, length: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def clip(seed: int, motion: SceneMotion = CLEAN, length: int = 8) -> tuple[np.ndarray, np.ndarray]:
     labels = street_labels()
-    return render_still_clip(textured(labels), labels, length, np.random.default_rng(seed), motion)
+    return animate_image(textured(labels), labels, length, np.random.default_rng(seed), motion)
 
 
 def test_same_seed_same_film_and_other_seed_other_film():
@@ -54,7 +54,7 @@ def test_same_seed_same_film_and_other_seed_other_film():
 def test_last_frame_is_the_still(seed):
     labels = street_labels()
     image = textured(labels)
-    frames, frame_labels = render_still_clip(image, labels, 5, np.random.default_rng(seed))
+    frames, frame_labels = animate_image(image, labels, 5, np.random.default_rng(seed))
     assert frames.shape == (5, *image.shape)
     assert np.array_equal(frames[-1], image)
     assert np.array_equal(frame_labels[-1], labels)
@@ -72,7 +72,7 @@ def test_layers_put_together_without_motion_are_the_still():
     labels[:, -3:] = IGNORE
     image = textured(labels)
     still = replace(CLEAN, standing=1.0, pitch=0.0, roll=0.0, moving=0.0)
-    frames, frame_labels = render_still_clip(image, labels, 3, np.random.default_rng(0), still)
+    frames, frame_labels = animate_image(image, labels, 3, np.random.default_rng(0), still)
     assert np.array_equal(frame_labels[0], labels)
     assert np.abs(frames[0].astype(int) - image).max() <= 1  # the blend rounds
 
@@ -80,7 +80,7 @@ def test_layers_put_together_without_motion_are_the_still():
 @pytest.mark.parametrize("seed", range(6))
 def test_image_and_labels_move_together(seed):
     labels = street_labels()
-    frames, frame_labels = render_still_clip(COLOURS[labels], labels, 8, np.random.default_rng(seed), CLEAN)
+    frames, frame_labels = animate_image(COLOURS[labels], labels, 8, np.random.default_rng(seed), CLEAN)
     for frame, seen in zip(frames, frame_labels, strict=True):
         shown = np.abs(frame[..., None, :].astype(int) - COLOURS[:11]).sum(-1).argmin(-1)
         inside = cv2.erode((seen != IGNORE).astype(np.uint8), np.ones((3, 3))) > 0
@@ -103,9 +103,9 @@ def test_ground_and_object_on_it_follow_the_same_perspective():
     drive = replace(CLEAN, standing=0.0, speed=(0.3, 0.3), acceleration=0.0, moving=0.0, yaw=0.0, pitch=0.0)
     drive = replace(drive, roll=0.0, drift=0.0)
     labels = street_labels()
-    _, frame_labels = render_still_clip(textured(labels), labels, 6, np.random.default_rng(0), drive)
+    _, frame_labels = animate_image(textured(labels), labels, 6, np.random.default_rng(0), drive)
     focal = drive.focal * labels.shape[1]
-    horizon = split_still(textured(labels), labels, focal, SceneRoles()).horizon
+    horizon = split_layers(textured(labels), labels, focal, SceneRoles()).horizon
     foot = 80 - horizon  # the car's last row is 79
     expected = horizon + foot / (1.0 + 5 * 0.3 * foot / focal)
     assert np.flatnonzero((frame_labels[0] == 8).any(axis=1)).max() + 1 == pytest.approx(expected, abs=1.0)
@@ -123,7 +123,7 @@ def test_objects_move_on_their_own_and_uncover_what_was_behind():
 
 def test_motion_varies_from_standing_to_tens_of_pixels():
     rng = np.random.default_rng(0)
-    paths = [draw_camera_path(StillMotion(), 12, 480, rng) for _ in range(200)]
+    paths = [draw_camera_path(SceneMotion(), 12, 480, rng) for _ in range(200)]
     travel = np.array([p.back[-1] for p in paths])
     # Displacement of the ground in the last row of a 480x360 still over 11 frames, horizon in the middle.
     row = 180 - 180 / (1 + travel * 180 / (0.9 * 480))
@@ -139,7 +139,7 @@ def test_classes_may_have_other_roles():
     labels[30:] = 0
     labels[20:40, 30:40] = 7
     roles = SceneRoles(sky=(), ground=(0,), thin=(), moving=(7,))
-    layers = split_still(textured(labels), labels, 72.0, roles)
+    layers = split_layers(textured(labels), labels, 72.0, roles)
     assert [o.moves for o in layers.objects] == [True]
     assert not (layers.standing.labels == 7).any()
 
@@ -147,7 +147,7 @@ def test_classes_may_have_other_roles():
 @pytest.mark.parametrize("value", [0, 3, 8, IGNORE])
 def test_a_still_of_one_class_is_rendered(value):
     labels = np.full((48, 64), value, np.uint8)
-    frames, frame_labels = render_still_clip(textured(labels % 11), labels, 3, np.random.default_rng(0))
+    frames, frame_labels = animate_image(textured(labels % 11), labels, 3, np.random.default_rng(0))
     assert set(np.unique(frame_labels)) <= {value, IGNORE}
     assert frames.shape == (3, 48, 64, 3)
 
@@ -162,7 +162,7 @@ def test_camvid_stills_give_the_label_change_of_real_driving():
         labels = cv2.imread(str(Path(root) / "trainannot" / path.name), cv2.IMREAD_GRAYSCALE)
         labels[labels > 10] = IGNORE
         image = cv2.imread(str(path))[..., ::-1].copy()
-        _, seen = render_still_clip(image, labels, 4, np.random.default_rng(number))
+        _, seen = animate_image(image, labels, 4, np.random.default_rng(number))
         known = (seen[0] != IGNORE) & (labels != IGNORE)
         change.append((seen[0] != labels)[known].mean())
     assert 0.05 < np.mean(change) < 0.2  # three frames apart in the val sequence: 0.102

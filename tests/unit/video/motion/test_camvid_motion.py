@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from src.video.motion.field import MotionChain, warp
-from src.video.reading.decode import Film
-from src.video.types import Encoding
+from src.video.reading.decode import Video
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 
 DISTANCES, GOP, CLASSES = (1, 3, 6, 11), 12, 11
@@ -33,7 +33,7 @@ def labels(camvid_root: Path) -> list[np.ndarray]:
 
 def coded(camvid_root: Path, path: Path, codec: str) -> Path:
     images = (cv2.imread(str(p))[..., ::-1] for p in sorted((camvid_root / "val").glob("*.png")))
-    encode(images, path, Encoding(codec, GOP, 15, crf=CRF[codec]))
+    encode(images, path, CodecSettings(codec, GOP, 15, crf=CRF[codec]))
     return path
 
 
@@ -48,7 +48,7 @@ def miou(counts: np.ndarray) -> float:
     return float(np.mean(hit / (counts.sum(0) + counts.sum(1) - hit)))
 
 
-def rows(film: Film, labels: list[np.ndarray]) -> dict[str, np.ndarray]:
+def rows(film: Video, labels: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Ratio of squared errors, mIoU of warped and of copied keyframe labels, per distance to the keyframe."""
     errors = {d: np.zeros(2) for d in DISTANCES}
     counts = {d: np.zeros((2, CLASSES, CLASSES), int) for d in DISTANCES}
@@ -74,7 +74,7 @@ def rows(film: Film, labels: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def test_codec_vectors_reach_the_bar(camvid_root, labels, tmp_path):
-    measured = rows(Film(coded(camvid_root, tmp_path / "val.mp4", "h264"), motion="exact"), labels)
+    measured = rows(Video(coded(camvid_root, tmp_path / "val.mp4", "h264"), motion="exact"), labels)
     print({name: row.round(4).tolist() for name, row in measured.items()})
     assert np.all(measured["mse_ratio"] <= 1.03 * np.array(EXACT_MSE_RATIO))
     assert np.all(measured["warped"] >= 0.97 * np.array(EXACT_WARPED_MIOU))
@@ -82,14 +82,14 @@ def test_codec_vectors_reach_the_bar(camvid_root, labels, tmp_path):
 
 
 def test_vectors_of_x265_are_better_than_estimated_ones(camvid_root, labels, tmp_path):
-    measured = rows(Film(coded(camvid_root, tmp_path / "val.mp4", "hevc"), motion="exact"), labels)
+    measured = rows(Video(coded(camvid_root, tmp_path / "val.mp4", "hevc"), motion="exact"), labels)
     print({name: row.round(4).tolist() for name, row in measured.items()})
     assert np.all(measured["mse_ratio"] <= 1.03 * np.array(HEVC_MSE_RATIO))
     assert np.all(measured["mse_ratio"] <= 0.92 * np.array(ESTIMATED_MSE_RATIO))
 
 
 def test_estimated_vectors_of_a_hevc_film_reach_the_bar(camvid_root, labels, tmp_path):
-    film = Film(coded(camvid_root, tmp_path / "val.mp4", "hevc"), motion="estimate")
+    film = Video(coded(camvid_root, tmp_path / "val.mp4", "hevc"), motion="estimate")
     measured = rows(film, labels)
     print({name: row.round(4).tolist() for name, row in measured.items()})
     assert np.all(measured["mse_ratio"] <= 1.03 * np.array(ESTIMATED_MSE_RATIO))

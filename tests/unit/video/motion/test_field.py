@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import map_coordinates
 
 from src.video.motion.field import MotionChain, chain, extend, identity, rasterise, warp
-from src.video.types import Frame, Motion
+from src.video.types import Frame, MotionField
 
 
 def blocks(height, width, seed, size=16, reach=6.0, dropped=0.2):
@@ -20,7 +20,7 @@ def blocks(height, width, seed, size=16, reach=6.0, dropped=0.2):
     return rows[rng.permutation(len(rows))[int(dropped * len(rows)) :]]
 
 
-def reference_chain(previous: Motion, hop: Motion) -> Motion:
+def reference_chain(previous: MotionField, hop: MotionField) -> MotionField:
     """The definition, by scipy instead of our kernels."""
     height, width = hop.valid.shape
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
@@ -28,11 +28,11 @@ def reference_chain(previous: Motion, hop: Motion) -> Motion:
     field = hop.field + np.stack([map_coordinates(f, at, order=1, mode="nearest") for f in previous.field])
     inside = (at[0] >= 0) & (at[0] <= height - 1) & (at[1] >= 0) & (at[1] <= width - 1)
     invalid = map_coordinates((~previous.valid).astype(np.float64), at, order=1, mode="nearest") > 1e-6
-    return Motion(field.astype(np.float32), hop.valid & inside & ~invalid)
+    return MotionField(field.astype(np.float32), hop.valid & inside & ~invalid)
 
 
-def frame(vectors, picture_type="P", size=(32, 48)):
-    return Frame(np.zeros((*size, 3), np.uint8), picture_type, vectors, Fraction(0), 0)
+def frame(vectors, frame_type="P", size=(32, 48)):
+    return Frame(np.zeros((*size, 3), np.uint8), frame_type, vectors, Fraction(0), 0)
 
 
 def test_rasterise_puts_each_block_in_its_place_and_leaves_intra_invalid():
@@ -93,7 +93,7 @@ def test_a_zoom_chains_to_its_closed_form():
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     centre = np.float32([(width - 1) / 2, (height - 1) / 2])[:, None, None]
     place = np.stack([x, y]) - centre
-    hop = Motion(place * (1 / rate - 1), np.ones((height, width), bool))
+    hop = MotionField(place * (1 / rate - 1), np.ones((height, width), bool))
     motion = identity(height, width)
     for _ in range(hops):
         motion = chain(motion, hop)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from src.errors import UserError
-from src.video.reading.decode import Film
-from src.video.types import Encoding
+from src.video.reading.decode import Video
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
-from tests.support.films import pan, write
+from tests.support.videos import pan, write
 
-H264, MPEG4 = Encoding("h264", 6, 15, crf=18), Encoding("mpeg4", 6, 15, bitrate=2000)
+H264, MPEG4 = CodecSettings("h264", 6, 15, crf=18), CodecSettings("mpeg4", 6, 15, bitrate=2000)
 COUNT = 20
 
 
@@ -46,26 +46,26 @@ def wipe(data):
 @pytest.mark.parametrize("change", [flip, wipe])
 def test_damage_stops_with_place_and_remedy(film, change):
     with pytest.raises(UserError, match=r"damaged at frame \d+ \(\d+\.\d\d s\): .*on_damage=continue"):
-        list(Film(damaged(film, change)))
+        list(Video(damaged(film, change)))
 
 
 @pytest.mark.parametrize("change", [flip, wipe])
 def test_damage_is_marked_and_later_frames_keep_their_index(film, change, caplog):
     with caplog.at_level(logging.WARNING):
-        frames = list(Film(damaged(film, change), on_damage="continue"))
+        frames = list(Video(damaged(film, change), on_damage="continue"))
     assert any(frame.damaged for frame in frames)
     assert "is damaged at frame" in caplog.text
     indices = [frame.index for frame in frames]
     assert indices == sorted(set(indices))
     if film.suffix == ".mp4":  # Matroska loses whole packets where the file is wiped
-        sound = {frame.index: frame.image for frame in Film(film)}
+        sound = {frame.index: frame.image for frame in Video(film)}
         last = frames[-1]
         assert last.index == COUNT - 1
         assert np.array_equal(last.image, sound[last.index])
 
 
 def test_a_sound_film_has_no_damage(film, caplog):
-    frames = list(Film(film, on_damage="continue"))
+    frames = list(Video(film, on_damage="continue"))
     assert not caplog.messages
     assert not any(frame.damaged for frame in frames)
     assert [frame.index for frame in frames] == list(range(COUNT))
@@ -78,22 +78,22 @@ def test_a_film_cut_short_is_noticed(tmp_path, suffix):
     write(path, pan(COUNT, 128, 160, (1.5, 0.5)), "libx264", {"g": "6"}, container=options)
     short = damaged(path, lambda data: data[: len(data) * 6 // 10])
     with pytest.raises(UserError, match="damaged at frame"):
-        list(Film(short, motion="none"))
-    assert 0 < len(list(Film(short, motion="none", on_damage="continue"))) < COUNT
+        list(Video(short, motion="none"))
+    assert 0 < len(list(Video(short, motion="none", on_damage="continue"))) < COUNT
 
 
 def test_a_film_without_its_index_cannot_be_read(tmp_path):
     path = tmp_path / "film.mp4"
     encode(pan(COUNT, 128, 160, (1, 0)), path, H264)
     with pytest.raises(UserError, match="cut short or corrupt"):
-        Film(damaged(path, lambda data: data[: len(data) // 2]))
+        Video(damaged(path, lambda data: data[: len(data) // 2]))
 
 
 def test_b_frames_and_open_gops_are_no_damage(tmp_path, caplog):
     options = {"x264-params": "bframes=3:open-gop=1:keyint=8"}
     for name in ("film.mp4", "film.mkv", "film.ts", "film.avi"):
         path = write(tmp_path / name, pan(COUNT, 128, 160, (1, 0)), "libx264", options)
-        frames = list(Film(path, motion="none"))
+        frames = list(Video(path, motion="none"))
         assert [frame.index for frame in frames] == list(range(COUNT)), name
         assert not any(frame.damaged for frame in frames)
     assert not caplog.messages
@@ -102,7 +102,7 @@ def test_b_frames_and_open_gops_are_no_damage(tmp_path, caplog):
 def test_a_film_that_starts_inside_a_gop_still_counts_from_zero(tmp_path):
     options = {"x265-params": "log-level=none:pools=none:bframes=3:open-gop=1:keyint=8:min-keyint=8"}
     path = write(tmp_path / "film.hevc", pan(COUNT, 128, 160, (1, 0)), "libx265", options)
-    frames = list(Film(path, motion="none"))
+    frames = list(Video(path, motion="none"))
     assert [frame.index for frame in frames] == list(range(COUNT))
 
 
@@ -115,9 +115,9 @@ def test_packets_missing_from_a_transport_stream_are_noticed(tmp_path):
     half = len(data) // 2 // 188 * 188
     holed = tmp_path / "holed.ts"
     holed.write_bytes(data[:half] + data[half + 3 * 188 :])
-    assert not any(frame.damaged for frame in Film(path, motion="none"))
+    assert not any(frame.damaged for frame in Video(path, motion="none"))
     with pytest.raises(UserError, match="damaged at frame"):
-        list(Film(holed, motion="none"))
-    frames = list(Film(holed, motion="none", on_damage="continue"))
+        list(Video(holed, motion="none"))
+    frames = list(Video(holed, motion="none", on_damage="continue"))
     assert any(frame.damaged for frame in frames)
     assert len(frames) >= COUNT - 4

@@ -11,10 +11,10 @@ import pytest
 
 from src.errors import UserError
 from src.video.motion.field import MotionChain, rasterise, warp
-from src.video.reading.decode import Film
-from src.video.types import Encoding
+from src.video.reading.decode import Video
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
-from tests.support.films import ONE_REFERENCE, occlusion, pan, write, zoom
+from tests.support.videos import ONE_REFERENCE, occlusion, pan, write, zoom
 
 QUIET = "log-level=none:pools=none"
 EXACT = {
@@ -44,11 +44,11 @@ def test_exact_vectors_of_a_pan_are_its_step(tmp_path, name, step):
     codec, options = EXACT[name]
     suffix = "flv" if name == "flv" else "mkv"
     path = write(tmp_path / f"film.{suffix}", pan(5, 96, 128, step), codec, options)
-    film = Film(path, motion="exact")
+    film = Video(path, motion="exact")
     assert film.info.motion == "exact"
     for frame in film:
         if frame.index == 0:
-            assert (frame.picture_type, frame.vectors) == ("I", None)
+            assert (frame.frame_type, frame.vectors) == ("I", None)
         else:
             motion = rasterise(frame.vectors, 96, 128)
             assert np.allclose(np.median(motion.field[:, motion.valid], 1), step, atol=0.25)
@@ -59,9 +59,9 @@ def test_inexact_streams_are_recognised_refused_or_estimated(tmp_path, caplog, r
     codec, options = INEXACT[reason]
     path = write(tmp_path / "film.mkv", pan(12, 96, 128, (3, 2)), codec, options)
     with pytest.raises(UserError, match=f"{reason}.*motion=estimate"):
-        Film(path, motion="exact")
+        Video(path, motion="exact")
     with caplog.at_level(logging.INFO):
-        film = Film(path, motion="auto")
+        film = Video(path, motion="auto")
     assert len(caplog.messages) == 1
     assert reason in caplog.text
     frames = list(film)
@@ -73,14 +73,14 @@ def test_inexact_streams_are_recognised_refused_or_estimated(tmp_path, caplog, r
 def test_auto_takes_exact_vectors_where_there_are_and_says_so(tmp_path, caplog):
     path = write(tmp_path / "film.mp4", pan(3, 96, 128, (1, 0)), *EXACT["h264"])
     with caplog.at_level(logging.INFO):
-        assert Film(path, motion="auto").info.motion == "exact"
+        assert Video(path, motion="auto").info.motion == "exact"
     assert "exact motion from the codec" in caplog.text
 
 
 @pytest.mark.parametrize("size", [(96, 128), (61, 83)])
 def test_estimated_motion_covers_the_picture_of_any_size(tmp_path, size):
     path = write(tmp_path / "film.mkv", pan(4, *size, (3, -2)), "ffv1", pixels="bgr0")
-    frames = list(Film(path, motion="estimate"))
+    frames = list(Video(path, motion="estimate"))
     assert frames[0].vectors is None
     covered = np.zeros(size, int)
     for x, y, w, h, *_ in frames[1].vectors.astype(int):
@@ -94,7 +94,7 @@ def test_a_zoom_is_followed_through_the_gop(tmp_path, motion):
     frames = zoom(8, 96, 128, 1.02)
     path = write(tmp_path / "film.mp4", frames, *EXACT["h264"])
     follow = MotionChain()
-    for frame in Film(path, motion=motion):
+    for frame in Video(path, motion=motion):
         to_key = follow.update(frame)
     error = np.abs(warp(frames[0], to_key).astype(float) - frames[-1])[to_key.valid].mean()
     assert error < 0.4 * np.abs(frames[0].astype(float) - frames[-1]).mean()
@@ -102,7 +102,7 @@ def test_a_zoom_is_followed_through_the_gop(tmp_path, motion):
 
 def test_occlusion_leaves_intra_blocks_out_of_the_mask(tmp_path):
     path = write(tmp_path / "film.mp4", occlusion(6, 128, 192, 12), *EXACT["h264"])
-    frames = list(Film(path))
+    frames = list(Video(path))
     for before, after in pairwise(frames[1:]):
         compensated, plain, valid = hop_error(before, after)
         assert compensated < 0.3 * plain
@@ -111,9 +111,9 @@ def test_occlusion_leaves_intra_blocks_out_of_the_mask(tmp_path):
 
 def test_scene_cut_inside_a_gop_has_no_valid_motion(tmp_path):
     path = tmp_path / "film.mp4"
-    encode(pan(3, 96, 128, (1, 0)) + pan(2, 96, 128, (1, 0), 5), path, Encoding("h264", 12, 15, crf=20))
-    frames = list(Film(path))
-    assert frames[3].picture_type == "P"
+    encode(pan(3, 96, 128, (1, 0)) + pan(2, 96, 128, (1, 0), 5), path, CodecSettings("h264", 12, 15, crf=20))
+    frames = list(Video(path))
+    assert frames[3].frame_type == "P"
     assert rasterise(frames[3].vectors, 96, 128).valid.mean() < 0.5
     assert rasterise(frames[2].vectors, 96, 128).valid.mean() > 0.8
 
@@ -131,13 +131,13 @@ def test_turned_films_come_upright_with_their_vectors(tmp_path, degrees, mirror,
         *EXACT["h264"],
         setup=lambda stream: stream.set_display_rotation(degrees, hflip=mirror),
     )
-    frames = list(Film(path, motion=motion))
-    upright = next(iter(Film(tmp_path / "plain.mp4"))).image
+    frames = list(Video(path, motion=motion))
+    upright = next(iter(Video(tmp_path / "plain.mp4"))).image
     upright = np.rot90(upright, degrees // 90)
     if mirror:
         upright = upright[:, ::-1]
     assert np.array_equal(frames[0].image, upright)
-    assert frames[0].image.shape[:2] == (Film(path).info.height, Film(path).info.width)
+    assert frames[0].image.shape[:2] == (Video(path).info.height, Video(path).info.width)
     compensated, plain_error, _ = hop_error(frames[1], frames[2])
     assert compensated < 0.2 * plain_error
 
@@ -146,10 +146,10 @@ def test_turned_films_come_upright_with_their_vectors(tmp_path, degrees, mirror,
 def test_deeper_and_denser_pixel_formats(tmp_path, pixels):
     frames = pan(3, 96, 128, (3, 2))
     path = write(tmp_path / "film.mkv", frames, "libx264", ONE_REFERENCE, pixels)
-    for decoded, original in zip(Film(path), frames, strict=True):
+    for decoded, original in zip(Video(path), frames, strict=True):
         assert decoded.image.dtype == np.uint8
         assert np.abs(decoded.image.astype(int) - original).mean() < 2
-    estimated = list(Film(path, motion="estimate"))
+    estimated = list(Video(path, motion="estimate"))
     assert np.array_equal(np.median(estimated[2].vectors[:, 4:], 0), [3, 2])
 
 
@@ -165,7 +165,7 @@ def test_matrix_and_range_of_the_film_are_honoured(tmp_path, matrix, full):
 
     colours = {"dst_colorspace": matrix, "src_color_range": 2, "dst_color_range": 2 if full else 1}
     path = write(tmp_path / "film.mp4", [image] * 2, "libx264", {"crf": "1"}, setup=tag, **colours)
-    decoded = next(iter(Film(path, motion="none"))).image
+    decoded = next(iter(Video(path, motion="none"))).image
     for x in (30, 100):
         assert np.abs(decoded[48, x].astype(int) - image[48, x]).max() <= 3
 
@@ -174,23 +174,23 @@ def test_matrix_and_range_of_the_film_are_honoured(tmp_path, matrix, full):
 def test_without_a_named_matrix_the_size_decides(tmp_path, size, matrix):
     image = np.full((*size, 3), (220, 40, 60), np.uint8)
     path = write(tmp_path / "film.mkv", [image], "libx264", {"crf": "1"}, dst_colorspace=matrix)
-    decoded = next(iter(Film(path, motion="none"))).image
+    decoded = next(iter(Video(path, motion="none"))).image
     assert np.abs(decoded[48, 64].astype(int) - (220, 40, 60)).max() <= 3
 
 
 def test_variable_frame_rate_keeps_its_times(tmp_path):
     pts = [0, 40, 50, 200, 203]
     path = write(tmp_path / "film.mkv", pan(5, 96, 128, (1, 0)), "libx264", fps=1000, pts=pts)
-    frames = list(Film(path, motion="none"))
+    frames = list(Video(path, motion="none"))
     assert [f.pts for f in frames] == [Fraction(p, 1000) for p in pts]
     assert [f.index for f in frames] == list(range(5))
 
 
 def test_a_film_can_be_read_twice_and_with_threads(tmp_path):
     path = write(tmp_path / "film.mp4", pan(9, 96, 128, (2, 1)), *EXACT["h264"])
-    film = Film(path, threads=2)
+    film = Video(path, threads=2)
     first, second = list(film), list(film)
-    single = list(Film(path))
+    single = list(Video(path))
     for a, b, c in zip(first, second, single, strict=True):
         assert np.array_equal(a.image, b.image)
         assert np.array_equal(a.image, c.image)
@@ -204,7 +204,7 @@ def test_changing_size_is_refused(tmp_path):
     both = tmp_path / "both.h264"
     both.write_bytes((tmp_path / "a.h264").read_bytes() + (tmp_path / "b.h264").read_bytes())
     with pytest.raises(UserError, match="changes its size at frame 2 from 128x96 to 96x64"):
-        list(Film(both, motion="none"))
+        list(Video(both, motion="none"))
 
 
 def test_what_is_no_film_is_named(tmp_path):
@@ -228,4 +228,4 @@ def test_what_is_no_film_is_named(tmp_path):
     }
     for name, message in cases.items():
         with pytest.raises(UserError, match=rf"{name}.*{message}.*; "):
-            Film(tmp_path / name)
+            Video(tmp_path / name)

@@ -7,11 +7,11 @@ import pytest
 
 from src.errors import UserError
 from src.video.motion.field import MotionChain
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 from src.video.reading.gop import read_gop, read_keyed
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
-from tests.support.films import pan, write
+from tests.support.videos import pan, write
 
 COUNT, GOP = 17, 6
 
@@ -21,15 +21,15 @@ def film(request, tmp_path_factory):
     codec = request.param.partition(".")[0]
     path = tmp_path_factory.mktemp("gop") / request.param
     quality = {"crf": 20} if codec == "h264" else {"bitrate": 1500}
-    encode(pan(COUNT, 65, 97, (1.5, -0.5)), path, Encoding(codec, GOP, Fraction(30000, 1001), **quality))
+    encode(pan(COUNT, 65, 97, (1.5, -0.5)), path, CodecSettings(codec, GOP, Fraction(30000, 1001), **quality))
     return path
 
 
 @pytest.mark.parametrize(("key", "last"), [(0, 0), (0, 5), (6, 11), (12, 16), (12, 14), (6, 14)])
 def test_read_gop_gives_the_frames_of_the_film(film, key, last):
-    expected = [frame for frame in Film(film) if key <= frame.index <= last]
+    expected = [frame for frame in Video(film) if key <= frame.index <= last]
     for got, want in zip(read_gop(film, key, last), expected, strict=True):
-        assert (got.index, got.picture_type) == (want.index, want.picture_type)
+        assert (got.index, got.frame_type) == (want.index, want.frame_type)
         assert np.array_equal(got.image, want.image)
         assert (got.vectors is None) == (want.vectors is None)
         assert got.vectors is None or np.array_equal(got.vectors, want.vectors)
@@ -38,9 +38,9 @@ def test_read_gop_gives_the_frames_of_the_film(film, key, last):
 @pytest.mark.parametrize(("key", "index"), [(0, 0), (0, 5), (6, 9), (12, 16), (0, 8)])
 def test_read_keyed_is_the_chain_of_the_film(film, key, index):
     follow, key_image = MotionChain(), None
-    for frame in Film(film):
+    for frame in Video(film):
         motion = follow.update(frame)
-        key_image = frame.image if frame.picture_type == "I" else key_image
+        key_image = frame.image if frame.frame_type == "I" else key_image
         if frame.index == index:
             break
     keyed = read_keyed(film, key, index)

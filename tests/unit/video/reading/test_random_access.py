@@ -9,7 +9,7 @@ import pytest
 
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
-from tests.support.films import pan, write
+from tests.support.videos import pan, write
 
 FRAMES = pan(20, 48, 64, (2, 1))
 KINDS = [

@@ -3,10 +3,10 @@ from __future__ import annotations
 import av
 import pytest
 
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 from src.video.vectors.exported import has_layers
 from src.video.vectors.h264_headers import is_reference, read_sps
-from tests.support.films import pan, write
+from tests.support.videos import pan, write
 
 
 def extradata(path):
@@ -34,7 +34,7 @@ def test_field_coding_is_seen(tmp_path):
     options = {"x264-params": "bframes=0:ref=1:weightp=0:tff=1"}
     path = write(tmp_path / "film.mp4", pan(6, 96, 128, (1, 0)), "libx264", options)
     assert not read_sps(extradata(path))[0].progressive
-    assert Film(path, motion="auto").info.inexact == "it is interlaced"
+    assert Video(path, motion="auto").info.inexact == "it is interlaced"
 
 
 def test_pictures_that_nobody_refers_to_are_told_apart(tmp_path):

@@ -10,23 +10,23 @@ import pytest
 
 from src.errors import UserError
 from src.video.motion.field import warp
-from src.video.reading.decode import Film
+from src.video.reading.decode import Video
 from src.video.reading.gop import read_gop, read_keyed
-from src.video.types import Encoding
+from src.video.types import CodecSettings
 from src.video.vectors import x265_analysis
-from src.video.vectors.vector_file import sidecar_of
+from src.video.vectors.vector_file import vector_file_of
 from src.video.writing import encode as encoding_module
 from src.video.writing.encode import encode, has_exact_vectors
-from tests.support.films import pan
+from tests.support.videos import pan
 
-HEVC = Encoding("hevc", gop=4, fps=15, crf=20, preset="medium")
+HEVC = CodecSettings("hevc", gop=4, fps=15, crf=20, preset="medium")
 SIZES = [(128, 192), (90, 120), (65, 97), (48, 64)]  # the last too small for the usual coding tree units
 
 
 @pytest.mark.parametrize(("size", "preset"), [*((size, "medium") for size in SIZES), (SIZES[1], "ultrafast")])
 def test_a_pan_is_found_in_quarter_pixels(tmp_path: Path, size: tuple[int, int], preset: str) -> None:
     encode(pan(6, *size, (2.75, -1.5)), tmp_path / "film.mp4", replace(HEVC, preset=preset))
-    film = Film(tmp_path / "film.mp4")
+    film = Video(tmp_path / "film.mp4")
     assert film.info.motion == "exact"
     frames = list(film)
     assert [frame.vectors is None for frame in frames] == [True, False, False, False, True, False]
@@ -41,7 +41,7 @@ def test_a_pan_is_found_in_quarter_pixels(tmp_path: Path, size: tuple[int, int],
 def test_random_access_reads_the_same_vectors(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     encode(pan(8, 64, 96, (1, 2)), path, HEVC)
-    for frame, other in zip(read_gop(path, 4, 7), list(Film(path))[4:], strict=True):
+    for frame, other in zip(read_gop(path, 4, 7), list(Video(path))[4:], strict=True):
         assert (frame.vectors is None) == (other.vectors is None)
         if frame.vectors is not None:
             np.testing.assert_array_equal(frame.vectors, other.vectors)
@@ -65,7 +65,7 @@ def test_the_film_is_the_same_with_and_without_its_analysis(tmp_path: Path, monk
     monkeypatch.setattr(encoding_module, "_options", lambda encoding, analysis: options(encoding, None))
     monkeypatch.setattr(encoding_module, "_keep_vectors", lambda *_: False)
     encode(frames, tmp_path / "b.mp4", HEVC)
-    with_analysis, without = (list(Film(tmp_path / f"{name}.mp4", motion="none")) for name in "ab")
+    with_analysis, without = (list(Video(tmp_path / f"{name}.mp4", motion="none")) for name in "ab")
     for one, other in zip(with_analysis, without, strict=True):
         np.testing.assert_array_equal(one.image, other.image)
 
@@ -78,7 +78,7 @@ def test_an_unknown_version_falls_back_to_estimation(
     encode(pan(3, 64, 96, (1, 2)), path, HEVC)
     assert "is not one of 1.0" in caplog.text
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
-    assert Film(path, "auto").info.motion == "estimate"
+    assert Video(path, "auto").info.motion == "estimate"
     with pytest.raises(UserError, match=r"video\.motion=estimate"):
         read_keyed(path, 0, 2)
     has_exact_vectors.cache_clear()
@@ -91,7 +91,7 @@ def test_a_sidecar_of_another_film_is_refused(tmp_path: Path) -> None:
     encode(pan(3, 64, 96, (1, 2)), path, HEVC)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(UserError, match="belongs to another film"):
-        Film(path)
-    sidecar_of(path).write_bytes(b"torn")
+        Video(path)
+    vector_file_of(path).write_bytes(b"torn")
     with pytest.raises(UserError, match="cannot be read"):
-        Film(path)
+        Video(path)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from src.errors import UserError
-from src.video.reading.decode import Film
-from src.video.types import Encoding
+from src.video.reading.decode import Video
+from src.video.types import CodecSettings
 from src.video.writing.encode import encode
-from tests.support.films import pan
+from tests.support.videos import pan
 
-H264 = Encoding("h264", gop=5, fps=15, crf=20)
-MPEG4 = Encoding("mpeg4", gop=5, fps=15, bitrate=1500)
+H264 = CodecSettings("h264", gop=5, fps=15, crf=20)
+MPEG4 = CodecSettings("mpeg4", gop=5, fps=15, bitrate=1500)
 
 
 def cut(count, height=64, width=96):
@@ -25,8 +25,8 @@ def cut(count, height=64, width=96):
 @pytest.mark.parametrize("gop", [1, 4, 12])
 def test_i_frames_come_exactly_every_gop_despite_scene_cuts(tmp_path, codec, gop):
     path = tmp_path / "clip.mp4"
-    encode(cut(14), path, Encoding(codec, gop, 15, bitrate=1000, preset="ultrafast"))
-    types = "".join(frame.picture_type for frame in Film(path, motion="none"))
+    encode(cut(14), path, CodecSettings(codec, gop, 15, bitrate=1000, preset="ultrafast"))
+    types = "".join(frame.frame_type for frame in Video(path, motion="none"))
     assert types == "".join("P" if i % gop else "I" for i in range(14))
 
 
@@ -36,7 +36,7 @@ def test_i_frames_come_exactly_every_gop_despite_scene_cuts(tmp_path, codec, gop
 def test_an_odd_size_comes_back_with_its_right_and_bottom_line(tmp_path, encoding, suffix, size):
     path, frames = tmp_path / f"clip{suffix}", pan(6, *size, (1, 0))
     encode(frames, path, encoding)
-    film = Film(path)
+    film = Video(path)
     assert (film.info.height, film.info.width) == size
     for decoded, original in zip(film, frames, strict=True):
         assert decoded.image.shape == original.shape
@@ -56,9 +56,9 @@ def test_the_same_frames_give_the_same_bytes(tmp_path, encoding):
 def test_bitrate_and_quality_are_obeyed(tmp_path):
     frames, sizes = cut(12), []
     for encoding in (
-        Encoding("h264", 12, 15, crf=10),
-        Encoding("h264", 12, 15, crf=35),
-        Encoding("h264", 12, 15, bitrate=30),
+        CodecSettings("h264", 12, 15, crf=10),
+        CodecSettings("h264", 12, 15, crf=35),
+        CodecSettings("h264", 12, 15, bitrate=30),
     ):
         encode(frames, tmp_path / "clip.mp4", encoding)
         sizes.append((tmp_path / "clip.mp4").stat().st_size)
@@ -71,11 +71,11 @@ def test_colours_come_back_and_are_tagged(tmp_path, size, matrix):
     path = tmp_path / "clip.mp4"
     patches = np.uint8([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [0, 0, 0], [200, 120, 40]])
     image = np.repeat(np.repeat(patches[None], size[1] // 6 + 1, 1)[:, : size[1]], size[0], 0)
-    encode([image], path, Encoding("h264", 12, 15, crf=1))
+    encode([image], path, CodecSettings("h264", 12, 15, crf=1))
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_range) == (matrix, 1)
-    decoded = next(iter(Film(path))).image
+    decoded = next(iter(Video(path))).image
     centres = (np.arange(6) + 0.5) * (size[1] // 6 + 1)
     visible = centres < size[1]
     at = centres[visible].astype(int)
@@ -124,23 +124,23 @@ def test_frames_that_make_no_clip_are_refused(tmp_path, frames, name, message):
 )
 def test_encodings_that_cannot_be_are_refused(arguments, message):
     with pytest.raises(UserError, match=message):
-        Encoding(**arguments)
+        CodecSettings(**arguments)
 
 
 def test_a_bitrate_takes_the_place_of_the_quality():
-    assert Encoding("h264", 12, 15, crf=23, bitrate=500) == Encoding("h264", 12, 15, bitrate=500)
+    assert CodecSettings("h264", 12, 15, crf=23, bitrate=500) == CodecSettings("h264", 12, 15, bitrate=500)
 
 
 @pytest.mark.parametrize("codec", ["h264", "mpeg4", "hevc"])
 def test_the_psnr_is_that_of_the_film(tmp_path, codec):
     frames = pan(9, 64, 96, (1.5, 0.5))
-    encoded = encode(frames, tmp_path / "clip.mp4", Encoding(codec, 4, 15, bitrate=400))
+    encoded = encode(frames, tmp_path / "clip.mp4", CodecSettings(codec, 4, 15, bitrate=400))
     assert (encoded.frames, encoded.keyframes) == (9, (0, 4, 8))
-    decoded = [frame.image.astype(float) for frame in Film(tmp_path / "clip.mp4", motion="none")]
+    decoded = [frame.image.astype(float) for frame in Video(tmp_path / "clip.mp4", motion="none")]
     rgb = 10 * np.log10(255**2 / np.mean((np.stack(decoded) - np.stack(frames)) ** 2))
     assert abs(encoded.psnr_y - rgb) < 2.5, "grey frames: luma loses what RGB loses, at 219 levels for 255"
 
 
 def test_frame_rate_gives_the_times(tmp_path):
-    encode(pan(4, 64, 96, (1, 0)), tmp_path / "clip.mp4", Encoding("h264", 12, Fraction(30000, 1001), crf=23))
-    assert [f.pts for f in Film(tmp_path / "clip.mp4")] == [Fraction(1001 * i, 30000) for i in range(4)]
+    encode(pan(4, 64, 96, (1, 0)), tmp_path / "clip.mp4", CodecSettings("h264", 12, Fraction(30000, 1001), crf=23))
+    assert [f.pts for f in Video(tmp_path / "clip.mp4")] == [Fraction(1001 * i, 30000) for i in range(4)]

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.data.datasets.base import Picture, Sequence
-from src.data.datasets.files import FileStill, FilmSequence, file_identity
-from src.data.labels import read_picture
+from src.data.datasets.base import LabelledVideo
+from src.data.datasets.files import ImageFile, VideoFile, file_fingerprint
+from src.data.images import ImageArray, read_image
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
 
@@ -45,21 +45,21 @@ def parse_name(stem: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def raw_films(root: Path, stills: list[FileStill], fps: int) -> list[Sequence]:
+def raw_videos(root: Path, stills: list[ImageFile], fps: int) -> list[LabelledVideo]:
     """One sequence for each raw film that stills come from, labelled where they are.
 
     Raises:
         UserError: a film is missing, ends too early, or does not show the stills where it should.
     """
-    films: list[Sequence] = []
+    films: list[LabelledVideo] = []
     for name, group in groupby(stills, key=lambda still: parse_name(still.name)[0]):
         path, offset = _find(root, name), FILMS[name][1]
         indexed = tuple((parse_name(still.name)[1] + offset, still) for still in group)
         _check_length(path, indexed[-1][0], indexed[-1][1].name)
         chosen = [indexed[i] for i in np.linspace(0, len(indexed) - 1, min(CHECKED, len(indexed))).astype(int)]
-        check_alignment(path, tuple((index, still.picture) for index, still in chosen), str(file_identity(path)))
+        check_alignment(path, tuple((index, still.picture) for index, still in chosen), str(file_fingerprint(path)))
         labels = tuple((index, still.labels) for index, still in indexed)
-        films.append(FilmSequence(name, fps, labels, indexed[0][1].coding, path))
+        films.append(VideoFile(name, fps, labels, indexed[0][1].coding, path))
     return films
 
 
@@ -83,7 +83,7 @@ def check_alignment(film: Path, stills: tuple[tuple[int, Path], ...], version: s
 
 def _similarity(film: Path, index: int, still: Path) -> list[float]:
     """Correlation of a still with the frames around `index`; NaN where there are none."""
-    picture = read_picture(still)
+    picture = read_image(still)
     first, last = max(0, index - AROUND), min(count_frames(film) - 1, index + AROUND)
     correlation = [float("nan")] * (2 * AROUND + 1)
     for number, frame in enumerate(read_frames(film, first, last + 1), start=first):
@@ -96,7 +96,7 @@ def _similarity(film: Path, index: int, still: Path) -> list[float]:
     return correlation
 
 
-def _grey(picture: Picture) -> NDArray[np.uint8]:
+def _grey(picture: ImageArray) -> NDArray[np.uint8]:
     """At half the size, where interlacing and noise matter less."""
     half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(half, cv2.COLOR_RGB2GRAY), np.uint8)

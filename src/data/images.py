@@ -1,0 +1,82 @@
+"""Read images from files, and the statistics that networks expect them normalised with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from src.errors import UserError, check_range
+
+ImageArray = NDArray[np.uint8]  # RGB (H, W, 3), or labels (H, W)
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of RGB in 0..1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def of(cls, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+        """Check and convert the lists of a configuration.
+
+        Raises:
+            UserError: not three values each, or a standard deviation that is not positive.
+        """
+        check_range(len(mean) == 3, "data.source.mean", list(mean), "three values in 0..1: red, green, blue")
+        allowed = "three values above 0: red, green, blue"
+        check_range(len(std) == 3 and min(std) > 0, "data.source.std", list(std), allowed)
+        return cls((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
+
+
+IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def read_image(path: Path) -> ImageArray:
+    """Read an image file as upright RGB (H, W, 3).
+
+    Raises:
+        UserError: missing, unreadable or cut short.
+    """
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        return _read_jpeg(path)
+    image = decode_image("image", path, cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def decode_image(kind: str, path: Path, flags: int) -> NDArray[Any]:
+    """Decode an image file with OpenCV's `flags`; errors call it a `kind`.
+
+    Raises:
+        UserError: missing or unreadable.
+    """
+    try:
+        image = cv2.imread(str(path), flags)
+    except cv2.error:  # a damaged header that promises an image of gigapixels
+        image = None
+    if image is None:
+        raise UserError(_unreadable(kind, path))
+    return image
+
+
+def _read_jpeg(path: Path) -> ImageArray:
+    """Read with Pillow, which notices files that are cut short; OpenCV fills them up with grey."""
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(_unreadable("image", path)) from error
+
+
+def _unreadable(kind: str, path: Path) -> str:
+    if not path.exists():
+        return f"{kind} '{path}' does not exist; check data.root"
+    return f"{kind} '{path}' cannot be decoded ({path.stat().st_size} bytes); replace the damaged file"
