@@ -40,7 +40,7 @@ class Segmenter(nn.Module, ABC):
         """The module behind `classify`, which AR-Seg shares between its branches and freezes (FST)."""
 
     def features(self, x: Tensor) -> Tensor:
-        """Features (B, C, h, w) of a image, without training-only work."""
+        """Features (B, C, h, w) of an image, without training-only work."""
         return self.encode(x)[0]
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:

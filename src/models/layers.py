@@ -7,22 +7,45 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm and ReLU; the padding keeps the size at stride 1."""
+    """Convolution, batch norm, and ReLU if `active`, named "conv" and "bn" in state dicts.
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+    The padding keeps the size at stride 1.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        active: bool = True,
+        bias: bool = False,
+        groups: int = 1,
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
         self.bn = nn.BatchNorm2d(outputs)
-        self.relu = nn.ReLU(inplace=True)
+        self.active = active
+        self.relu = nn.ReLU(inplace=True) if active else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inputs, h, w) -> (B, outputs, ceil(h / stride), ceil(w / stride))."""
         out: Tensor = self.relu(self.bn(self.conv(x)))
         return out
+
+
+def conv_norm_act(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, activation: nn.Module | None = None
+) -> nn.Sequential:
+    """`ConvNormAct` as layers numbered 0 and 1 in state dicts, followed by any activation or none."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+    layers = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+    return layers if activation is None else layers.append(activation)
 
 
 class ConvHead(nn.Sequential):
@@ -32,15 +55,9 @@ class ConvHead(nn.Sequential):
     """
 
     def __init__(self, inputs: int, width: int, dropout: float, classes: int | None = None) -> None:
-        layers: list[nn.Module] = [
-            nn.Conv2d(inputs, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Dropout2d(dropout),
-        ]
+        super().__init__(*conv_norm_act(inputs, width, 3, activation=nn.ReLU(inplace=True)), nn.Dropout2d(dropout))
         if classes is not None:
-            layers.append(nn.Conv2d(width, classes, 1))
-        super().__init__(*layers)
+            self.append(nn.Conv2d(width, classes, 1))
 
 
 class PyramidPooling(nn.Module):
@@ -70,8 +87,7 @@ class PyramidPooling(nn.Module):
 
     def branches(self, x: Tensor) -> list[Tensor]:
         """The pooled maps (B, outputs, h, w), coarsest first."""
-        size = (int(x.shape[-2]), int(x.shape[-1]))
-        return [resize(stage(x), size, self.align_corners) for stage in self.stages]
+        return [resize(stage(x), size_of(x), self.align_corners) for stage in self.stages]
 
     def forward(self, x: Tensor) -> Tensor:
         """The map and its pooled branches, (B, inputs + bins * outputs, h, w)."""
@@ -79,5 +95,7 @@ class PyramidPooling(nn.Module):
 
 
 def _pooled_stage(inputs: int, outputs: int, cells: int, norm: bool) -> nn.Sequential:
-    stage = nn.Sequential(nn.AdaptiveAvgPool2d(cells), nn.Conv2d(inputs, outputs, 1, bias=False))
-    return stage.extend([nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]) if norm else stage
+    pool = nn.AdaptiveAvgPool2d(cells)
+    if not norm:
+        return nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False))
+    return nn.Sequential(pool, *conv_norm_act(inputs, outputs, activation=nn.ReLU(inplace=True)))

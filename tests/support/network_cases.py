@@ -14,7 +14,7 @@ from src.models.bisenet.net import BiSeNet
 from src.models.ddrnet.net import DDRNet
 from src.models.deploy.reparameterise import deploy
 from src.models.dfanet.net import DFANet
-from src.models.pidnet.backbone import PIDNet
+from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
 from src.models.tdnet.variants import td2_fa18, td4_bise18, td4_psp18

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from src.models.tdnet.net import TDNet
-from src.models.tdnet.paths import Path, SpatialNorm
+from src.models.tdnet.paths import SpatialNorm, SubNetwork
 
 
-class TinyPath(Path):
+class TinyPath(SubNetwork):
     """A sub-network of two layers, to test what lies between paths."""
 
     def __init__(self, num_classes: int) -> None:

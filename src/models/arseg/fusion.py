@@ -1,4 +1,4 @@
-"""Cross-resolution feature fusion, CReFF (AR-Seg, paper section 3.2)."""
+"""Cross-resolution feature fusion, CReFF (AR-Seg, paper section 3.2), and its gate."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from torch import Tensor, nn
 from src.errors import UserError, check_range
 from src.ops.cpu.threads import can_use_cpu_kernel
 from src.ops.local_attention import GATE_WIDTH, local_attention
-from src.ops.resize import resize
-from src.ops.warp import aim, motion_at, warp, warp_officially
+from src.ops.resize import resize, size_of
+from src.ops.warp import motion_at, sample_positions, warp, warp_legacy
 
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
+GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
+RELIABILITY_CUES = 3  # channels of `motion_reliability`
 
 
 class CReFF(nn.Module):
@@ -84,10 +86,10 @@ class CReFF(nn.Module):
         Args:
             low: (B, C, h, w) features of the current frame at low resolution.
             key_features: (B, C, H, W) of its keyframe at high resolution.
-            motion: (B, 2, picture height, picture width) in pixels of the picture, x_key = x + motion(x).
-            motion_valid: (B, picture height, picture width) bool; None means all valid.
+            motion: (B, 2, image height, image width) in image pixels, x_key = x + motion(x).
+            motion_valid: (B, image height, image width) bool; None means all valid.
         """
-        size = (key_features.shape[-2], key_features.shape[-1])
+        size = size_of(key_features)
         if self.mix == "none":
             return resize(low, size, align_corners=self.legacy)
         if not self.warp:
@@ -110,18 +112,18 @@ class CReFF(nn.Module):
         if self.gate is None or valid is None:
             return low_up + attended
         hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
-        seen = signs(motion_at(size, motion, motion_valid)[0], valid)
-        trust: Tensor = self.gate(hidden, seen) * _reachable(seen[:, :1], self.window)
+        cues = motion_reliability(motion_at(size, motion, motion_valid)[0], valid)
+        trust: Tensor = self.gate(hidden, cues) * _reachable(cues[:, :1], self.window)
         return low_up + trust * (attended - low_up)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
         from src.ops.cpu.creff import GateInput, fuse  # Numba loads only where it is used
 
-        x, y, valid = aim(motion, valid)
+        x, y, valid = sample_positions(motion, valid)
         gate = None
         if self.gate is not None:
-            hidden = self.gate.project(low, (key_features.shape[-2], key_features.shape[-1]))
-            trust = partial(self.gate, signs=signs(motion, valid))
+            hidden = self.gate.project(low, size_of(key_features))
+            trust = partial(self.gate, reliability=motion_reliability(motion, valid))
             gate = GateInput(hidden, self.gate.comparison, trust)
         convolutions = self.query, self.key, self.value
         positions = torch.stack((x, y), 1)
@@ -131,9 +133,61 @@ class CReFF(nn.Module):
     def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Keyframe features warped to the current frame, and their validity (B, H, W); None in legacy form."""
         if self.legacy:
-            return warp_officially(key_features, motion), None
-        height, width = key_features.shape[-2:]
-        return warp(key_features, *motion_at((height, width), motion, motion_valid))
+            return warp_legacy(key_features, motion), None
+        return warp(key_features, *motion_at(size_of(key_features), motion, motion_valid))
+
+
+class Gate(nn.Module):
+    """Weight in 0..1 of the attended feature, from both features, their distance, and the reliability of motion.
+
+    Args:
+        channels: C of the features.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.low = nn.Conv2d(channels, GATE_WIDTH, 1)
+        self.attended = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.difference = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
+        self.score = nn.Conv2d(GATE_WIDTH + RELIABILITY_CUES, 1, 3, padding=1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
+
+    def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
+        """Contribution of low-resolution features (B, C, h, w) to the hidden layer (B, 8, *size).
+
+        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
+        """
+        return resize(self.low(low), size)
+
+    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
+        """Contribution of the attended features and their distance to the upsampled ones to the hidden layer."""
+        contribution: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
+        return contribution
+
+    @property
+    def comparison(self) -> Tensor:
+        """The weights (2, 8, C) of `compare`."""
+        return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
+
+    def forward(self, hidden: Tensor, reliability: Tensor) -> Tensor:
+        """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the `motion_reliability` (B, 3, H, W)."""
+        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(hidden), reliability.to(hidden.dtype)], 1)))
+        return trust
+
+
+def motion_reliability(motion: Tensor, valid: Tensor) -> Tensor:
+    """Motion reliability cues (B, 3, H, W): validity, log length, log deviation from the surroundings.
+
+    Errors add up along long motion, and motion that deviates from its surroundings marks occlusions.
+
+    Args:
+        motion: (B, 2, H, W) in feature pixels.
+        valid: (B, H, W) bool.
+    """
+    around = F.avg_pool2d(motion, 3, stride=1, padding=1, count_include_pad=False)
+    lengths = [torch.log1p(torch.hypot(x[:, 0], x[:, 1])) for x in (motion, motion - around)]
+    return torch.stack([valid.to(motion.dtype), *lengths], 1)
 
 
 def _reachable(known: Tensor, window: int) -> Tensor:
@@ -146,57 +200,3 @@ def _reachable(known: Tensor, window: int) -> Tensor:
 def _fast_layout(x: Tensor) -> Tensor:
     """channels_last on CPU, where depthwise convolutions are several times faster in it."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
-
-
-SIGNS = 3  # that `signs` gives
-GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
-
-
-class Gate(nn.Module):
-    """Weight in 0..1 of the attended feature, from both features, their distance, and what motion tells.
-
-    Args:
-        channels: C of the features.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.low = nn.Conv2d(channels, GATE_WIDTH, 1)
-        self.attended = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
-        self.difference = nn.Conv2d(channels, GATE_WIDTH, 1, bias=False)
-        self.score = nn.Conv2d(GATE_WIDTH + SIGNS, 1, 3, padding=1)
-        nn.init.zeros_(self.score.weight)
-        nn.init.constant_(self.score.bias, GATE_START)  # type: ignore[arg-type]
-
-    def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
-        """The part of the hidden layer (B, 8, *size) that low-resolution features (B, C, h, w) give.
-
-        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
-        """
-        return resize(self.low(low), size)
-
-    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
-        """The part of the hidden layer that the attended features and their distance to the upsampled ones give."""
-        seen: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
-        return seen
-
-    @property
-    def comparison(self) -> Tensor:
-        """The weights (2, 8, C) of `compare`."""
-        return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
-
-    def forward(self, hidden: Tensor, signs: Tensor) -> Tensor:
-        """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the `signs` (B, 3, H, W) of motion."""
-        trust: Tensor = torch.sigmoid(self.score(torch.cat([F.relu(hidden), signs.to(hidden.dtype)], 1)))
-        return trust
-
-
-def signs(motion: Tensor, valid: Tensor) -> Tensor:
-    """Whether motion can be trusted: (B, 3, H, W), from motion (B, 2, H, W) in feature pixels and `valid` (B, H, W).
-
-    Validity as 0 or 1; log(1 + length), as errors add up along the way; and the same of the motion's difference to
-    its surroundings, which is large where one thing covers another.
-    """
-    around = F.avg_pool2d(motion, 3, stride=1, padding=1, count_include_pad=False)
-    lengths = [torch.log1p(torch.hypot(x[:, 0], x[:, 1])) for x in (motion, motion - around)]
-    return torch.stack([valid.to(motion.dtype), *lengths], 1)

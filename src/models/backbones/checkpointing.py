@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm)
 
 
 def recomputed(block: nn.Module, x: Tensor) -> Tensor:
@@ -24,7 +25,7 @@ def recomputed(block: nn.Module, x: Tensor) -> Tensor:
 @contextmanager
 def _keeping_statistics(block: nn.Module) -> Iterator[None]:
     """Batch norms do not count a batch a second time."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in block.modules() if isinstance(module, NORMS)]
     before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
     try:
         yield

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from src.errors import UserError
 
-if TYPE_CHECKING:
-    from src.models.backbones.resnet import ResNet
 
-
-def load_backbone(backbone: ResNet, weights: str) -> None:
+def load_backbone(backbone: nn.Module, depth: int, deep_stem: bool, weights: str) -> None:
     """Fill a ResNet from `weights`.
 
     Args:
-        backbone: changed in place.
+        backbone: the ResNet, changed in place.
+        depth: of the ResNet.
+        deep_stem: form of its stem, see `ResNet`.
         weights: "none" (keep the random initialisation), "imagenet" (torchvision's weights through timm, or
             GluonCV's where the stem is deep; downloaded once), or the path of a state dict in torchvision's
             layout, whose ImageNet classifier `fc` is left aside.
@@ -28,22 +27,22 @@ def load_backbone(backbone: ResNet, weights: str) -> None:
     """
     if weights == "none":
         return
-    state = _download(backbone) if weights == "imagenet" else read_weights(weights)
+    state = _download(depth, deep_stem) if weights == "imagenet" else read_weights(weights)
     state = {key: value for key, value in state.items() if not key.startswith("fc.")}
     try:
         backbone.load_state_dict(state)
     except RuntimeError as error:
         raise UserError(
-            f"weights '{weights}' do not fit a ResNet-{backbone.depth} in torchvision's layout "
+            f"weights '{weights}' do not fit a ResNet-{depth} in torchvision's layout "
             f"({_first_detail(error)}); give the state dict of the same network"
         ) from error
 
 
-def _download(backbone: ResNet) -> dict[str, Tensor]:
+def _download(depth: int, deep_stem: bool) -> dict[str, Tensor]:
     # timm is needed only here, and importing it takes seconds.
     import timm
 
-    name = f"resnet{backbone.depth}s.gluon_in1k" if backbone.deep_stem else f"resnet{backbone.depth}.tv_in1k"
+    name = f"resnet{depth}s.gluon_in1k" if deep_stem else f"resnet{depth}.tv_in1k"
     try:
         state: dict[str, Tensor] = timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:
@@ -55,7 +54,7 @@ def _download(backbone: ResNet) -> dict[str, Tensor]:
 
 
 def read_weights(weights: str) -> dict[str, Any]:
-    """The content of a file of weights, a state dict or a checkpoint around one.
+    """Read a file of weights: a state dict, or a checkpoint around one.
 
     Raises:
         UserError: no such file, or not a state dict.

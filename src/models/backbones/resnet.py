@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from src.models.backbones.checkpointing import recomputed
 from src.models.backbones.imagenet import load_backbone
+from src.models.layers import conv_norm_act
 
 Dilations = tuple[int, int]  # of the first and of the second 3x3 convolution of a block
 
@@ -66,10 +67,10 @@ class ResNet(nn.Module):
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self._initialise()
-        load_backbone(self, weights)
+        load_backbone(self, depth, deep_stem, weights)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The outputs of the four stages of a picture (B, 3, H, W)."""
+        """The outputs of the four stages of an image (B, 3, H, W)."""
         maps, x = [], self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for stage in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = self._run(stage, x)
@@ -162,17 +163,13 @@ def _stage(
 def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     if stride == 1 and inputs == outputs:
         return None
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+    return conv_norm_act(inputs, outputs, stride=stride)
 
 
 def _deep_stem(outputs: int) -> nn.Sequential:
     half = outputs // 2
     return nn.Sequential(
-        nn.Conv2d(3, half, 3, 2, 1, bias=False),
-        nn.BatchNorm2d(half),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(half, half, 3, 1, 1, bias=False),
-        nn.BatchNorm2d(half),
-        nn.ReLU(inplace=True),
+        *conv_norm_act(3, half, 3, 2, nn.ReLU(inplace=True)),
+        *conv_norm_act(half, half, 3, 1, nn.ReLU(inplace=True)),
         nn.Conv2d(half, outputs, 3, 1, 1, bias=False),
     )

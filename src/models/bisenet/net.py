@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.models.backbones.resnet import ResNet
 from src.models.base import Segmenter
 from src.models.layers import ConvNormAct
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 
 
 class BiSeNet(Segmenter):
@@ -45,7 +45,7 @@ class BiSeNet(Segmenter):
         """Features at stride 8, and the context path's maps "x8" and "x16" for the auxiliary heads."""
         x8, x16 = self.context(x)
         # The context path rounds up at stride 16: odd sizes leave it one cell larger than the spatial path.
-        spatial = resize(self.spatial(x), _size(x8), align_corners=True)
+        spatial = resize(self.spatial(x), size_of(x8), align_corners=True)
         return self.head(self.fusion(spatial, x8)), {"x8": x8, "x16": x16}
 
     def classify(self, features: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class ContextPath(nn.Module):
         """Maps (B, 128, h, w) at strides 8 and 16."""
         _, _, c16, c32 = self.resnet(x)
         deep = self.arm32(c32) + self.conv_avg(c32.mean((2, 3), keepdim=True))
-        deep = resize(F.interpolate(deep, scale_factor=2.0), _size(c16), align_corners=True)
+        deep = resize(F.interpolate(deep, scale_factor=2.0), size_of(c16), align_corners=True)
         x16 = self.conv_head32(deep)
         x8 = self.conv_head16(F.interpolate(self.arm16(c16) + x16, scale_factor=2.0))
         return x8, x16
@@ -128,7 +128,3 @@ class FeatureFusion(nn.Module):
         weight = self.bn(self.conv(features.mean((2, 3), keepdim=True)))
         fused: Tensor = features * weight.sigmoid() + features
         return fused
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])

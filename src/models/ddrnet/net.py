@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from src.models.layers import ConvNormAct
 from src.models.rdrnet.backbone import TwoBranch
-from src.models.rdrnet.layers import ConvNorm, basic_blocks, initialise
+from src.models.rdrnet.layers import basic_blocks, initialise
 from src.models.rdrnet.net import BranchSegmenter, Head
 from src.models.rdrnet.pooling import DAPPM
 
@@ -34,8 +35,8 @@ class DDRNet(BranchSegmenter):
 def plain_stem(width: int, blocks: int) -> nn.Sequential:
     """Stages 1-3 of DDRNet and PIDNet: (B, 3, H, W) to (B, 2c, H/8, W/8)."""
     return nn.Sequential(
-        ConvNorm(3, width, 3, stride=2),
-        ConvNorm(width, width, 3, stride=2),
+        ConvNormAct(3, width, 3, stride=2),
+        ConvNormAct(width, width, 3, stride=2),
         basic_blocks(width, width, blocks, 1),
         nn.ReLU(),
         basic_blocks(width, 2 * width, blocks, 2),

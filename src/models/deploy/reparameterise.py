@@ -10,7 +10,8 @@ from torch import nn
 
 from src.errors import UserError
 from src.models.base import Segmenter
-from src.models.rdrnet.layers import ConvNorm, Projection
+from src.models.layers import ConvNormAct
+from src.models.rdrnet.layers import Shortcut
 from src.models.rdrnet.reparam import Mergeable, fold, replaced, scaled
 
 Net = TypeVar("Net", bound=Segmenter)
@@ -59,10 +60,10 @@ def merge(module: nn.Module, fold_batchnorm: bool) -> int:
 def _inference_form(module: nn.Module, fold_batchnorm: bool) -> nn.Module | None:
     if isinstance(module, Mergeable):
         return module.merged().eval()
-    if fold_batchnorm and isinstance(module, ConvNorm):
+    if fold_batchnorm and isinstance(module, ConvNormAct):
         single = replaced(module.conv, fold(module))
         return nn.Sequential(single, nn.ReLU(inplace=True)) if module.active else single
-    if fold_batchnorm and isinstance(module, Projection):
+    if fold_batchnorm and isinstance(module, Shortcut):
         conv, norm = module[0], module[1]
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)

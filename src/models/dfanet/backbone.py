@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from src.models.layers import conv_norm_act
+
 IMAGENET_CLASSES = 1000
 STEM_CHANNELS = 8
 REPEATS = (4, 6, 4)  # blocks of enc2, enc3, enc4 (paper table 1)
@@ -80,7 +82,7 @@ class Attention(nn.Module):
 
 @dataclass
 class Levels:
-    """What a backbone hands on: its stages at 1/2, 1/4, 1/8 of its input, and enc4 after attention."""
+    """Outputs of a backbone: its stages at 1/2, 1/4, 1/8 of its input, and enc4 after attention."""
 
     enc2: Tensor
     enc3: Tensor
@@ -122,11 +124,11 @@ class Xception(nn.Module):
     def __init__(self, variant: str) -> None:
         super().__init__()
         widths = XCEPTION[variant]
-        self.stem = nn.Sequential(nn.Conv2d(3, STEM_CHANNELS, 3, 2, 1, bias=False), nn.BatchNorm2d(STEM_CHANNELS))
+        self.stem = conv_norm_act(3, STEM_CHANNELS, kernel=3, stride=2)
         self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3))
 
     def levels(self, x: Tensor) -> Levels:
-        """Stages at 1/4, 1/8, 1/16 of a picture (B, 3, H, W)."""
+        """Stages at 1/4, 1/8, 1/16 of an image (B, 3, H, W)."""
         found: Levels = self.encoder(self.stem(x))
         return found
 

@@ -1,4 +1,4 @@
-"""DFANet (Li et al., CVPR 2019): one light backbone three times over, each reusing what the last one saw."""
+"""DFANet (Li et al., CVPR 2019): one light backbone three times over, each reusing features of the one before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from src.errors import UserError
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
 from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
-from src.ops.resize import resize
+from src.models.layers import conv_norm_act
+from src.ops.resize import resize, size_of
 
 
 class DFANet(Segmenter):
@@ -26,7 +27,7 @@ class DFANet(Segmenter):
     | B  | 1024x1024 | 2.03 / 2.1 | 1.03 M / 4.8 M |
 
     The first backbone alone has 1.78 (A) and 0.92 (B) GMACs, published 1.6 and 0.83. A' is A on a smaller
-    picture. No reading of the paper's table 1 and figure 3 gives the published parameters.
+    image. No reading of the paper's table 1 and figure 3 gives the published parameters.
 
     Args:
         num_classes: K.
@@ -53,7 +54,7 @@ class DFANet(Segmenter):
         self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(3))
         self.head = nn.Conv2d(width, num_classes, 1)
         if weights != "none":
-            content = read_weights(weights)  # a checkpoint of ours, or a bare state dict
+            content = read_weights(weights)  # a checkpoint of this project, or a bare state dict
             state = content.get("state_dict", content)
             load_classifier(self, {key.removeprefix("net."): value for key, value in state.items()})
 
@@ -65,7 +66,7 @@ class DFANet(Segmenter):
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features (B, width, ceil(H/4), ceil(W/4)); no taps, the paper has no auxiliary loss."""
         levels = self._aggregate(x)
-        size = _size(levels[0].enc2)
+        size = size_of(levels[0].enc2)
         low = [resize(f(found.enc2), size) for f, found in zip(self.low, levels, strict=True)]
         high = [resize(f(found.attended), size) for f, found in zip(self.high, levels, strict=True)]
         merged: Tensor = self.merge(torch.stack(low).sum(0))
@@ -81,7 +82,7 @@ class DFANet(Segmenter):
         levels = [self.first.levels(x)]
         for encoder in self.later:
             before = levels[-1]
-            again = torch.cat([resize(before.attended, _size(before.enc2)), before.enc2], 1)
+            again = torch.cat([resize(before.attended, size_of(before.enc2)), before.enc2], 1)
             levels.append(encoder(again, before))
         return levels
 
@@ -110,8 +111,4 @@ def load_classifier(net: DFANet, state: dict[str, Tensor]) -> None:
 
 
 def _unit(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-
-
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])
+    return conv_norm_act(inputs, outputs, activation=nn.ReLU())

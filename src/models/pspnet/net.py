@@ -117,7 +117,7 @@ class PSPNetFull(Segmenter):
         return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits (B, K) of each class occurring anywhere in the picture, as "presence"."""
+        """Logits (B, K) of each class occurring anywhere in the image, as "presence"."""
         return {"presence": self.presence(taps["layer3"].amax(dim=(2, 3)))}
 
 

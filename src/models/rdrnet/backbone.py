@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.rdrnet.layers import ConvNorm, bottlenecks, initialise, set_batchnorm
+from src.models.layers import ConvNormAct
+from src.models.rdrnet.layers import bottlenecks, initialise, set_batchnorm
 from src.models.rdrnet.reparam import ReparamBlock
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 
 
 class TwoBranch(nn.Module):
     """Stages 4-6 and the merge, behind a stem to 2c channels at stride 8 (RDRNet figure 2, DDRNet figure 4).
 
-    The paper's ablation switches a bilateral fusion off as a whole; it does not say whether one direction
-    stays. Our reading: both directions go, with their convolutions.
+    The paper's ablation switches a bilateral fusion off as a whole and leaves open whether one direction
+    stays. Here both directions go, with their convolutions.
 
     Args:
         width: c.
@@ -50,18 +51,18 @@ class TwoBranch(nn.Module):
         )
         self.fusion_1, self.fusion_2 = fusion_1, fusion_2
         if fusion_1:
-            self.compression_1 = ConvNorm(4 * width, 2 * width, 1, active=False)
-            self.down_1 = ConvNorm(2 * width, 4 * width, 3, stride=2, active=False)
+            self.compression_1 = ConvNormAct(4 * width, 2 * width, 1, active=False)
+            self.down_1 = ConvNormAct(2 * width, 4 * width, 3, stride=2, active=False)
         if fusion_2:
-            self.compression_2 = ConvNorm(8 * width, 2 * width, 1, active=False)
+            self.compression_2 = ConvNormAct(8 * width, 2 * width, 1, active=False)
             self.down_2 = nn.Sequential(
-                ConvNorm(2 * width, 4 * width, 3, stride=2),
-                ConvNorm(4 * width, 8 * width, 3, stride=2, active=False),
+                ConvNormAct(2 * width, 4 * width, 3, stride=2),
+                ConvNormAct(4 * width, 8 * width, 3, stride=2, active=False),
             )
         self.spp = pooling
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """A picture to the merged map (B, 4c, H/8, W/8) and "detail" (B, 2c, H/8, W/8) after fusion 1."""
+        """An image (B, 3, H, W) to the merged map (B, 4c, H/8, W/8) and "detail" (B, 2c, H/8, W/8) after fusion 1."""
         x = self.stem(x)
         semantic, detail = self.semantic_branch_layers[0](x), self.detail_branch_layers[0](x)
         if self.fusion_1:
@@ -73,19 +74,18 @@ class TwoBranch(nn.Module):
             semantic, detail = exchange(semantic, detail, self.compression_2, self.down_2)
         semantic = self.spp(self.semantic_branch_layers[2](F.relu(semantic)))
         detail = self.detail_branch_layers[2](F.relu(detail))
-        return detail + like(semantic, detail), taps
+        return detail + resize_like(semantic, detail), taps
 
 
 def exchange(semantic: Tensor, detail: Tensor, compress: nn.Module, down: nn.Module) -> tuple[Tensor, Tensor]:
     """Bilateral fusion: each branch gets the other's map from before the exchange."""
-    to_detail = like(compress(F.relu(semantic)), detail)
+    to_detail = resize_like(compress(F.relu(semantic)), detail)
     return semantic + down(F.relu(detail)), detail + to_detail
 
 
-def like(x: Tensor, target: Tensor) -> Tensor:
-    """`x` resized to the height and width of `target`, so that odd picture sizes work."""
-    height, width = target.shape[-2:]
-    return resize(x, (height, width))
+def resize_like(x: Tensor, target: Tensor) -> Tensor:
+    """Resize `x` to the height and width of `target`, so that odd image sizes work."""
+    return resize(x, size_of(target))
 
 
 def reparam_stage(inputs: int, outputs: int, blocks: int, down: bool, active: bool) -> nn.Sequential:

@@ -1,33 +1,11 @@
-"""Convolution units and residual blocks of RDRNet, DDRNet and PIDNet, named as in official state dicts."""
+"""Convolution blocks and residual blocks of RDRNet, DDRNet and PIDNet, named as in official state dicts."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-class ConvNorm(nn.Module):
-    """Convolution with "same" padding -> batch norm -> ReLU if `active`."""
-
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        stride: int = 1,
-        active: bool = True,
-        bias: bool = False,
-        groups: int = 1,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
-        self.bn = nn.BatchNorm2d(outputs)
-        self.active = active
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
-        x = self.bn(self.conv(x))
-        return F.relu(x, inplace=True) if self.active else x
+from src.models.layers import ConvNormAct, conv_norm_act
 
 
 class NormConv(nn.Module):
@@ -44,20 +22,20 @@ class NormConv(nn.Module):
         return out
 
 
-class Projection(nn.Sequential):
+class Shortcut(nn.Sequential):
     """1x1 convolution -> batch norm on the shortcut of a block that changes width or stride."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        super().__init__(*conv_norm_act(inputs, outputs, stride=stride))
 
 
 class ResidualBlock(nn.Module):
-    """What both residual blocks share: shortcut, sum, and the ReLU that a stage's last block leaves out."""
+    """Base of both residual blocks: shortcut, sum, and the ReLU that a stage's last block leaves out."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, active: bool) -> None:
         super().__init__()
         changes = stride != 1 or inputs != outputs
-        self.downsample = Projection(inputs, outputs, stride) if changes else nn.Identity()
+        self.downsample = Shortcut(inputs, outputs, stride) if changes else nn.Identity()
         self.active = active
 
     def add(self, x: Tensor, residual: Tensor) -> Tensor:
@@ -66,29 +44,29 @@ class ResidualBlock(nn.Module):
         return F.relu(out, inplace=True) if self.active else out
 
 
-class BasicBlock(ResidualBlock):
+class ResidualBasicBlock(ResidualBlock):
     """Two 3x3 convolutions with a shortcut (DDRNet, PIDNet)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
         super().__init__(inputs, outputs, stride, active)
-        self.conv1 = ConvNorm(inputs, outputs, 3, stride)
-        self.conv2 = ConvNorm(outputs, outputs, 3, active=False)
+        self.conv1 = ConvNormAct(inputs, outputs, 3, stride)
+        self.conv2 = ConvNormAct(outputs, outputs, 3, active=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
         return self.add(x, self.conv2(self.conv1(x)))
 
 
-class Bottleneck(ResidualBlock):
+class ResidualBottleneck(ResidualBlock):
     """1x1 -> 3x3 -> 1x1 with expansion 2 and no final ReLU, also between two of them (official code)."""
 
     expansion = 2
 
     def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
         super().__init__(inputs, width * self.expansion, stride, active=False)
-        self.conv1 = ConvNorm(inputs, width, 1)
-        self.conv2 = ConvNorm(width, width, 3, stride)
-        self.conv3 = ConvNorm(width, width * self.expansion, 1, active=False)
+        self.conv1 = ConvNormAct(inputs, width, 1)
+        self.conv2 = ConvNormAct(width, width, 3, stride)
+        self.conv3 = ConvNormAct(width, width * self.expansion, 1, active=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, 2 width, h/s, w/s)."""
@@ -97,16 +75,15 @@ class Bottleneck(ResidualBlock):
 
 def bottlenecks(inputs: int, width: int, blocks: int, stride: int) -> nn.Sequential:
     """A stage of `blocks` bottlenecks of output width 2 `width`, the first with `stride`."""
-    later = [Bottleneck(width * Bottleneck.expansion, width) for _ in range(blocks - 1)]
-    return nn.Sequential(Bottleneck(inputs, width, stride), *later)
+    later = [ResidualBottleneck(width * ResidualBottleneck.expansion, width) for _ in range(blocks - 1)]
+    return nn.Sequential(ResidualBottleneck(inputs, width, stride), *later)
 
 
 def basic_blocks(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequential:
     """A stage of basic blocks, the first with `stride`, the last without its ReLU (the caller applies it)."""
-    sizes = [inputs] + [outputs] * (blocks - 1)
-    return nn.Sequential(
-        *(BasicBlock(size, outputs, stride if i == 0 else 1, active=i < blocks - 1) for i, size in enumerate(sizes))
-    )
+    entry = ResidualBasicBlock(inputs, outputs, stride, active=blocks > 1)
+    later = [ResidualBasicBlock(outputs, outputs, active=i < blocks - 1) for i in range(1, blocks)]
+    return nn.Sequential(entry, *later)
 
 
 def initialise(module: nn.Module, zero_bias: bool) -> None:

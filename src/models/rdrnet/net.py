@@ -16,7 +16,7 @@ class BranchSegmenter(Segmenter):
     """A body of several branches and its head: features are what the last 1x1 convolution takes, at stride 8.
 
     Args:
-        backbone: pictures to the merged map (B, 4c, H/8, W/8) and the taps of the head.
+        backbone: images to the merged map (B, 4c, H/8, W/8) and the taps of the head.
         head: its main part is the classifier, its auxiliary part is for training only.
     """
 
@@ -87,13 +87,6 @@ class RDRNet(BranchSegmenter):
         super().__init__(backbone, Head(4 * width, 2 * width, head_channels, num_classes))
 
 
-class HeadFeatures(nn.Sequential):
-    """Batch norm -> ReLU -> 3x3 convolution -> batch norm -> ReLU: (B, Cin, h, w) to (B, C, h, w)."""
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__(NormConv(inputs, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
-
-
 class Head(nn.Module):
     """Main and auxiliary head; each ends in a 1x1 convolution to classes.
 
@@ -115,3 +108,10 @@ class Head(nn.Module):
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits "aux" (B, K, h, w) of the tap "detail" (B, 2c, h, w)."""
         return {"aux": self.aux_cls_seg(self.aux_head(taps["detail"]))}
+
+
+class HeadFeatures(nn.Sequential):
+    """Batch norm -> ReLU -> 3x3 convolution -> batch norm -> ReLU: (B, Cin, h, w) to (B, C, h, w)."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__(NormConv(inputs, channels, 3), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))

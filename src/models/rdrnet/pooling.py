@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.layers import PyramidPooling
-from src.models.rdrnet.layers import ConvNorm, NormConv
-from src.models.rdrnet.reparam import Mergeable, fold, replaced, total
-from src.ops.resize import resize
+from src.models.layers import ConvNormAct, PyramidPooling
+from src.models.rdrnet.layers import NormConv
+from src.models.rdrnet.reparam import Mergeable, fold, replaced, summed
+from src.ops.resize import resize, size_of
 
 POOLS = ((5, 2, 2), (9, 4, 4), (17, 8, 8))  # kernel, stride, padding of the average poolings
 
@@ -20,7 +20,7 @@ POOLS = ((5, 2, 2), (9, 4, 4), (17, 8, 8))  # kernel, stride, padding of the ave
 class PPM(nn.Module):
     """PSPNet's pyramid pooling and a pre-activation 1x1 convolution to `outputs` channels.
 
-    The RDRNet paper compares with "PPM" without saying more. Our reading: the four grids of PSPNet, each with
+    The RDRNet paper compares with "PPM" without details. This reading takes the four grids of PSPNet, each with
     as many channels as a scale of the other poolings.
     """
 
@@ -36,7 +36,7 @@ class PPM(nn.Module):
 
 
 class _Aggregation(nn.Module):
-    """What DAPPM, PAPPM and RPPM share: five scales, a shortcut, and compression of `process`'s maps."""
+    """Base of DAPPM, PAPPM and RPPM: five scales, a shortcut, and compression of `process`'s maps."""
 
     def __init__(self, inputs: int, width: int, outputs: int) -> None:
         super().__init__()
@@ -54,8 +54,7 @@ class _Aggregation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, Cout, h, w)."""
         finest = self.scales[0](x)
-        height, width = finest.shape[-2:]
-        pooled = [resize(scale(x), (height, width)) for scale in self.scales[1:]]
+        pooled = [resize(scale(x), size_of(finest)) for scale in self.scales[1:]]
         out: Tensor = self.compression(self.process(finest, pooled)) + self.shortcut(x)
         return out
 
@@ -99,8 +98,8 @@ class GroupedPair(Mergeable):
     def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
-        self.parallel1 = ConvNorm(channels, channels, 3, active=False, groups=groups)
-        self.parallel2 = ConvNorm(channels, channels, 3, active=False, groups=groups)
+        self.parallel1 = ConvNormAct(channels, channels, 3, active=False, groups=groups)
+        self.parallel2 = ConvNormAct(channels, channels, 3, active=False, groups=groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w) to the same shape."""
@@ -110,7 +109,7 @@ class GroupedPair(Mergeable):
 
     def merged(self) -> MergedPair:
         """One grouped convolution with bias behind the same batch norm and ReLU."""
-        numbers = total([fold(self.parallel1), fold(self.parallel2)])
+        numbers = summed([fold(self.parallel1), fold(self.parallel2)])
         return MergedPair(self.norm, replaced(self.parallel1.conv, numbers))
 
 
@@ -139,7 +138,7 @@ class RPPM(_Parallel):
 class NoPooling(nn.Module):
     """RDRNet without pyramid pooling: one pre-activation 1x1 convolution from 16c to 4c channels.
 
-    The paper's "None" does not say how the widths are matched; our reading keeps the shortcut of the other
+    The paper's "None" leaves open how the widths are matched; this reading keeps the shortcut of the other
     poolings and nothing else.
     """
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.rdrnet.layers import ConvNorm
+from src.models.layers import ConvNormAct
 
 
 class Affine(NamedTuple):
@@ -46,8 +46,8 @@ class PointwisePath(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(inputs, outputs, 1, stride, active=False, bias=True)
-        self.conv2 = ConvNorm(outputs, outputs, 1, active=False, bias=True)
+        self.conv1 = ConvNormAct(inputs, outputs, 1, stride, active=False, bias=True)
+        self.conv2 = ConvNormAct(outputs, outputs, 1, active=False, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
@@ -62,7 +62,7 @@ class ReparamBlock(Mergeable):
 
     def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
         super().__init__()
-        self.path_3x3 = ConvNorm(inputs, outputs, 3, stride, active=False)
+        self.path_3x3 = ConvNormAct(inputs, outputs, 3, stride, active=False)
         self.path_1x1 = PointwisePath(inputs, outputs, stride)
         self.path_residual = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
         self.active = active
@@ -82,7 +82,7 @@ class ReparamBlock(Mergeable):
             identity = torch.eye(self.path_residual.num_features, dtype=torch.float64)
             identity = identity.to(self.path_residual.weight.device)[:, :, None, None]
             paths.append(centred(scaled(identity, None, self.path_residual)))
-        return MergedBlock(replaced(self.path_3x3.conv, total(paths)), self.active)
+        return MergedBlock(replaced(self.path_3x3.conv, summed(paths)), self.active)
 
 
 def scaled(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> Affine:
@@ -96,9 +96,9 @@ def scaled(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> Affine:
     return Affine(kernel, norm.bias.detach().double() + scale * (start - mean))
 
 
-def fold(unit: ConvNorm) -> Affine:
-    """Convolution and batch norm of a unit as one convolution."""
-    return scaled(unit.conv.weight, unit.conv.bias, unit.bn)
+def fold(block: ConvNormAct) -> Affine:
+    """Convolution and batch norm of a block as one convolution."""
+    return scaled(block.conv.weight, block.conv.bias, block.bn)
 
 
 def compose(first: Affine, second: Affine) -> Affine:
@@ -112,7 +112,7 @@ def centred(pointwise: Affine) -> Affine:
     return Affine(F.pad(pointwise.kernel, (1, 1, 1, 1)), pointwise.bias)
 
 
-def total(paths: list[Affine]) -> Affine:
+def summed(paths: list[Affine]) -> Affine:
     """The convolution that equals the sum of parallel ones."""
     return Affine(torch.stack([p.kernel for p in paths]).sum(0), torch.stack([p.bias for p in paths]).sum(0))
 

@@ -8,10 +8,10 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from src.errors import UserError
-from src.models.tdnet.paths import Path
+from src.models.tdnet.paths import SubNetwork
 from src.models.tdnet.propagation import (
-    Encoding,
-    Projection,
+    AttentionEncoding,
+    AttentionProjection,
     TDNetState,
     attention_map,
     subsample,
@@ -52,18 +52,18 @@ class TDNet(nn.Module):
     """
 
     def __init__(
-        self, paths: Sequence[Path], key_channels: int = 64, subsampling: int = 4, dropout: float = 0.1
+        self, paths: Sequence[SubNetwork], key_channels: int = 64, subsampling: int = 4, dropout: float = 0.1
     ) -> None:
         super().__init__()
         if len(paths) < 2:
             raise UserError(f"model.num_paths={len(paths)}: paths propagate to each other; give 2 or more")
         self.subsampling, self.num_paths, self.num_classes = subsampling, len(paths), paths[0].num_classes
         self.paths = nn.ModuleList(paths)
-        self.encodings = nn.ModuleList(Encoding(p.channels, key_channels, p.value_channels) for p in paths)
+        self.encodings = nn.ModuleList(AttentionEncoding(p.channels, key_channels, p.value_channels) for p in paths)
         # "reader_source": which path gathers from which
         pairs = [(i, j) for i in range(len(paths)) for j in range(len(paths)) if i != j]
         channels = paths[0].value_channels
-        self.projections = nn.ModuleDict({f"{i}_{j}": Projection(channels, dropout) for i, j in pairs})
+        self.projections = nn.ModuleDict({f"{i}_{j}": AttentionProjection(channels, dropout) for i, j in pairs})
 
     def init_state(self) -> TDNetState:
         """The state before the first frame of any number of streams of any size."""
@@ -115,8 +115,8 @@ class TDNet(nn.Module):
         auxiliary = current.auxiliary(taps) if self.training else {}
         return ClipOutput(current.classify(value + recalled), current.classify(value), auxiliary)
 
-    def _parts(self, path: int) -> tuple[Path, Encoding]:
-        return cast(Path, self.paths[path]), cast(Encoding, self.encodings[path])
+    def _parts(self, path: int) -> tuple[SubNetwork, AttentionEncoding]:
+        return cast(SubNetwork, self.paths[path]), cast(AttentionEncoding, self.encodings[path])
 
     def _observe(self, image: Tensor, state: TDNetState) -> TDNetState:
         """The state after a frame whose own result nobody asks for."""

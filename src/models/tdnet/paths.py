@@ -1,4 +1,4 @@
-"""What a path of TDNet is, and the path of the PSPNet variants."""
+"""The sub-networks of TDNet, one per path: on PSPNet, on BiSeNet and on FANet."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from src.models.backbones.resnet import BasicBlock, ResNet
 from src.models.bisenet.net import ContextPath
-from src.models.layers import ConvHead, ConvNormAct, PyramidPooling
-from src.ops.resize import resize
+from src.models.layers import ConvHead, ConvNormAct, PyramidPooling, conv_norm_act
+from src.ops.resize import resize, size_of
 
 
-class Path(nn.Module, ABC):
+class SubNetwork(nn.Module, ABC):
     """One of TDNet's sub-networks: a complete shallow network with its own normalisation and head.
 
     Attributes:
@@ -32,7 +32,7 @@ class Path(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (B, channels, h, w) of a picture (B, 3, H, W) at stride 8, and what `auxiliary` reads."""
+        """Features (B, channels, h, w) of an image (B, 3, H, W) at stride 8, and what `auxiliary` reads."""
 
     def classify(self, values: Tensor) -> Tensor:
         """Logits (B, K, h, w) of values (B, value_channels, h, w), propagated or not."""
@@ -44,21 +44,7 @@ class Path(nn.Module, ABC):
         return {}
 
 
-def group_channels(channels: int, groups: int, group: int) -> list[int]:
-    """The input channels of PSPNet's head that belong to a group: a slice of each part that it concatenates.
-
-    Args:
-        channels: of the backbone; the head reads as many again from four pooled branches.
-        groups: number of groups.
-        group: 0-based.
-    """
-    pooled = channels // 4
-    parts = [(0, channels), *((channels + b * pooled, pooled) for b in range(4))]
-    slices = [range(group * width // groups, (group + 1) * width // groups) for _, width in parts]
-    return [start + i for (start, _), part in zip(parts, slices, strict=True) for i in part]
-
-
-class PSPPath(Path):
+class PSPPath(SubNetwork):
     """Dilated ResNet and one group of PSPNet's pyramid pooling (official code).
 
     The official code pools and convolves all channels and then keeps a group of them; here only the group is
@@ -108,31 +94,7 @@ class PSPPath(Path):
         return {} if self.aux is None else {"aux": self.aux(taps["layer3"])}
 
 
-class SpatialNorm(nn.Module):
-    """Normalises each channel over its positions; a map scales and another shifts each position.
-
-    The official code's layer norm over the two spatial axes. There its maps, the same for all channels, tie a
-    network to one input size; here they are resized (bilinear, corners aligned) to the features they meet.
-
-    Args:
-        size: (h, w) of the two maps; (97, 193) are the official ones, features of 769x1537 pictures.
-    """
-
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(*size))
-        self.bias = nn.Parameter(torch.zeros(*size))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) of any size, normalised."""
-        size = (int(x.shape[-2]), int(x.shape[-1]))
-        maps = torch.stack([self.weight, self.bias])[None]
-        scale, shift = resize(maps, size, align_corners=True)[0]
-        out: Tensor = F.layer_norm(x, size) * scale + shift
-        return out
-
-
-class BisePath(Path):
+class BisePath(SubNetwork):
     """BiSeNet on a ResNet-18 whose stride-8 map stands in for the spatial path.
 
     After the official code's removed `BiSeNet_4p` (its commit 21f0a3f), with ReLU in place of leaky ReLU. The
@@ -164,8 +126,8 @@ class BisePath(Path):
         """Features (B, 128, ceil(H/8), ceil(W/8)), and the context path's maps at strides 8 and 16."""
         _, c8, c16, c32 = self.context.resnet(x)
         average = self.context.conv_avg(c32.mean((2, 3), keepdim=True))
-        x16 = self.context.conv_head32(_enlarge(self.context.arm32(c32) + average, c16))
-        x8 = self.context.conv_head16(_enlarge(self.context.arm16(c16) + x16, c8))
+        x16 = self.context.conv_head32(_upsample_nearest(self.context.arm32(c32) + average, c16))
+        x8 = self.context.conv_head16(_upsample_nearest(self.context.arm16(c16) + x16, c8))
         fused: Tensor = self.fuse(torch.cat([c8, x8], 1))
         weight = self.attention(fused.mean((2, 3), keepdim=True))
         return fused[:, self.slice] * (1 + weight), {"aux16": x8, "aux32": x16}
@@ -175,15 +137,7 @@ class BisePath(Path):
         return {name: head(taps[name]) for name, head in self.aux.items()}
 
 
-def _enlarge(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=(int(like.shape[-2]), int(like.shape[-1])), mode="nearest")
-
-
-def _head(inputs: int, width: int, classes: int) -> nn.Sequential:
-    return nn.Sequential(ConvNormAct(inputs, width), nn.Conv2d(width, classes, 1, bias=False))
-
-
-class FAPath(Path):
+class FAPath(SubNetwork):
     """FANet-18 (Hu et al. 2020, "Real-time Semantic Segmentation with Fast Attention") at strides 8 to 64.
 
     After the official code's `td2_fa`, with ReLU in place of leaky ReLU inside the ResNet and without the
@@ -202,7 +156,7 @@ class FAPath(Path):
         self.backbone = ResNet(18, weights=weights)
         _halve_first_stage(self.backbone)
         self.attentions = nn.ModuleList(FastAttention(c) for c in self.backbone.channels)
-        self.up = nn.ModuleList(_unit(c, c // 2, 1) for c in self.backbone.channels[1:])
+        self.up = nn.ModuleList(_unit(c, c // 2) for c in self.backbone.channels[1:])
         self.smooth = nn.ModuleList(_unit(c, 128, 3) for c in self.backbone.channels[::2])
         self.norm = SpatialNorm(norm_size)
         self.head = nn.Sequential(_unit(256, 256, 3), nn.Conv2d(256, num_classes, 1, bias=False))
@@ -212,9 +166,33 @@ class FAPath(Path):
         maps = [attend(c) for attend, c in zip(self.attentions, self.backbone(x), strict=True)]
         for level in (2, 1, 0):
             from_above = self.up[level](maps[level + 1])
-            maps[level] = maps[level] + resize(from_above, _size(maps[level]), align_corners=True)
+            maps[level] = maps[level] + resize(from_above, size_of(maps[level]), align_corners=True)
         fine, coarse = self.smooth[0](maps[0]), self.smooth[1](maps[2])
-        return torch.cat([resize(coarse, _size(fine), align_corners=True), fine], 1), {}
+        return torch.cat([resize(coarse, size_of(fine), align_corners=True), fine], 1), {}
+
+
+class SpatialNorm(nn.Module):
+    """Normalises each channel over its positions; a map scales and another shifts each position.
+
+    The official code's layer norm over the two spatial axes. There its maps, the same for all channels, tie a
+    network to one input size; here they are resized (bilinear, corners aligned) to the features they meet.
+
+    Args:
+        size: (h, w) of the two maps; (97, 193) are the official ones, features of 769x1537 images.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(*size))
+        self.bias = nn.Parameter(torch.zeros(*size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) of any size, normalised."""
+        size = size_of(x)
+        maps = torch.stack([self.weight, self.bias])[None]
+        scale, shift = resize(maps, size, align_corners=True)[0]
+        out: Tensor = F.layer_norm(x, size) * scale + shift
+        return out
 
 
 class FastAttention(nn.Module):
@@ -222,10 +200,10 @@ class FastAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.query = _linear(channels, 32)
-        self.key = _linear(channels, 32)
-        self.value = _unit(channels, channels, 1)
-        self.out = _unit(channels, channels, 1)
+        self.query = conv_norm_act(channels, 32)
+        self.key = conv_norm_act(channels, 32)
+        self.value = _unit(channels, channels)
+        self.out = _unit(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, h, w), with what every position gathered added."""
@@ -236,21 +214,34 @@ class FastAttention(nn.Module):
         return gathered + x
 
 
+def group_channels(channels: int, groups: int, group: int) -> list[int]:
+    """The input channels of PSPNet's head that belong to a group: a slice of each part that it concatenates.
+
+    Args:
+        channels: of the backbone; the head reads as many again from four pooled branches.
+        groups: number of groups.
+        group: 0-based.
+    """
+    pooled = channels // 4
+    parts = [(0, channels), *((channels + b * pooled, pooled) for b in range(4))]
+    slices = [range(group * width // groups, (group + 1) * width // groups) for _, width in parts]
+    return [start + i for (start, _), part in zip(parts, slices, strict=True) for i in part]
+
+
 def _halve_first_stage(net: ResNet) -> None:
-    """Give the first stage stride 2, which the official code does and ImageNet weights do not know of."""
+    """Give the first stage stride 2 as in the official code; ImageNet weights are trained without it."""
     block = cast(BasicBlock, net.layer1[0])
     block.conv1.stride = (2, 2)
-    block.downsample = _linear(64, 64, stride=2)
+    block.downsample = conv_norm_act(64, 64, stride=2)
 
 
-def _linear(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+def _head(inputs: int, width: int, classes: int) -> nn.Sequential:
+    return nn.Sequential(ConvNormAct(inputs, width), nn.Conv2d(width, classes, 1, bias=False))
 
 
-def _unit(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
-    conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.LeakyReLU())
+def _unit(inputs: int, outputs: int, kernel: int = 1) -> nn.Sequential:
+    return conv_norm_act(inputs, outputs, kernel, activation=nn.LeakyReLU())
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    return int(x.shape[-2]), int(x.shape[-1])
+def _upsample_nearest(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=size_of(like), mode="nearest")

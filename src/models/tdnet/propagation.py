@@ -1,4 +1,4 @@
-"""Encoding and attention propagation: what TDNet keeps of past frames and how it reaches the current one."""
+"""Attention propagation: what TDNet keeps of past frames, and how it reaches the current one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class TDNetState(NamedTuple):
-    """What a batch of B streams carries from frame to frame; all tensors are at the subsampled resolution.
+    """State of B streams between frames; all tensors are at the subsampled resolution.
 
     Neither values nor maps depend on the path that reads them, so they are computed once. The propagated
     value (v' in the paper) does: its projection belongs to a pair of paths, no later frame can reuse it.
@@ -27,7 +27,7 @@ class TDNetState(NamedTuple):
     maps: tuple[Tensor, ...]
 
 
-class Encoding(nn.Module):
+class AttentionEncoding(nn.Module):
     """Query, key and value of a path's features (the paper's encoding).
 
     Query and key have one normalised layer more than the value, which makes them independent of the features.
@@ -56,8 +56,8 @@ def attention_map(query: Tensor, key: Tensor) -> Tensor:
     return torch.softmax(scores / query.shape[-1] ** 0.5, dim=-1)
 
 
-class Projection(nn.Module):
-    """What one path applies to what it gathers from one other: phi in the paper.
+class AttentionProjection(nn.Module):
+    """Projection that one path applies to the values gathered from one other: phi in the paper.
 
     Args:
         channels: of the values.

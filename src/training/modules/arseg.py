@@ -70,7 +70,7 @@ class ARSegModule(SegmentationModule):
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
 
-    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The low branch, and the fusion at a learning rate of its own."""
         low = [p for p in self.net.low.parameters() if p.requires_grad]
         return [(low, 1.0), (list(self.net.fusion.parameters()), self.fusion_lr)]

@@ -49,14 +49,14 @@ class TrainingModule(L.LightningModule):
         Raises:
             UserError: values that the optimiser refuses.
         """
-        groups = [group for parameters, factor in self.learning() for group in self._groups(parameters, factor)]
-        optimizer = made_optimizer(self.make_optimizer, groups)
+        groups = [group for parameters, factor in self.param_groups() for group in self._groups(parameters, factor)]
+        optimizer = build_optimizer(self.make_optimizer, groups)
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("lr_factor")
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def learning(self) -> list[tuple[list[nn.Parameter], float]]:
+    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """What is optimised, in groups with a factor of the learning rate each."""
         return [([p for p in self.parameters() if p.requires_grad], 1.0)]
 
@@ -89,7 +89,7 @@ class TrainingModule(L.LightningModule):
         checkpoint["card"] = self.card
 
 
-def made_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
+def build_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
     """The optimiser of parameters, or of groups of them.
 
     Raises:

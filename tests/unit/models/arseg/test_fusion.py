@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from src.metrics.cost import count_macs
 from src.models.arseg import fusion as fusion_module
 from src.models.arseg.fusion import CReFF
-from src.ops.warp import motion_at, warp, warp_officially
+from src.ops.warp import motion_at, warp, warp_legacy
 
 
 def features(channels=6, height=12, width=17, batch=2, seed=0):
@@ -106,8 +106,8 @@ def test_official_warp_scales_both_components_by_the_ratio_of_heights():
     """13/100 and 25/196 differ: features at stride 8 of a picture of 100x196."""
     f = features(height=13, width=25)
     in_features = shift(13, 25, 40 * 13 / 100, -24 * 13 / 100)
-    expected = warp_officially(f, in_features)
-    torch.testing.assert_close(warp_officially(f, shift(100, 196, 40, -24)), expected)
+    expected = warp_legacy(f, in_features)
+    torch.testing.assert_close(warp_legacy(f, shift(100, 196, 40, -24)), expected)
 
 
 def test_official_initialisation():

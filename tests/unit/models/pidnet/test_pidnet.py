@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from src.models.deploy.reparameterise import deploy
-from src.models.pidnet.backbone import LightBag, PagFM, PIDNet
+from src.models.pidnet.net import LightBag, PagFM, PIDNet
 from tests.support.rdrnet_variants import gmacs, parameters, randomise_batchnorm, relative
 
 TINY = {"num_classes": 5, "width": 8, "head_channels": 12, "pooling_channels": 8}

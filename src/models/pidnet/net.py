@@ -1,4 +1,4 @@
-"""PIDNet's body: detail (P), context (I) and boundary (D) branch."""
+"""PIDNet (Xu et al. 2023, arXiv 2206.02066): detail (P), context (I) and boundary (D) branch."""
 
 from __future__ import annotations
 
@@ -7,14 +7,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.ddrnet.net import plain_stem
-from src.models.rdrnet.backbone import like
-from src.models.rdrnet.layers import ConvNorm, basic_blocks, bottlenecks, initialise
+from src.models.layers import ConvNormAct
+from src.models.rdrnet.backbone import resize_like
+from src.models.rdrnet.layers import basic_blocks, bottlenecks, initialise
 from src.models.rdrnet.net import BranchSegmenter, Head, HeadFeatures
 from src.models.rdrnet.pooling import PAPPM
 
 
+class PIDNet(BranchSegmenter):
+    """PIDNet-S (`width` 32) or -M (64): proportional, integral and derivative branch.
+
+    Layer shapes follow the RDRNet authors' re-implementation, which the published comparison used.
+
+    Args:
+        num_classes: K.
+        width: c.
+        head_channels: C of the features.
+        pooling_channels: width of each scale of the pyramid pooling.
+    """
+
+    def __init__(self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96) -> None:
+        head = BoundaryHead(width, head_channels, num_classes)
+        super().__init__(ThreeBranch(width, pooling_channels), head)
+
+
 class ThreeBranch(nn.Module):
-    """The form of PIDNet-S and PIDNet-M (PIDNet table 2, figure 4).
+    """The body of PIDNet-S and PIDNet-M (PIDNet table 2, figure 4).
 
     Args:
         width: c.
@@ -42,17 +60,17 @@ class ThreeBranch(nn.Module):
         self.d_branch_layers = nn.ModuleList(
             [basic_blocks(2 * c, c, 1, 1), bottlenecks(c, c, 1, 1), bottlenecks(2 * c, 2 * c, 1, 1)]
         )
-        self.compression_1 = ConvNorm(4 * c, 2 * c, 1, active=False)
-        self.compression_2 = ConvNorm(8 * c, 2 * c, 1, active=False)
+        self.compression_1 = ConvNormAct(4 * c, 2 * c, 1, active=False)
+        self.compression_2 = ConvNormAct(8 * c, 2 * c, 1, active=False)
         self.pag_1, self.pag_2 = PagFM(2 * c, c), PagFM(2 * c, c)
-        self.diff_1 = ConvNorm(4 * c, c, 3, active=False)
-        self.diff_2 = ConvNorm(8 * c, 2 * c, 3, active=False)
+        self.diff_1 = ConvNormAct(4 * c, c, 3, active=False)
+        self.diff_2 = ConvNormAct(8 * c, 2 * c, 3, active=False)
         self.spp = PAPPM(16 * c, pooling_channels, 4 * c)
         self.dfm = LightBag(4 * c)
         initialise(self, zero_bias=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """A picture to the merged map (B, 4c, H/8, W/8) and its taps at the same size.
+        """An image (B, 3, H, W) to the merged map (B, 4c, H/8, W/8) and its taps at the same size.
 
         "detail" (B, 2c) is the P branch after the first fusion, "boundary" (B, 2c) the D branch after the
         second.
@@ -61,16 +79,16 @@ class ThreeBranch(nn.Module):
         context = F.relu(self.i_branch_layers[0](x))
         detail = self.pag_1(self.p_branch_layers[0](x), self.compression_1(context))
         boundary = self.d_branch_layers[0](x)
-        boundary = boundary + like(self.diff_1(context), boundary)
+        boundary = boundary + resize_like(self.diff_1(context), boundary)
         taps = {"detail": detail}
         context = F.relu(self.i_branch_layers[1](context))
         detail = self.pag_2(self.p_branch_layers[1](F.relu(detail)), self.compression_2(context))
         boundary = self.d_branch_layers[1](F.relu(boundary))
-        boundary = boundary + like(self.diff_2(context), boundary)
+        boundary = boundary + resize_like(self.diff_2(context), boundary)
         taps["boundary"] = boundary
         detail = self.p_branch_layers[2](F.relu(detail))
         boundary = self.d_branch_layers[2](F.relu(boundary))
-        context = like(self.spp(self.i_branch_layers[2](context)), detail)
+        context = resize_like(self.spp(self.i_branch_layers[2](context)), detail)
         return self.dfm(detail, context, boundary), taps
 
 
@@ -79,13 +97,13 @@ class PagFM(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.f_i = ConvNorm(channels, width, 1, active=False)
-        self.f_p = ConvNorm(channels, width, 1, active=False)
+        self.f_i = ConvNormAct(channels, width, 1, active=False)
+        self.f_p = ConvNormAct(channels, width, 1, active=False)
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         """Detail (B, C, h, w) and context (B, C, h', w') of lower resolution to (B, C, h, w)."""
-        agreement = (self.f_p(detail) * like(self.f_i(context), detail)).sum(1, keepdim=True)
-        return torch.lerp(detail, like(context, detail), torch.sigmoid(agreement))
+        agreement = (self.f_p(detail) * resize_like(self.f_i(context), detail)).sum(1, keepdim=True)
+        return torch.lerp(detail, resize_like(context, detail), torch.sigmoid(agreement))
 
 
 class LightBag(nn.Module):
@@ -93,8 +111,8 @@ class LightBag(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.f_p = ConvNorm(channels, channels, 1, active=False)
-        self.f_i = ConvNorm(channels, channels, 1, active=False)
+        self.f_p = ConvNormAct(channels, channels, 1, active=False)
+        self.f_i = ConvNormAct(channels, channels, 1, active=False)
 
     def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
         """Three maps (B, C, h, w) to one: detail counts at boundaries, context elsewhere."""
@@ -115,20 +133,3 @@ class BoundaryHead(Head):
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """ "aux" (B, K, h, w) and "boundary" (B, 1, h, w) logits of the taps of the same size."""
         return super().auxiliary(taps) | {"boundary": self.d_cls_seg(self.d_head(taps["boundary"]))}
-
-
-class PIDNet(BranchSegmenter):
-    """PIDNet-S (`width` 32) or -M (64): proportional, integral and derivative branch (arXiv 2206.02066).
-
-    Layer shapes follow the RDRNet authors' re-implementation, which the published comparison used.
-
-    Args:
-        num_classes: K.
-        width: c.
-        head_channels: C of the features.
-        pooling_channels: width of each scale of the pyramid pooling.
-    """
-
-    def __init__(self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96) -> None:
-        head = BoundaryHead(width, head_channels, num_classes)
-        super().__init__(ThreeBranch(width, pooling_channels), head)
