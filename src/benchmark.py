@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="benchmark")
-@reports_errors
+@entry_point("benchmark")
 def main(config: DictConfig) -> None:
-    """Parameters, multiply-adds and times of a network; the last line of standard output is the result as JSON."""
-    from src.commands.benchmark import benchmark  # imported late, so that --help and --cfg answer at once
+    """Count and time a network; the last line of standard output is the result as JSON."""
+    from src.commands.benchmark import benchmark  # imported here, so that --help answers at once
 
     benchmark(config)
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="convert")
-@reports_errors
+@entry_point("convert")
 def main(config: DictConfig) -> None:
     """Write the weights of an official release as a checkpoint for `src.predict` and `src.eval`."""
-    from src.commands.convert import convert_release  # imported late, so that --help and --cfg answer at once
+    from src.commands.convert import convert_release  # imported here, so that --help answers at once
 
-    print(f"checkpoint: {convert_release(config)}")
+    convert_release(config)
 
 
 if __name__ == "__main__":

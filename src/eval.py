@@ -1,30 +1,18 @@
-"""Entry point: `python -m src.eval checkpoint=AR.ckpt [baseline=CONSTANT.ckpt]`."""
+"""Entry point: `python -m src.eval checkpoint=NET.ckpt [baseline=OTHER.ckpt]`."""
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="eval")
-@reports_errors
+@entry_point("eval")
 def main(config: DictConfig) -> None:
-    """Score a checkpoint on the films of its data set; table on standard output, `metrics.json` beside it."""
-    from pathlib import Path
+    """Score a checkpoint on the videos of its data set; print a table and write metrics.json."""
+    from src.commands.evaluate import evaluate_checkpoint  # imported here, so that --help answers at once
 
-    from hydra.core.hydra_config import HydraConfig
-
-    from src.cli.config import check_keys, plain
-    from src.commands.provenance import write_provenance
-    from src.evaluation.evaluate import evaluate
-
-    check_keys(config)
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    write_provenance(run_dir, plain(config))
-    evaluate(config, run_dir)
-    print(f"metrics: {run_dir / 'metrics.json'}")
+    evaluate_checkpoint(config)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from src.errors import UserError
+
 FAILED = "failed.json"  # in the run directory of a job of a multirun: its overrides and error
 
 
@@ -50,6 +52,18 @@ def write_json(path: Path, content: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file that a run has left.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read ({error}); move it away, or restore it") from error
 
 
 def _sync(path: Path) -> None:

@@ -1,29 +1,18 @@
-"""Entry point: `python -m src.predict checkpoint=AR.ckpt source=film.mp4 output=FOLDER [KEY=VALUE ...]`."""
+"""Entry point: `python -m src.predict checkpoint=NET.ckpt source=VIDEO output=FOLDER [KEY=VALUE ...]`."""
 
 from __future__ import annotations
 
-import signal
-import sys
-
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
-@reports_errors
+@entry_point("predict")
 def main(config: DictConfig) -> None:
-    """Segment a film of any length; overlay, labels and timing go to the output folder."""
-    from src.cli.config import check_keys, plain
-    from src.commands.predict import predict  # imported late, so that --help and --cfg answer at once
-    from src.inference.options import Request
-    from src.inference.timing import print_summary
+    """Segment a video of any length; overlay, labels and timing go to the output folder."""
+    from src.commands.predict import segment_video  # imported here, so that --help answers at once
 
-    check_keys(config)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through `finally`, as Ctrl-C does
-    given = plain(config)
-    print_summary(predict(Request(**given.pop("video"), **given)))
+    segment_video(config)
 
 
 if __name__ == "__main__":

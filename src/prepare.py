@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
-@reports_errors
+@entry_point("prepare")
 def main(config: DictConfig) -> None:
     """Encode the clips of a data set, or check those that are encoded; training and evaluation then find them."""
-    from src.commands.prepare import prepare_data_set  # imported late, so that --help and --cfg answer at once
+    from src.commands.prepare import prepare_data_set  # imported here, so that --help answers at once
 
     prepare_data_set(config)
 

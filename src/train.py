@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hydra
 from omegaconf import DictConfig
 
-from src.cli.entry import reports_errors
+from src.cli.entry import entry_point
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="train")
-@reports_errors
+@entry_point("train")
 def main(config: DictConfig) -> float | None:
-    """Train the phases of a method; files go to the run directory. The result is for sweepers that learn from it."""
-    from src.commands.train import train  # imported late, so that --help and --cfg answer at once
+    """Train the phases of a method into the run directory; return the score that sweepers optimise."""
+    from src.commands.train import train  # imported here, so that --help answers at once
 
     return train(config)
 

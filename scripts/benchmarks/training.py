@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from src.data.batch import ClipBatch
 from src.ops.cpu.memory import keep_freed_memory
-from src.training.loggers import quiet
+from src.training.loggers import silence_warnings
 from src.training.phases import Phase, build_phase
 from tests.support.configs import compose_config
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    quiet()
+    silence_warnings()
     keep_freed_memory()
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 
 from src.benchmarking.latency import Round, Subject, means, measure, ratio, statistics, subjects_of
 from src.benchmarking.video_latency import measure_film
-from src.errors import UserError
+from src.inference.device import choose_device, choose_threads
 from src.metrics.stream_cost import Stream
 from src.models.arseg.net import ARSeg
 from src.models.deploy.fold_batchnorm import fold_batchnorms
@@ -37,7 +36,7 @@ def time_it(net: nn.Module, config: DictConfig, size: tuple[int, int]) -> dict[s
         UserError: no such device, or a film that cannot be used.
     """
     keep_freed_memory()
-    device, threads = _device(config.device), _threads(config.threads)
+    device, threads = choose_device(config.device), choose_threads(config.threads)
     torch.set_num_threads(threads)
     torch.backends.cudnn.benchmark = True  # one or two picture sizes, so the search pays
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 is meant
@@ -108,17 +107,3 @@ def _times(subjects: list[Subject], found: list[dict[str, list[Round]]]) -> dict
         if step in ("network", "total")
     }
     return {"milliseconds": tables[0], "constant_milliseconds": tables[1], "ratio_to_constant": ratios}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"device={name} cannot be used here; give device=cpu or auto") from error
-
-
-def _threads(given: int | None) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(given or cores, cores)

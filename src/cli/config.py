@@ -1,4 +1,4 @@
-"""From composed configuration to objects, with every key checked before anything runs."""
+"""Checks of a composed configuration: every key is known and of the usual kind before anything runs."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
 
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
-KINDS: dict[Any, str] = {
+_KINDS: dict[Any, str] = {
     bool: "true or false",
     (int, float): "a number",
     list: "a list",
@@ -26,7 +26,7 @@ _CALL_KEYS = {"_target_", "_partial_", "_args_", "_convert_", "_recursive_"}
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists.
+    """Return the resolved configuration as plain dicts and lists.
 
     Raises:
         UserError: a mandatory value (`???`) is missing.
@@ -39,7 +39,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def check_keys(config: DictConfig) -> None:
-    """Refuse keys nobody reads, wherever they were written: command line, experiment file, debug preset.
+    """Reject keys that nothing reads, wherever they were written: command line, experiment file, debug preset.
 
     A key is known if the same groups composed without experiment and debug have it at that place, or if the
     signature of the nearest `_target_` accepts it. In the first case its value must be of the same kind, too.
@@ -51,14 +51,14 @@ def check_keys(config: DictConfig) -> None:
     left_out = ("hydra", "experiment", "debug")
     groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
     reference = hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
-    _check(config, reference, "")
+    _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
 
 
 def check_rate(config: DictConfig) -> None:
-    """Refuse a `video.crf` of the command line that a `video.bitrate`, from wherever, would take the place of.
+    """Reject a `video.crf` on the command line that a `video.bitrate` would override.
 
     Raises:
-        UserError: so it is.
+        UserError: both are set.
     """
     given = {override.split("=")[0] for override in HydraConfig.get().overrides.task}
     crf, bitrate = config.video.crf, config.video.bitrate
@@ -69,36 +69,34 @@ def check_rate(config: DictConfig) -> None:
         )
 
 
-def _check(config: Any, reference: Any, path: str) -> None:
-    check_kind(_raw(config), _raw(reference), path)
-    if isinstance(config, ListConfig):
-        for index in range(len(config)):
-            _check(config._get_node(index), None, f"{path}[{index}]")
+def _check(value: Any, usual: Any, path: str) -> None:
+    """Check an unresolved node and those below it, beside the usual one at its place (None: there is none)."""
+    value, usual = _known_now(value), _known_now(usual)
+    check_kind(value, usual, path)
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            _check(item, None, f"{path}[{index}]")
+    if not isinstance(value, dict):
         return
-    if not isinstance(config, DictConfig) or config._is_none() or config._is_missing() or config._is_interpolation():
-        return
-    target = config.get("_target_") or _overlaid(path)
+    target = value.get("_target_") or _target_of(path)
     if target is not None:
-        _check_call(config, str(target), path)
-    known = set(reference.keys()) if isinstance(reference, DictConfig) and not reference._is_none() else set()
-    for key in map(str, config):
-        node = config._get_node(key)
-        place = f"{path}.{key}" if path else key
-        is_call = isinstance(node, DictConfig) and not node._is_none() and "_target_" in node
+        _check_arguments(value, str(target), path)
+    known = usual if isinstance(usual, dict) else {}
+    for key, item in value.items():
+        place = f"{path}.{key}" if path else str(key)
+        is_call = isinstance(item, dict) and "_target_" in item
         if target is None and known and key not in known and not is_call:
-            raise UserError(_unknown(place, key, known))
-        _check(node, reference._get_node(key) if key in known else None, place)
+            raise UserError(_unknown(place, str(key), set(known)))
+        _check(item, known.get(key), place)
 
 
-def _raw(node: Any) -> Any:
-    """The value of a node, None where it is only known later."""
-    if not isinstance(node, Node) or node._is_none() or node._is_missing() or node._is_interpolation():
-        return None
-    return OmegaConf.to_container(node) if isinstance(node, (DictConfig, ListConfig)) else node._value()
+def _known_now(value: Any) -> Any:
+    """Return a value, or None where it is missing or an interpolation, which is resolved later."""
+    return None if isinstance(value, str) and (value == "???" or "${" in value) else value
 
 
 def check_kind(value: Any, usual: Any, place: str) -> None:
-    """Refuse numbers that are none, and values of another kind than the usual one; None is of any kind.
+    """Reject numbers that are not finite, and values of another kind than the usual one; None is of any kind.
 
     Raises:
         UserError: such a value.
@@ -107,27 +105,27 @@ def check_kind(value: Any, usual: Any, place: str) -> None:
         raise UserError(f"{place}={value} is not a number; give one, such as {1 if usual is None else usual}")
     if value is None or usual is None or place == "trainer.devices":  # that is a number, "auto" or a list
         return
-    found = next((kind for kind in KINDS if isinstance(usual, kind)), None)  # bool before int, which it is one of
+    found = next((kind for kind in _KINDS if isinstance(usual, kind)), None)  # bool before int, which it is one of
     if found and (not isinstance(value, found) or isinstance(value, bool) != isinstance(usual, bool)):
-        raise UserError(f"{place}={value} is not {KINDS[found]}; give {KINDS[found]}, such as {usual}")
+        raise UserError(f"{place}={value} is not {_KINDS[found]}; give {_KINDS[found]}, such as {usual}")
     if isinstance(usual, list) and usual:
         for number, item in enumerate(value):
             check_kind(item, usual[0], f"{place}[{number}]")
 
 
-def _overlaid(path: str) -> str | None:
-    """What `limits` and the `trainer` and `data` nodes of a training phase are arguments of."""
+def _target_of(path: str) -> str | None:
+    """Return the callable that `limits` and the `trainer` and `data` nodes of a training phase are arguments of."""
     if path == "limits":
         return _PHASE_ARGUMENTS["trainer"]
     found = re.fullmatch(r"model\.phases\.\w+\.(trainer|data)", path)
     return _PHASE_ARGUMENTS[found[1]] if found else None
 
 
-def _check_call(node: DictConfig, name: str, path: str) -> None:
+def _check_arguments(node: dict[Any, Any], name: str, path: str) -> None:
     target = get_object(name)
     try:
         parameters = inspect.signature(target).parameters
-    except ValueError:  # some C types have no signature; their constructor complains itself
+    except ValueError:  # some C types have no signature; their constructor reports wrong arguments itself
         return
     accepted = set(parameters) | _CALL_KEYS | _accepted_by_bases(target, parameters)
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) and not hasattr(target, "__mro__"):
@@ -138,7 +136,7 @@ def _check_call(node: DictConfig, name: str, path: str) -> None:
 
 
 def _accepted_by_bases(target: Any, parameters: Any) -> set[str]:
-    """Arguments that a class passes on to its bases by **kwargs."""
+    """Return the arguments that a class passes on to its bases by **kwargs."""
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return set()
     bases = [base.__init__ for base in getattr(target, "__mro__", ()) if "__init__" in vars(base)]

@@ -1,27 +1,66 @@
-"""How an entry point ends: one line and status 2 for bad input, a traceback for our own defects."""
+"""Entry points: conf/NAME.yaml composed, keys checked, bad input answered by one line and exit status 2."""
 
 from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from src.cli.config import check_keys
 from src.cli.multirun import record_failure
 from src.errors import UserError
 from src.files import FAILED
 
-Task = Callable[[DictConfig], float | None]
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+Task = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
 
 
-def reports_errors(task: Task) -> Task:
+def entry_point(name: str) -> Callable[[Task], Callable[[], None]]:
+    """Turn a task into a command that reads its configuration `conf/NAME.yaml` and the command line.
+
+    The path of `conf` is absolute, as a relative one would be looked up among the installed packages where the
+    command is a console script. The task runs after `check_keys`, and its errors are reported as by `reports_errors`.
+    """
+
+    def command(task: Task) -> Callable[[], None]:
+        @functools.wraps(task)
+        def checked(config: DictConfig) -> float | None:
+            check_keys(config)
+            return task(config)
+
+        start = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(reports_errors(checked))
+
+        @functools.wraps(task)
+        def main() -> None:
+            if {"--help", "-h"} & set(sys.argv):  # Hydra composes for it, and would insist on what has no default
+                sys.argv += [f"~{group}" for group in _mandatory_groups(name)]
+            start()
+
+        return main
+
+    return command
+
+
+def _mandatory_groups(name: str) -> list[str]:
+    """Return the groups of a configuration that have to be chosen and that the command line does not choose."""
+    defaults = yaml.safe_load((CONF / f"{name}.yaml").read_text()).get("defaults", [])
+    groups = [group for entry in defaults if isinstance(entry, dict) for group in entry if entry[group] == "???"]
+    return [group for group in groups if not any(argument.startswith(f"{group}=") for argument in sys.argv)]
+
+
+def reports_errors(task: Task) -> Callable[[DictConfig], float | None]:
     """Turn a `UserError` of a Hydra task into one line on stderr and exit status 2.
 
     In a multirun nothing that a job raises ends the jobs after it, see `src.cli.multirun`.
@@ -34,7 +73,7 @@ def reports_errors(task: Task) -> Task:
         try:
             return task(config)
         except UserError as error:
-            end_with(str(_own(error)))
+            end_with(str(_without_worker_traceback(error)))
 
     return wrapped
 
@@ -45,19 +84,24 @@ def _run_one_of_many(task: Task, config: DictConfig) -> float | None:
     try:
         return task(config)
     except Exception as error:
-        record_failure(run_dir, list(HydraConfig.get().overrides.task), _own(error))
+        record_failure(run_dir, list(HydraConfig.get().overrides.task), _without_worker_traceback(error))
         return None
 
 
-def _own(error: Exception) -> Exception:
-    """A `UserError` without the traceback of a data loader process that it was raised in."""
+def _without_worker_traceback(error: Exception) -> Exception:
+    """Strip from a `UserError` the traceback of the data loader process that it was raised in."""
     return UserError(str(error).rsplit("UserError: ", 1)[-1].strip()) if isinstance(error, UserError) else error
 
 
 def end_with(message: str) -> NoReturn:
-    """One line on stderr and exit status 2."""
+    """Print one line on stderr and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def exit_on_sigterm() -> None:
+    """Leave through `finally` at SIGTERM, as at Ctrl-C, with the shell's exit status 143."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class RunDirectory(Callback):

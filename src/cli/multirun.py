@@ -1,4 +1,4 @@
-"""Jobs of a multirun outlive a failed neighbour: it is reported where it ran and once more at the end."""
+"""Jobs of a multirun: failed ones are reported and do not end the others; benchmarks are printed as one table."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.files import FAILED, write_json
+from src.reports.benchmark import benchmark_table, read_benchmark
+from src.reports.tables import print_table
 
 
 def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> None:
-    """Print why a job failed, and leave it as `failed.json` in its run directory."""
+    """Print why a job failed, and write `failed.json` to its run directory."""
     if isinstance(error, UserError):
         message = str(error)
         print(f"error: {message}", file=sys.stderr)
@@ -26,11 +28,30 @@ def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> Non
     write_json(run_dir / FAILED, {"overrides": overrides, "error": message})
 
 
+class BenchmarkTable(Callback):
+    """Hydra callback: print the benchmarks of all jobs, wherever they ran, after the last one.
+
+    A table goes to standard error; the jobs' JSON lines are the last lines of standard output once more.
+    """
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Read what the jobs left in their run directories."""
+        files = Path(config.hydra.sweep.dir).glob("*/metrics/benchmark.json")
+        results = [read_benchmark(path) for path in sorted(files, key=_job_number)]
+        print_table(*benchmark_table(results), title="cost per frame", width=120, errors=True)
+        for result in results:
+            print(json.dumps(result))
+
+
+def _job_number(path: Path) -> int:
+    return int(path.parents[1].name.split("_")[0])
+
+
 class FailedJobs(Callback):
     """Hydra callback: exit status 2 after a multirun in which jobs failed, wherever they ran."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called by Hydra after the last job."""
+        """Report the failed jobs after the last one."""
         files = sorted(Path(config.hydra.sweep.dir).glob(f"*/{FAILED}"))
         for path in files:
             failure = json.loads(path.read_text())

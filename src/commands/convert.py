@@ -1,4 +1,4 @@
-"""An official release as a checkpoint of ours."""
+"""Command `src.convert`: write the weights of an official release as a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
-from src.cli.config import check_keys, plain
+from src.cli.config import plain
 from src.errors import UserError
 from src.files import atomic_write
 
@@ -18,18 +18,18 @@ PHASE = "converted"
 
 
 def convert_release(config: DictConfig) -> Path:
-    """Write the checkpoint that `load_checkpoint` reads, whole or not at all; its path.
+    """Write the checkpoint that `load_checkpoint` reads, print its path and return it.
 
     Raises:
         UserError: see `src.checkpoints.official.load.convert`, or the output cannot be written.
     """
-    check_keys(config)
     plain(config)
     output = Path(config.output)
     key_source = None if config.key_source is None else Path(config.key_source)
     net, info = convert(config.name, Path(config.source), key_source)
     state = {f"net.{key}": value for key, value in net.state_dict().items()}
     _save({"state_dict": state, "card": card(config, info)}, output)
+    print(f"checkpoint: {output}")
     return output
 
 
@@ -63,4 +63,4 @@ def _save(content: dict[str, Any], path: Path) -> None:
         with atomic_write(path) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:
-        raise UserError(f"output '{path}' cannot be written ({error}); give a path in a folder of yours") from error
+        raise UserError(f"output '{path}' cannot be written ({error}); give a path that can be written") from error

@@ -1,4 +1,4 @@
-"""The motion of a film, drawn over it and as numbers."""
+"""Command `src.motion`: the motion of a video, drawn over it and as numbers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from omegaconf import DictConfig
 
+from src.cli.config import plain
 from src.errors import UserError
+from src.inference.output_folder import atomic_output_folder
 from src.video.motion.draw import STYLES, draw_motion
 from src.video.motion.field import MotionChain, rasterise
 from src.video.reading.decode import MotionSource, Video
@@ -21,7 +24,7 @@ TARGETS = ("previous", "key")
 
 
 @dataclass(frozen=True)
-class MotionRequest:
+class MotionOptions:
     """The keys of conf/motion.yaml, where each is explained.
 
     Raises:
@@ -43,8 +46,21 @@ class MotionRequest:
             raise UserError(f"longest={self.longest} is not positive; give a length in pixels")
 
 
-def export_motion(request: MotionRequest, folder: Path) -> int:
-    """Write motion.mp4 and vectors.npz into an existing folder; the number of frames.
+def draw_video_motion(config: DictConfig) -> None:
+    """Write what a composed conf/motion.yaml describes.
+
+    Raises:
+        UserError: see `MotionOptions`, `atomic_output_folder` and `export_motion`.
+    """
+    given = plain(config)
+    output = given.pop("output")
+    with atomic_output_folder(Path(output)) as folder:
+        count = export_motion(MotionOptions(motion=given.pop("video")["motion"], **given), folder)
+    print(f"{count} frames: {output}/motion.mp4, {output}/vectors.npz")
+
+
+def export_motion(options: MotionOptions, folder: Path) -> int:
+    """Write motion.mp4 and vectors.npz into an existing folder; return the number of frames.
 
     vectors.npz has an array (N, 6) float32 per frame with motion, named by the frame's index: rows
     [x0, y0, w, h, dx, dy] in pixels, x_previous = x + dx, as of `Frame.vectors`.
@@ -52,23 +68,20 @@ def export_motion(request: MotionRequest, folder: Path) -> int:
     Raises:
         UserError: as of `Video`.
     """
-    film = Video(request.source, request.motion, threads=request.threads)
+    video = Video(options.source, options.motion, threads=options.threads)
     follow, count = MotionChain(), 0
-    with (
-        RetimedVideo(folder / "motion.mp4", film, request.threads) as drawn,
-        _Archive(folder / "vectors.npz") as archive,
-    ):
-        for frame in film:
+    with RetimedVideo(folder / "motion.mp4", video, options.threads) as drawn, _Archive(folder / "vectors.npz") as archive:
+        for frame in video:
             archive.add(frame)
             hop = NO_ROWS if frame.vectors is None else frame.vectors
-            motion = follow.update(frame) if request.to == "key" else rasterise(hop, *frame.image.shape[:2])
-            drawn.write(draw_motion(frame.image, motion, request.style, request.longest), frame.pts)
+            motion = follow.update(frame) if options.to == "key" else rasterise(hop, *frame.image.shape[:2])
+            drawn.write(draw_motion(frame.image, motion, options.style, options.longest), frame.pts)
             count += 1
     return count
 
 
 class _Archive:
-    """An .npz that grows frame by frame, so that no film is too long."""
+    """An .npz that grows frame by frame, so that the length of a video is not limited by memory."""
 
     def __init__(self, path: Path) -> None:
         self._zip = zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED)

@@ -1,15 +1,14 @@
-"""What `src.prepare` does: all clips of a data set, or a part of them, made or checked."""
+"""Command `src.prepare`: make or check all clips of a data set, or a part of them."""
 
 from __future__ import annotations
 
 import logging
 import re
-import signal
-import sys
 
 from omegaconf import DictConfig
 
-from src.cli.config import check_keys, check_rate, plain
+from src.cli.config import check_rate, plain
+from src.cli.entry import exit_on_sigterm
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.files import write_manifest
@@ -23,16 +22,15 @@ log = logging.getLogger(__name__)
 
 
 def prepare_data_set(config: DictConfig) -> None:
-    """Make the clips of `config.splits` that are missing, and the manifest; with `config.check`, only look.
+    """Make the clips of `config.splits` that are missing, and the manifest; with `config.check`, only check them.
 
     Raises:
-        UserError: unknown keys, a quality beside a bitrate, a wrong shard, whatever the data set is wrong about, or
+        UserError: a quality beside a bitrate, a wrong shard, a data set that cannot be used, or
             faults that the check found.
     """
-    check_keys(config)
     check_rate(config)
     plain(config)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leaves through `finally`, as Ctrl-C does
+    exit_on_sigterm()
     module: ClipDataModule = instantiate(config.data.module)
     splits = config.splits or dict.fromkeys((module.train_split, module.val_split))
     jobs = [job for split in splits for job in module.jobs(split)]
@@ -45,7 +43,7 @@ def prepare_data_set(config: DictConfig) -> None:
 
 
 def shard_of(jobs: list[ClipJob], shard: str) -> list[ClipJob]:
-    """Every n-th job from the i-th on, of shard "i/n".
+    """Return every n-th job from the i-th on, of shard "i/n".
 
     Raises:
         UserError: not of this form, or i outside 1..n.
@@ -67,4 +65,4 @@ def _check(jobs: list[ClipJob], module: ClipDataModule) -> None:
             f"{len(found)} faults in {len(jobs)} clips in '{module.cache}'; remove the files that are named, run "
             "without check=true and what is missing is made again"
         )
-    log.info("%d clips in %s are whole and as the manifest says", len(jobs), module.cache)
+    log.info("%d clips in %s are complete and as recorded in the manifest", len(jobs), module.cache)

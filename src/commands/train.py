@@ -1,4 +1,4 @@
-"""What `src.train` does with a composed configuration."""
+"""Command `src.train`: train the phases of a composed configuration."""
 
 from __future__ import annotations
 
@@ -12,41 +12,40 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from src.cli.config import check_keys, check_rate, plain
+from src.cli.config import check_rate, plain
 from src.commands.provenance import write_provenance
 from src.errors import UserError
 from src.ops.cpu.memory import keep_freed_memory
+from src.reports.training import print_summary
 from src.training.devices import check_devices, check_sharding, several_processes
-from src.training.loggers import quiet
+from src.training.loggers import silence_warnings
 from src.training.phases import run_phases
-from src.training.slurm import Requeue, check_allocation, heed_time_limit, requeued
-from src.training.summary import print_summary
+from src.training.slurm import Requeue, check_allocation, requeued, watch_time_limit
 
 log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> float | None:
-    """Check the configuration, write what the run is, and train.
+    """Check the configuration, write its provenance, and train.
 
     Returns:
         The metric that the best checkpoint is chosen by, after the last epoch of the last phase; None where there
         was no validation, and for phases that were finished before.
 
     Raises:
-        UserError: unknown keys, a quality beside a bitrate, devices or a sharding that cannot do what is asked, a
+        UserError: a quality beside a bitrate, devices or a sharding that cannot be used here, a
             sweep over several devices in one process, or a SLURM job of another size.
     """
-    quiet()
+    silence_warnings()
     keep_freed_memory()
-    check_keys(config)
     check_rate(config)
     _refuse_unsafe_multirun(config)
     check_allocation(config.trainer)
-    heed_time_limit()
+    watch_time_limit()
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
     check_sharding(config)
     if getattr(rank_zero_only, "rank", 0):
-        logging.getLogger("src").setLevel(logging.WARNING)  # the first process says it for all
+        logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
@@ -62,7 +61,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def _close_wandb() -> None:
-    """End the run that all phases log to, or the next job of a sweep would go on with it."""
+    """End the run that all phases log to, or the next job of a sweep would log to it."""
     if "wandb" in sys.modules:
         import wandb
 
@@ -72,7 +71,7 @@ def _close_wandb() -> None:
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:
-    """Where SLURM does not start the processes of a job, each of them would run the sweep, with values of its own."""
+    """Reject --multirun on several devices unless SLURM launches the ranks: each would run the sweep on its own."""
     started_by_slurm = HydraConfig.get().launcher._target_.endswith(".SlurmLauncher")
     if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and not started_by_slurm:
         raise UserError(

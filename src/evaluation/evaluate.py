@@ -26,6 +26,7 @@ from src.data.transforms import FitSize
 from src.errors import UserError
 from src.evaluation.systems import Row, Step, predictions, rows_of
 from src.files import write_json
+from src.inference.device import choose_device, choose_threads
 from src.instantiate import instantiate
 from src.metrics.confusion import DistanceConfusion
 from src.metrics.cost import Cost
@@ -45,12 +46,13 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a wrong checkpoint, a baseline of another data set or scale, or no films in the split.
     """
+    torch.set_num_threads(choose_threads(config.threads))
     loaded = load_checkpoint(config.checkpoint)
     rows = _rows(loaded, config.baseline)
     data = _merged(loaded.config, config)
     module: ClipDataModule = instantiate(data.data.module)
     clips = module.prepared(config.split)
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = choose_device(config.device)
     scores = score(rows, clips, loaded.normalisation, len(loaded.classes), data.video.motion, device, module.fit)
     film = Video(clips[0].video, motion="none").info
     height, width = film.height, film.width

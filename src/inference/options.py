@@ -1,21 +1,18 @@
-"""What a user asks of `src.predict`, checked before any work."""
+"""Options of `src.predict`, checked before any work."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
-
-import torch
 
 from src.errors import UserError
 from src.video.reading.damage import Policy
 
-Motion = Literal["exact", "estimate", "auto"]
+MotionMode = Literal["exact", "estimate", "auto"]
 
 
 @dataclass(frozen=True)
-class Request:
+class PredictOptions:
     """The keys of conf/predict.yaml, where each is explained.
 
     Raises:
@@ -26,7 +23,7 @@ class Request:
     source: str
     output: str
     max_gop: int | None
-    motion: Motion
+    motion: MotionMode
     on_damage: Policy
     save_labels: bool
     opacity: float
@@ -34,31 +31,13 @@ class Request:
     threads: int | None
 
     def __post_init__(self) -> None:
-        _check_choice("motion", self.motion, get_args(Motion))
+        _check_choice("motion", self.motion, get_args(MotionMode))
         _check_choice("on_damage", self.on_damage, get_args(Policy))
         _check_choice("save_labels", self.save_labels, (True, False))
         _check_count("max_gop", self.max_gop, "the training GOP")
         _check_count("threads", self.threads, "all cores")
         if isinstance(self.opacity, str) or not 0 <= self.opacity <= 1:
-            raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the film alone, 1 the classes alone")
-
-    def torch_device(self) -> torch.device:
-        """The device asked for.
-
-        Raises:
-            UserError: no such device, or it does not answer.
-        """
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            return torch.empty(0, device=self.device).device
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise UserError(f"device={self.device} cannot be used here; give device=cpu or auto") from error
-
-    def thread_count(self) -> int:
-        """Threads asked for, at most those this process may use."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(self.threads or cores, cores)
+            raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
 
 
 def _check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""An output folder in which files appear when all of them are whole."""
+"""An output folder in which files appear when all of them are complete."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ PARTIAL = ".partial"
 
 
 @contextlib.contextmanager
-def staged(output: Path) -> Iterator[Path]:
-    """A folder to write into, whose content moves to `output` at the end and vanishes if anything is raised.
+def atomic_output_folder(output: Path) -> Iterator[Path]:
+    """Yield a folder to write to; its content moves to `output` at the end, and is deleted if anything is raised.
 
     It lies inside `output`, so that moving never crosses file systems, and it keeps two runs apart.
 
     Raises:
-        UserError: `output` cannot be written, is not empty, belongs to another run; or the disk got full.
+        UserError: `output` cannot be written, is not empty, belongs to another run; or the disk is full.
     """
     missing = [folder for folder in (output, *output.parents) if not folder.exists()]
     partial = _create(output)
     try:
         yield partial
-        for item in sorted(partial.iterdir()):  # the file `timing.json` comes last and says that all is there
+        for item in sorted(partial.iterdir()):  # `timing.json` comes last and marks the output as complete
             os.replace(item, output / item.name)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -53,7 +53,7 @@ def _create(output: Path) -> Path:
         ) from error
     if PARTIAL in found:
         raise UserError(
-            f"output '{output}' holds '{PARTIAL}' of a run that is going on or was killed; "
+            f"output '{output}' holds '{PARTIAL}' of a run that is still running or was killed; "
             "wait for it or delete that folder"
         )
     if found:

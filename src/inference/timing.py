@@ -1,4 +1,4 @@
-"""Where the time went: `timing.json` and the table printed at the end."""
+"""Time per step and kind of frame, written to `timing.json`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from src.inference.segment import Milliseconds, Segmented
 
 
 @dataclass
 class Sums:
-    """Frames of one kind and the milliseconds they took in sum."""
+    """Number of frames of one kind and the sums of their milliseconds."""
 
     frames: int = 0
     milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Milliseconds.__annotations__, 0.0))
@@ -29,7 +26,7 @@ class Sums:
             self.milliseconds[step] += value
 
     def mean(self) -> dict[str, float]:
-        """Milliseconds per frame of each step, and `total`; empty without frames."""
+        """Return milliseconds per frame of each step, and `total`; empty without frames."""
         if not self.frames:
             return {}
         means = {step: round(value / self.frames, 3) for step, value in self.milliseconds.items()}
@@ -37,7 +34,7 @@ class Sums:
 
 
 class TimingFile:
-    """Writes `{"frames": [...], "summary": {...}}` row by row, so that no length of film fills the memory.
+    """Writes `{"frames": [...], "summary": {...}}` row by row, in constant memory.
 
     Args:
         path: of the JSON file.
@@ -93,23 +90,3 @@ class TimingFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-
-
-def print_summary(summary: Mapping[str, Any]) -> None:
-    """A table of milliseconds by kind of frame, and what happened on the way, on standard output."""
-    decode = "decode + block search" if summary["motion"] == "estimate" else "decode"
-    table = Table(title=f"milliseconds per frame, {summary['width']}x{summary['height']} on {summary['device']}")
-    for heading in ("", "frames", decode, "motion", "network", "total"):
-        table.add_column(heading, justify="right")
-    counts = {"key": summary["keyframes"], "nonkey": summary["frames"] - summary["keyframes"]}
-    for kind, means in summary["mean_milliseconds"].items():
-        if means:
-            table.add_row(kind, str(counts[kind]), *(f"{value:.1f}" for value in means.values()))
-    console = Console(width=100)
-    console.print(table)
-    console.print(
-        f"{summary['frames_per_second']:.1f} frames/s ({summary['frames_per_second_with_output']:.1f} with "
-        f"writing), motion: {summary['motion']}, damaged frames: {summary['damaged_frames']}, "
-        f"lost: {summary['lost_frames']}",
-        highlight=False,
-    )

@@ -1,22 +1,16 @@
-"""Our networks' parameters and multiply-adds beside those counted with the official code of each method."""
+"""Parameters and multiply-adds beside those counted with the official code of each method."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
-import hydra
-import torch
-
-from src.commands.benchmark import build, count
-from src.metrics.cost import frame_cost
+from src.reports.tables import as_markdown, markdown_row
 
 REFERENCES = Path(__file__).parents[1] / "metrics" / "reference_cost.csv"
 TOLERANCE = 0.005  # relative, of GMACs
-SMALL = (64, 64)  # picture for what does not depend on its size
 TRAIN_FORM = "gmacs_train_form"
 
 
@@ -27,11 +21,11 @@ class Reference:
     Attributes:
         model: name of a model configuration.
         options: overrides of it.
-        size: (height, width) of the picture; None for parameters.
+        size: (height, width) of the image; None for parameters.
         quantity: "params_train", "params_inference", "gmacs_key", "gmacs_nonkey", "gmacs_amortised" as in
             `src.benchmark`, or "gmacs_train_form" of a network that is not merged.
         value: as printed by the source; parameters exact, or as millions ("5.734M").
-        apart: parameters among them that we do not have or count elsewhere; `note` says which.
+        apart: parameters among them that the network here does not have or counts elsewhere, see `note`.
         source: fact sheet and section; the figures there were counted with the official code.
         note: for readers of the table.
     """
@@ -47,12 +41,12 @@ class Reference:
 
     @property
     def expected(self) -> float:
-        """The value to compare ours with."""
+        """The value that ours has to agree with."""
         value = float(self.value.removesuffix("M")) * (1e6 if self.value.endswith("M") else 1)
         return value - self.apart
 
     def agrees(self, ours: float) -> bool:
-        """Parameters to the last printed digit, GMACs within half a percent or the rounding of the reference."""
+        """Compare parameters to the last printed digit, GMACs within 0.5 % or the rounding of the reference."""
         decimals = len(self.value.removesuffix("M").partition(".")[2])
         rounding = 0.5 * 10**-decimals
         if self.quantity.startswith("params"):
@@ -61,39 +55,22 @@ class Reference:
 
 
 def read_references(path: Path = REFERENCES) -> list[Reference]:
-    """All lines of the file."""
+    """Return all lines of the file."""
     with path.open(newline="") as lines:
         return [_reference(line) for line in csv.DictReader(lines)]
 
 
-def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
-    """Each reference with our value; needs an initialised Hydra. Networks are built and counted without memory.
-
-    Lines that follow each other share the network, and the count where pictures are of one size.
-    """
-    for (model, options), lines in groupby(references, key=lambda r: (r.model, r.options)):
-        wanted = list(lines)
-        config = hydra.compose("benchmark", overrides=[f"model={model}", *options])
-        first = next((r.size for r in wanted if r.size), SMALL)
-        for size, same_size in groupby(wanted, key=lambda r: r.size or first):
-            ours = count(config, size)
-            for reference in same_size:
-                if reference.quantity == TRAIN_FORM:
-                    yield reference, frame_cost(build(config, torch.device("meta")), size).key
-                else:
-                    yield reference, ours[reference.quantity]
-
-
-def cost_table(references: list[Reference]) -> Iterator[str]:
-    """Lines of a Markdown table, then one that says whether all agree."""
-    yield "| model | options | picture | quantity | ours | reference | apart | difference | source | note |"
-    yield "| --- | --- | --- | --- | --: | --: | --: | --: | --- | --- |"
-    wrong = 0
-    for reference, ours in compare(references):
-        wrong += not reference.agrees(ours)
+def cost_table(compared: Iterable[tuple[Reference, float]]) -> Iterator[str]:
+    """Yield lines of a Markdown table of references and our values, then one with the number of those that agree."""
+    head = ["model", "options", "image", "quantity", "ours", "reference", "apart", "difference", "source", "note"]
+    yield as_markdown(head, [], left=4)
+    agreeing = total = 0
+    for reference, ours in compared:
+        total += 1
+        agreeing += reference.agrees(ours)
         yield _line(reference, ours)
     yield ""
-    yield f"{len(references) - wrong} of {len(references)} agree: parameters exactly, GMACs within {TOLERANCE:.1%}."
+    yield f"{agreeing} of {total} agree: parameters exactly, GMACs within {TOLERANCE:.1%}."
 
 
 def _line(reference: Reference, ours: float) -> str:
@@ -108,7 +85,7 @@ def _line(reference: Reference, ours: float) -> str:
     apart = f"{reference.apart:,}" if reference.apart else ""
     cells = [reference.model, " ".join(reference.options), size, reference.quantity, shown, value, apart]
     cells += [difference if reference.agrees(ours) else f"**{difference}**", reference.source, reference.note]
-    return f"| {' | '.join(cells)} |"
+    return markdown_row(cells)
 
 
 def _reference(line: dict[str, str]) -> Reference:

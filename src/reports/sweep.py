@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from pathlib import Path
 import yaml
 
 from src.errors import UserError
-from src.files import FAILED
+from src.files import FAILED, read_json
 
-REPETITION = ("seed", "ckpt_path")  # overrides that make no other setting
+REPETITION = ("seed", "ckpt_path")  # overrides that do not change the setting
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Trial:
     Attributes:
         name: of its run directory.
         setting: its overrides but for the seed, by key.
-        scores: by training phase that ended, in order.
+        scores: by finished training phase, in order.
         failure: why it is not complete; None where it is.
     """
 
@@ -34,10 +33,10 @@ class Trial:
 
 
 def read_trials(folder: Path, score: str) -> list[Trial]:
-    """The runs in the subfolders of a sweep's directory, whichever way they were started.
+    """Return the runs in the subfolders of a sweep's directory, whichever way they were started.
 
     Raises:
-        UserError: there are none, or a phase that ended does not know the score.
+        UserError: there are none, or a finished phase does not have the score.
     """
     runs = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
     if not runs:
@@ -58,7 +57,7 @@ def _read(run: Path, score: str) -> Trial:
 
 
 def _score(path: Path, score: str) -> float:
-    found: dict[str, float] = json.loads(path.read_text())
+    found: dict[str, float] = read_json(path)
     if score not in found:
         raise UserError(f"score={score} is not in '{path}'; choose one of {', '.join(found)}")
     return found[score]
@@ -66,11 +65,11 @@ def _score(path: Path, score: str) -> float:
 
 def _failure(run: Path) -> str:
     path = run / FAILED
-    return str(json.loads(path.read_text())["error"]) if path.exists() else "still running, or killed"
+    return str(read_json(path)["error"]) if path.exists() else "running, or killed"
 
 
 def sweep_table(trials: list[Trial]) -> Iterator[list[str]]:
-    """Cells of a table: a head, then for each setting what sets it apart, its number of trials, and mean ± spread.
+    """Yield a head, then for each setting the overrides that differ, its number of trials, and mean ± spread.
 
     The spread is the sample standard deviation, over complete trials only.
     """
@@ -80,8 +79,8 @@ def sweep_table(trials: list[Trial]) -> Iterator[list[str]]:
     varied = _varied(trials)
     phases = list(dict.fromkeys(phase for trial in trials for phase in trial.scores))
     yield [*varied, "trials", *phases]
-    for setting, alike in settings.items():
-        complete = [trial for trial in alike if trial.failure is None]
+    for setting, members in settings.items():
+        complete = [trial for trial in members if trial.failure is None]
         cells = [_mean_and_spread([trial.scores[p] for trial in complete if p in trial.scores]) for p in phases]
         yield [*(dict(setting).get(key, "-") for key in varied), str(len(complete)), *cells]
 
@@ -99,7 +98,7 @@ def _mean_and_spread(values: list[float]) -> str:
 
 
 def failures(trials: list[Trial]) -> list[str]:
-    """A line for each trial that is not complete."""
+    """Return a line for each trial that is not complete."""
     varied = _varied(trials)
     settings = {t.name: " ".join(f"{k}={v}" for k, v in t.setting.items() if k in varied) for t in trials}
     return [f"failed: {t.name} ({settings[t.name]}): {t.failure}" for t in trials if t.failure]

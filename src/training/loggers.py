@@ -58,7 +58,7 @@ _EXPECTED = (
 _OUTSIDE_SLURM = ".*`srun` command is available on your system but is not used.*"  # on a login node
 
 
-def quiet() -> None:
+def silence_warnings() -> None:
     """Drop Lightning's second copy of each line, its advertisements, and warnings that are expected here."""
     lightning = logging.getLogger("lightning.pytorch")
     lightning.handlers.clear()

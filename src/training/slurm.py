@@ -47,7 +47,7 @@ def check_allocation(trainer: DictConfig) -> None:
             )
 
 
-def heed_time_limit() -> None:
+def watch_time_limit() -> None:
     """Let `Requeue` know of the signal that announces the time limit, from now on and before Lightning takes it."""
     if SLURMEnvironment.detect():
         signal.signal(signal.SIGUSR1, _announce)

@@ -1,26 +1,24 @@
-"""Learning curves of a training phase."""
+"""Learning curves of a training phase, and the name of the file that holds its outcome."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
+
+DONE = "done.json"  # in the folder of a finished phase: its outcome
 
 Curve = tuple[list[int], list[float]]
 
 
-def draw_curves(metrics: Path, picture: Path) -> None:
-    """Draw losses, and what validation found by distance, over the optimiser steps.
+def draw_curves(metrics: Path, image: Path) -> None:
+    """Draw losses, and validation scores by distance, over the optimiser steps.
 
     Args:
         metrics: the `metrics.csv` of a phase; nothing is drawn where there is none.
-        picture: a PNG.
+        image: a PNG to write.
     """
     curves = read_curves(metrics)
     panels = [
@@ -38,11 +36,11 @@ def draw_curves(metrics: Path, picture: Path) -> None:
         axes.set_xlabel("optimiser step")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
-    figure.savefig(picture, dpi=120)
+    figure.savefig(image, dpi=120)
 
 
 def read_curves(metrics: Path) -> dict[str, Curve]:
-    """Steps and values of each column of a `metrics.csv`; empty where there is none."""
+    """Return steps and values of each column of a `metrics.csv`; empty where there is none."""
     curves: dict[str, Curve] = defaultdict(lambda: ([], []))
     if not metrics.exists():
         return {}
@@ -57,26 +55,5 @@ def read_curves(metrics: Path) -> dict[str, Curve]:
 
 
 def last_values(metrics: Path) -> dict[str, float]:
-    """The last value of each column but the epoch."""
+    """Return the last value of each column but the epoch."""
     return {name: values[-1] for name, (_, values) in read_curves(metrics).items() if name != "epoch"}
-
-
-DONE = "done.json"  # in the folder of a phase: its outcome
-COLUMNS = ("epochs", "steps", "train/loss", "val/miou", "best")
-
-
-def print_summary(run_dir: Path, phases: list[str]) -> None:
-    """One line per phase that is done: epochs, steps, last loss, last and best validation, checkpoint to use."""
-    table = Table(title=f"{run_dir}")
-    for heading in ("phase", *COLUMNS, "checkpoint"):
-        table.add_column(heading, justify="left" if heading in ("phase", "checkpoint") else "right")
-    for name in phases:
-        if (run_dir / name / DONE).exists():
-            outcome = json.loads((run_dir / name / DONE).read_text())
-            outcome.setdefault("val/miou", outcome.get("val/top1"))
-            table.add_row(name, *(_cell(outcome.get(key)) for key in COLUMNS), f"{name}/checkpoints/last.ckpt")
-    Console(width=110).print(table)
-
-
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -14,7 +14,7 @@ from src.commands.predict import predict
 from src.commands.prepare import prepare_data_set
 from src.commands.train import train
 from src.evaluation.evaluate import evaluate
-from src.inference.options import Request
+from src.inference.options import PredictOptions
 from tests.support import miniatures
 
 GOP = 4
@@ -71,7 +71,9 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
         assert not any(math.isnan(value) for value in row["miou_by_distance"])
 
     film = next(cache / f"{record['key']}.mp4" for record in at_labels)
-    request = Request(str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", 1)
+    request = PredictOptions(
+        str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", 1
+    )
     predict(request)
     assert (tmp_path / "out" / "overlay.mp4").exists()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from src.cli.config import check_keys
 from src.commands.train import train
 from tests.support.configs import compose_config
 
@@ -52,6 +53,7 @@ def run(run_dir: Path, overrides: list[str]) -> None:
     config = compose_config("train", run_dir, *films, *overrides)
     if config.model.get("num_paths"):
         config.model.net = {"_target_": "tests.support.tiny_tdnet.tiny_tdnet", "num_classes": 11, "num_paths": 4}
+    check_keys(config)
     train(config)
 
 

@@ -14,7 +14,7 @@ from src.commands.benchmark import benchmark, build, count
 from src.errors import UserError
 from src.models.arseg.net import ARSeg
 from src.models.deploy.fold_batchnorm import fold_batchnorms
-from src.reports.benchmark import as_table
+from src.reports.benchmark import benchmark_table
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import pan
@@ -103,7 +103,10 @@ def test_statistics_of_rounds():
 def test_sweep_table_has_a_line_per_result():
     row = {"model": "x", "params_train": 2, "params_inference": 1, "gmacs_key": 1.0, "gmacs_nonkey": None}
     row |= {"gmacs_amortised": 1.0, "height": 64, "width": 96}
-    assert as_table([row, row]).row_count == 2
+    head, rows = benchmark_table([row, row])
+    assert len(rows) == 2
+    assert rows[0] == ["x", "2", "1", "1.00", "-", "1.00", "64", "96"]
+    assert len(head) == 8
 
 
 @pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.commands.motion import MotionRequest, export_motion
+from src.commands.motion import MotionOptions, export_motion
 from src.errors import UserError
 from src.video.reading.decode import Video
 from src.video.types import CodecSettings
@@ -15,9 +15,9 @@ from src.video.writing.encode import encode
 from tests.support.videos import pan
 
 
-def request(source: Path, **changes: object) -> MotionRequest:
+def request(source: Path, **changes: object) -> MotionOptions:
     given = {"motion": "auto", "to": "previous", "style": "arrows", "longest": 16, "threads": 1}
-    return MotionRequest(str(source), **{**given, **changes})  # type: ignore[arg-type]
+    return MotionOptions(str(source), **{**given, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import torch
 from src.commands.predict import predict
 from src.data.labels import IndexCoding
 from src.errors import UserError
-from src.inference.options import Request
+from src.inference.options import PredictOptions
 from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
@@ -48,7 +48,7 @@ def request(checkpoint, source, output, **changed):
         "device": "cpu",
         "threads": 1,
     }
-    return Request(str(checkpoint), str(source), str(output), **(defaults | changed))
+    return PredictOptions(str(checkpoint), str(source), str(output), **(defaults | changed))
 
 
 def run_cli(*arguments):

@@ -5,12 +5,12 @@ import errno
 import pytest
 
 from src.errors import UserError
-from src.inference.output_folder import PARTIAL, staged
+from src.inference.output_folder import PARTIAL, atomic_output_folder
 
 
 def test_files_appear_together_at_the_end(tmp_path):
     output = tmp_path / "deep" / "output"
-    with staged(output) as folder:
+    with atomic_output_folder(output) as folder:
         (folder / "a.txt").write_text("a")
         (folder / "labels").mkdir()
         (folder / "labels" / "0.png").write_text("0")
@@ -22,7 +22,7 @@ def test_files_appear_together_at_the_end(tmp_path):
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit, UserError])
 def test_nothing_is_left_of_a_run_that_stops(tmp_path, error):
     def run():
-        with staged(tmp_path / "deep" / "output") as folder:
+        with atomic_output_folder(tmp_path / "deep" / "output") as folder:
             (folder / "a.txt").write_text("a")
             raise error
 
@@ -34,26 +34,26 @@ def test_nothing_is_left_of_a_run_that_stops(tmp_path, error):
 def test_empty_folder_of_the_user_is_used_and_kept(tmp_path):
     output = tmp_path / "output"
     output.mkdir()
-    with pytest.raises(RuntimeError), staged(output):
+    with pytest.raises(RuntimeError), atomic_output_folder(output):
         raise RuntimeError
     assert output.is_dir()
-    with staged(output) as folder:
+    with atomic_output_folder(output) as folder:
         (folder / "a.txt").write_text("a")
     assert (output / "a.txt").exists()
 
 
 def test_folder_with_files_is_refused_untouched(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"holds 'mine\.txt'"), staged(tmp_path):
+    with pytest.raises(UserError, match=r"holds 'mine\.txt'"), atomic_output_folder(tmp_path):
         pass
     assert [item.name for item in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path):
     output = tmp_path / "output"
-    with staged(output) as folder:
+    with atomic_output_folder(output) as folder:
         (folder / "a.txt").write_text("a")
-        with pytest.raises(UserError, match="going on or was killed"), staged(output):
+        with pytest.raises(UserError, match="still running or was killed"), atomic_output_folder(output):
             pass
     assert (output / "a.txt").read_text() == "a"
 
@@ -61,14 +61,14 @@ def test_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path):
 @pytest.mark.parametrize("place", ["file.txt", "file.txt/output"])
 def test_place_that_cannot_be_written_is_one_error(tmp_path, place):
     (tmp_path / "file.txt").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), staged(tmp_path / place):
+    with pytest.raises(UserError, match="cannot be written"), atomic_output_folder(tmp_path / place):
         pass
     assert [item.name for item in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_full_disk_is_the_users_error_and_other_faults_are_ours(tmp_path):
-    with pytest.raises(UserError, match="make room"), staged(tmp_path / "output"):
+    with pytest.raises(UserError, match="make room"), atomic_output_folder(tmp_path / "output"):
         raise OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(OSError, match="odd"), staged(tmp_path / "output"):
+    with pytest.raises(OSError, match="odd"), atomic_output_folder(tmp_path / "output"):
         raise OSError(errno.EIO, "odd")
     assert not list(tmp_path.iterdir())

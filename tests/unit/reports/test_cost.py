@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from src.reports.cost import Reference, compare, cost_table, read_references
+from src.commands.cost import compare
+from src.reports.cost import Reference, cost_table, read_references
 from tests.support.configs import ROOT
 
 REFERENCES = read_references()
@@ -42,9 +43,9 @@ def test_a_deviation_is_marked_and_counted(composed, tmp_path):
     parameters, gmacs = once("dfanet_b")[0], once("bisenet18")[0]
     assert parameters.quantity == "gmacs_key"
     wrong = [replace(parameters, value="2.10"), replace(gmacs, value="13425720")]
-    *lines, summary = cost_table(wrong)
-    assert "| **-3.2" in lines[2]
-    assert "| **1** |" in lines[3]
+    *lines, summary = cost_table(compare(wrong))
+    assert "| **-3.2" in lines[1]
+    assert "| **1** |" in lines[2]
     assert summary.startswith("0 of 2 agree")
 
 
@@ -64,4 +65,4 @@ def test_an_unknown_table_is_one_line():
     command = [sys.executable, "-m", "src.report", "table=speed", "metrics=x"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: table=speed is not one of results, sweep, cost")
+    assert done.stderr.startswith("error: table=speed is not one of all, results, sweep, cost")

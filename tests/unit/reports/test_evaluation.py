@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
-from src.report import markdown, read_results
+from src.reports.evaluation import read_results, results_markdown
 
 
 def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
     constant = {**row, "method": "constant", "scale": 1.0, "gmacs": {"key": 5.0, "nonkey": 5.0, "amortised": 5.0}}
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps([constant, row]))
-    lines = markdown(read_results(path), [0, 1, 11]).splitlines()
+    lines = results_markdown(read_results(path), [0, 1, 11]).splitlines()
     assert lines[0] == "| method | mean mIoU | d = 0 | d = 1 | GMACs key | non-key | amortised | share |"
     assert lines[-1] == "| AR 0.5x | 51.2 | 60.0 | 42.4 | 4.00 | 1.00 | 2.50 | 0.500 |"
 

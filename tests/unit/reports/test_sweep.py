@@ -40,7 +40,7 @@ def test_settings_are_grouped_over_seeds(tmp_path: Path) -> None:
         ["7", "0", "-"],
     ]
     assert failures(trials) == [
-        "failed: 4 (model.lr_scale=0.7): still running, or killed",
+        "failed: 4 (model.lr_scale=0.7): running, or killed",
         "failed: 10 (model.lr_scale=7): too large",
     ]
 

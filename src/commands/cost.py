@@ -1,0 +1,33 @@
+"""Counts of the networks that `reference_cost.csv` has official figures of, for `src.report table=cost`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+import hydra
+import torch
+
+from src.commands.benchmark import build, count
+from src.metrics.cost import frame_cost
+from src.reports.cost import TRAIN_FORM, Reference
+
+SMALL = (64, 64)  # size of the image for quantities that do not depend on it
+
+
+def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
+    """Yield each reference with our value; needs an initialised Hydra. Networks are built and counted without memory.
+
+    Lines that follow each other share the network, and the count where images have the same size.
+    """
+    for (model, options), lines in groupby(references, key=lambda r: (r.model, r.options)):
+        wanted = list(lines)
+        config = hydra.compose("benchmark", overrides=[f"model={model}", *options])
+        first = next((r.size for r in wanted if r.size), SMALL)
+        for size, same_size in groupby(wanted, key=lambda r: r.size or first):
+            ours = count(config, size)
+            for reference in same_size:
+                if reference.quantity == TRAIN_FORM:
+                    yield reference, frame_cost(build(config, torch.device("meta")), size).key
+                else:
+                    yield reference, ours[reference.quantity]

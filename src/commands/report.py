@@ -1,0 +1,54 @@
+"""Command `src.report`: tables of results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from src.errors import UserError
+from src.reports.collect import collect
+from src.reports.cost import cost_table, read_references
+from src.reports.evaluation import read_results, results_markdown
+from src.reports.sweep import failures, read_trials, sweep_table
+from src.reports.tables import as_markdown
+
+TABLES = ("all", "results", "sweep", "cost")
+
+
+def report(config: DictConfig) -> None:
+    """Print the tables of a composed conf/report.yaml as Markdown, each line as soon as it is known.
+
+    Raises:
+        UserError: an unknown table, a folder or file that is not given, or that holds no results.
+    """
+    for line in _lines(config):
+        print(line, flush=True)
+
+
+def _lines(config: DictConfig) -> Iterator[str]:
+    table = config.table or ("results" if config.metrics else "all")
+    if table not in TABLES:
+        raise UserError(f"table={table} is not one of {', '.join(TABLES)}; choose one of these")
+    if table == "cost":
+        from src.commands.cost import compare  # imported here, as it loads all networks
+
+        yield from cost_table(compare(read_references()))
+    elif table == "results":
+        results = read_results(_given(config, "metrics", "RUN/metrics.json of src.eval"))
+        yield results_markdown(results, list(config.distances))
+    elif table == "sweep":
+        trials = read_trials(_given(config, "runs", "the hydra.sweep.dir of a multirun"), str(config.score))
+        head, *rows = sweep_table(trials)
+        yield as_markdown(head, rows, left=0)
+        yield from failures(trials)
+    else:
+        folder = _given(config, "runs", "a folder with runs, such as logs, or metrics=RUN/metrics.json")
+        yield from collect(folder, str(config.score), list(config.distances))
+
+
+def _given(config: DictConfig, key: str, example: str) -> Path:
+    if config[key] is None:
+        raise UserError(f"{key} is not given; give {key}={example}")
+    return Path(config[key])

@@ -1,0 +1,29 @@
+"""The choice of device and number of threads, the same for every command that runs networks."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from src.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name such as cpu, cuda, cuda:1 or mps; auto is cuda where there is one, else cpu.
+
+    Raises:
+        UserError: no such device, or it does not answer.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=torch.device(name)).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise UserError(f"device={name} cannot be used here; give device=cpu or auto") from error
+
+
+def choose_threads(requested: int | None) -> int:
+    """Return the requested number of threads (None: all), at most the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(requested or cores, cores)

@@ -1,0 +1,132 @@
+"""Every result below a folder, in one table per kind of run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from src.errors import UserError
+from src.files import FAILED, read_json
+from src.reports.benchmark import benchmark_table, read_benchmark
+from src.reports.evaluation import evaluated, read_results, results_table
+from src.reports.sweep import read_trials, sweep_table
+from src.reports.tables import as_markdown
+from src.reports.training import COLUMNS, phase_cells
+from src.training.summary import DONE
+
+
+@dataclass(frozen=True)
+class Found:
+    """A result file: the run that it belongs to, below the searched folder, and that run's overrides."""
+
+    path: Path
+    run: str
+    overrides: dict[str, str]
+
+
+def collect(folder: Path, score: str, distances: list[int]) -> Iterator[str]:
+    """Yield titled Markdown tables of the results below a folder: trainings, sweeps, evaluations, benchmarks, failures.
+
+    Args:
+        folder: holds run directories at any depth.
+        score: that sweeps are compared by, such as val/miou.
+        distances: to the keyframe, whose mIoU is shown.
+
+    Raises:
+        UserError: there is nothing below the folder.
+    """
+    tables = [
+        *_trainings(folder),
+        *_sweeps(folder, score),
+        *_evaluations(folder, distances),
+        *_benchmarks(folder),
+        *_failures(folder),
+    ]
+    if not tables:
+        names = f"{DONE}, metrics.json, benchmark.json or {FAILED}"
+        raise UserError(f"runs={folder} holds no {names}; give a run directory, or a folder of them such as logs")
+    yield from tables
+
+
+def _trainings(folder: Path) -> Iterator[str]:
+    found = _find(folder, DONE)
+    if found:
+        settings = zip(found, _settings(found), strict=True)
+        rows = [[f.run, setting, f.path.parent.name, *phase_cells(f.path)] for f, setting in settings]
+        yield _titled("Training", ["run", "setting", "phase", *COLUMNS], rows, left=3)
+
+
+def _sweeps(folder: Path, score: str) -> Iterator[str]:
+    for path in sorted(folder.rglob("multirun.yaml")):
+        sweep = path.parent
+        if any(sweep.glob(f"*/*/{DONE}")):
+            head, *rows = sweep_table(read_trials(sweep, score))
+            yield _titled(f"Sweep {_below(sweep, folder)}: {score}", head, rows, left=len(head) - 1)
+
+
+def _evaluations(folder: Path, distances: list[int]) -> Iterator[str]:
+    found = [f for f in _find(folder, "metrics.json") if _is_evaluation(f.path)]
+    if not found:
+        return
+    results = [read_results(f.path) for f in found]
+    shown = evaluated([row for rows in results for row in rows], distances)
+    head, lines = ["method"], []
+    for f, setting, rows in zip(found, _settings(found), results, strict=True):
+        head, cells = results_table(rows, shown)
+        lines += [[f.run, setting, *line] for line in cells]
+    yield _titled("Evaluation: mIoU (%) by distance to the keyframe", ["run", "setting", *head], lines, left=3)
+
+
+def _benchmarks(folder: Path) -> Iterator[str]:
+    found = _find(folder, "benchmark.json")
+    if found:
+        head, rows = benchmark_table([read_benchmark(f.path) for f in found])
+        named = [[f.run, *row] for f, row in zip(found, rows, strict=True)]
+        yield _titled("Benchmark: cost per frame", ["run", *head], named, left=2)
+
+
+def _failures(folder: Path) -> Iterator[str]:
+    found = _find(folder, FAILED)
+    if found:
+        contents = [read_json(f.path) for f in found]
+        rows = [[f.run, " ".join(c["overrides"]), c["error"]] for f, c in zip(found, contents, strict=True)]
+        yield _titled("Failed", ["run", "overrides", "error"], rows, left=3)
+
+
+def _find(folder: Path, name: str) -> list[Found]:
+    """Return the files of a name, sorted by path with numbers in their natural order."""
+    found = []
+    for path in folder.rglob(name):
+        run = next((p for p in path.parents if (p / ".hydra").is_dir() or p == folder), path.parent)
+        found.append(Found(path, _below(run, folder), _overrides(run)))
+    return sorted(found, key=lambda f: [(len(part), part) for part in re.split(r"(\d+)", str(f.path))])
+
+
+def _below(run: Path, folder: Path) -> str:
+    return folder.resolve().name if run == folder else str(run.relative_to(folder))
+
+
+def _overrides(run: Path) -> dict[str, str]:
+    path = run / ".hydra" / "overrides.yaml"
+    given = yaml.safe_load(path.read_text()) if path.exists() else []
+    return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in given)}
+
+
+def _settings(found: list[Found]) -> list[str]:
+    """Return the overrides of each run that are not the same for all of them."""
+    keys = dict.fromkeys(key for f in found for key in f.overrides)
+    varied = [key for key in keys if len({f.overrides.get(key) for f in found}) > 1]
+    return [" ".join(f"{key}={f.overrides[key]}" for key in varied if key in f.overrides) for f in found]
+
+
+def _is_evaluation(path: Path) -> bool:
+    content = read_json(path)
+    return isinstance(content, list) and bool(content) and "miou_by_distance" in content[0]
+
+
+def _titled(title: str, head: list[str], rows: list[list[str]], left: int) -> str:
+    return f"### {title}\n\n{as_markdown(head, rows, left)}\n"

@@ -1,0 +1,62 @@
+"""Results of `src.eval`, read from metrics.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from src.errors import UserError
+from src.reports.tables import as_cell, as_markdown
+
+COST = ("key", "nonkey", "amortised")
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a `metrics.json`.
+
+    Raises:
+        UserError: missing, or not written by `src.eval`.
+    """
+    try:
+        results: list[dict[str, Any]] = json.loads(path.read_text())
+        for row in results:
+            row["method"], row["miou_by_distance"], row["gmacs"]["amortised"]
+        results[0]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"metrics '{path}' is not a metrics.json of src.eval ({error}); give RUN/metrics.json"
+        ) from error
+    return results
+
+
+def results_table(results: list[dict[str, Any]], distances: list[int]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows: mean mIoU (%), mIoU at distances to the keyframe, and GMACs per frame.
+
+    The last column is the amortised cost relative to the first row.
+    """
+    head = ["method", "mean mIoU", *(f"d = {d}" for d in distances), "GMACs key", "non-key", "amortised", "share"]
+    full = results[0]["gmacs"]["amortised"]
+    rows = []
+    for row in results:
+        by_distance = row["miou_by_distance"]
+        scores = [row["miou"], *(by_distance[d] if d < len(by_distance) else None for d in distances)]
+        gmacs = [as_cell(row["gmacs"].get(kind)) for kind in COST]
+        percent = [as_cell(None if score is None else 100.0 * score, 1) for score in scores]
+        rows.append([method_name(row), *percent, *gmacs, f"{row['gmacs']['amortised'] / full:.3f}"])
+    return head, rows
+
+
+def results_markdown(results: list[dict[str, Any]], distances: list[int]) -> str:
+    """Return the Markdown table of one `metrics.json`, see `results_table`; distances never evaluated are left out."""
+    return as_markdown(*results_table(results, evaluated(results, distances)))
+
+
+def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
+    """Return those of the distances that any of the results has."""
+    return [d for d in distances if d < max(len(row["miou_by_distance"]) for row in results)]
+
+
+def method_name(row: dict[str, Any]) -> str:
+    """Return the method with its scale, such as `AR 0.5x`."""
+    return f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"])

@@ -1,0 +1,30 @@
+"""The summary of `src.predict` on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from src.reports.tables import print_table
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Print milliseconds by kind of frame, frames per second, and damaged and lost frames.
+
+    Args:
+        summary: of `timing.json`.
+    """
+    decode = "decode + block search" if summary["motion"] == "estimate" else "decode"
+    counts = {"key": summary["keyframes"], "nonkey": summary["frames"] - summary["keyframes"]}
+    rows = [
+        [kind, str(counts[kind]), *(f"{value:.1f}" for value in means.values())]
+        for kind, means in summary["mean_milliseconds"].items()
+        if means
+    ]
+    title = f"milliseconds per frame, {summary['width']}x{summary['height']} on {summary['device']}"
+    print_table(["", "frames", decode, "motion", "network", "total"], rows, title=title, left=(), width=100)
+    print(
+        f"{summary['frames_per_second']:.1f} frames/s ({summary['frames_per_second_with_output']:.1f} with "
+        f"writing), motion: {summary['motion']}, damaged frames: {summary['damaged_frames']}, "
+        f"lost: {summary['lost_frames']}"
+    )

@@ -1,0 +1,55 @@
+"""Tables as Markdown, and as boxes on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+Row = Sequence[str]
+
+
+def as_cell(value: object, digits: int = 2) -> str:
+    """Format a value: None as "-", floats with `digits` decimals, integers with thousands separators."""
+    if value is None:
+        return "-"
+    return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def as_markdown(head: Row, rows: Sequence[Row], left: int = 1) -> str:
+    """Return a Markdown table, the first `left` columns aligned to the left and the others to the right."""
+    rule = ["---" if column < left else "--:" for column in range(len(head))]
+    return "\n".join(markdown_row(cells) for cells in (head, rule, *rows))
+
+
+def markdown_row(cells: Row) -> str:
+    """Return one line of a Markdown table."""
+    return f"| {' | '.join(cells)} |"
+
+
+def print_table(
+    head: Row,
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    left: Sequence[int] = (0,),
+    width: int = 110,
+    errors: bool = False,
+) -> None:
+    """Print a table in a box.
+
+    Args:
+        head: one heading per column.
+        rows: cells, as many as headings in each.
+        title: above the table.
+        left: columns that are aligned to the left, the others are to the right.
+        width: of the output in characters, which cells are wrapped to.
+        errors: print to standard error.
+    """
+    table = Table(title=title or None)
+    for column, heading in enumerate(head):
+        table.add_column(heading, justify="left" if column in left else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(stderr=errors, width=width).print(table)
