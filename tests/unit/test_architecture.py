@@ -18,7 +18,7 @@ from src.models.video import SingleFrame, VideoSegmenter
 from tests.support.configs import ROOT
 
 FLOORS: list[set[str]] = [
-    {"errors", "distributed", "files"},
+    {"errors", "distributed", "files", "instantiate", "progress"},
     {"video"},
     {"ops"},
     {"data"},
@@ -38,8 +38,8 @@ WITHOUT = {  # libraries that the rooms below a floor must not know
     "lightning": {"video", "ops", "losses", "models", "metrics", "inference"},
     "albumentations": set(FLOOR) - {"data"},
     "matplotlib": set(FLOOR) - {"training", "reports"},
-    "hydra": set(FLOOR) - {"cli", "commands"} - FLOORS[-1],
-    "omegaconf": set(FLOOR) - {"cli", "commands"} - FLOORS[-1],
+    "hydra": set(FLOOR) - {"cli", "commands", "instantiate"} - FLOORS[-1],
+    "omegaconf": set(FLOOR) - {"cli", "commands", "instantiate"} - FLOORS[-1],
 }
 COMPOSES_PHASES = {
     "src.training.phases -> hydra",
@@ -57,11 +57,9 @@ ALLOWED: dict[str, str] = {
     "src.benchmarking.video_latency -> omegaconf": "the command hands over typed values",
     "src.checkpoints.load -> hydra": "networks by name",
     "src.checkpoints.load -> omegaconf": "networks by name",
-    "src.checkpoints.load -> src.cli.config": "networks by name",
     "src.checkpoints.official.load -> hydra": "networks by name",
     "src.evaluation.evaluate -> omegaconf": "the command hands over typed values",
     "src.evaluation.evaluate -> src.cli.config": "the command hands over typed values",
-    "src.evaluation.evaluate -> src.cli.provenance": "the command hands over typed values",
     "src.evaluation.evaluate names ARSeg": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.evaluation.systems names ARSeg": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.evaluation.systems names TDNet": "runs `step` and `cycle` of a VideoSegmenter instead",
@@ -70,16 +68,8 @@ ALLOWED: dict[str, str] = {
     "src.metrics.stream_cost names ARSeg": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.metrics.stream_cost names TDNet": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.models.backbones.imagenet <-> src.models.backbones.resnet": "one file",
-    "src.reports.benchmark -> hydra": "the command hands over typed values",
-    "src.reports.benchmark -> omegaconf": "the command hands over typed values",
-    "src.reports.cost -> hydra": "the command hands over typed values",
-    "src.reports.cost -> src.commands.benchmark": "the command hands over typed values",
-    "src.reports.sweep -> src.cli.multirun": "the command hands over typed values",
     "src.training.devices -> omegaconf": "typed settings below training.phases",
-    "src.training.phases -> src.cli.config": "typed settings below training.phases",
-    "src.training.phases -> src.cli.provenance": "typed settings below training.phases",
     "src.training.preflight -> omegaconf": "typed settings below training.phases",
-    "src.training.preflight -> src.cli.config": "typed settings below training.phases",
     "src.training.slurm -> omegaconf": "typed settings below training.phases",
 }
 

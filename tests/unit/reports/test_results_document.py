@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.report import markdown, read_results
+from src.reports.evaluation import read_results, results_markdown
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "results.md"
@@ -26,4 +26,4 @@ def test_each_stored_file_has_its_table_and_each_table_its_file() -> None:
 
 @pytest.mark.parametrize("path", tables())
 def test_a_generated_table_is_what_its_file_prints(path: str) -> None:
-    assert tables()[path] == markdown(read_results(ROOT / path), [0, 1, 3, 6, 11])
+    assert tables()[path] == results_markdown(read_results(ROOT / path), [0, 1, 3, 6, 11])
