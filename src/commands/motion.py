@@ -70,7 +70,10 @@ def export_motion(options: MotionOptions, folder: Path) -> int:
     """
     video = Video(options.source, options.motion, threads=options.threads)
     follow, count = MotionChain(), 0
-    with RetimedVideo(folder / "motion.mp4", video, options.threads) as drawn, _Archive(folder / "vectors.npz") as archive:
+    with (
+        RetimedVideo(folder / "motion.mp4", video, options.threads) as drawn,
+        _Archive(folder / "vectors.npz") as archive,
+    ):
         for frame in video:
             archive.add(frame)
             hop = NO_ROWS if frame.vectors is None else frame.vectors
