@@ -1,93 +1,62 @@
-"""Times of networks on their device, frame by frame, in rounds in which they take turns."""
+"""Times of methods on their device, frame by frame, in rounds in which they take turns."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from src.models.arseg.net import ARSeg
-from src.models.tdnet.net import TDNet
-from src.models.video import constant_resolution
+from src.models.video import FrameInput, VideoSegmenter
 from src.ops.resize import resize
 
 # Times of one round: the kind of each frame ("key", "start", "nonkey") and its milliseconds.
 Round = list[tuple[str, float]]
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A network and the frames that one round of it consists of.
-
-    Attributes:
-        net: in eval mode, on its device.
-        scale: by which single-frame networks see pictures shrunk.
-        kinds: "key" for a frame without past, "start" where TDNet lacks part of its history, "nonkey" otherwise.
-        lasting: the kinds that a long film consists of.
-    """
-
-    name: str
-    net: nn.Module
-    scale: float
-    kinds: tuple[str, ...]
-    lasting: tuple[str, ...]
-
-    def step(self, kind: str, image: Tensor, motion: Tensor, state: Any) -> Any:
-        """The state after one frame (1, 3, H, W) with motion (1, 2, H, W); its logits are computed."""
-        if isinstance(self.net, ARSeg):
-            return self.net.step(image, state, None if kind == "key" else motion)[1]
-        if isinstance(self.net, TDNet):
-            return self.net.step(image, self.net.init_state() if kind == "key" else state)[1]
-        constant_resolution(self.net, image, self.scale)
-        return None
-
-
-def subjects_of(net: nn.Module, gop: int, scale: float) -> list[Subject]:
-    """What is timed for a network; AR-Seg beside its own high branch at constant full resolution."""
-    if isinstance(net, ARSeg):
-        frames = ("key", *("nonkey",) * (gop - 1))
-        constant = Subject("constant", net.high, 1.0, ("key",) * gop, ("key",))
-        return [Subject("AR", net, net.lr_scale, frames, ("key", "nonkey")), constant]
-    if isinstance(net, TDNet):
-        turn = net.num_paths
-        frames = ("key", *("start",) * (turn - 2), *("nonkey",) * turn)
-        return [Subject("TDNet", net, 1.0, frames, ("nonkey",))]
-    return [Subject("constant", net, scale, ("key",), ("key",))]
-
-
 @torch.inference_mode()
 def measure(
-    subjects: list[Subject], size: tuple[int, int], device: torch.device, warmup: int, rounds: int, channels_last: bool
+    networks: list[VideoSegmenter],
+    size: tuple[int, int],
+    gop: int,
+    device: torch.device,
+    warmup: int,
+    rounds: int,
+    channels_last: bool,
 ) -> list[list[Round]]:
-    """Rounds of each subject after `warmup` unmeasured ones, from picture to logits, both on the device."""
+    """Rounds of each network after `warmup` unmeasured ones, from image to logits, both on the device.
+
+    A round of the first network is one of its cycles; the others repeat theirs for as many frames.
+    """
     image, motion = (x.to(device) for x in inputs(size))
     if channels_last:
         image = image.contiguous(memory_format=torch.channels_last)
-    times: list[list[Round]] = [[] for _ in subjects]
+    frames = len(networks[0].cycle(gop).kinds)
+    cycles = [max(1, frames // len(net.cycle(gop).kinds)) for net in networks]
+    times: list[list[Round]] = [[] for _ in networks]
     for number in range(warmup + rounds):
-        order = list(zip(subjects, times, strict=True))
-        for subject, found in order if number % 2 else reversed(order):
-            found.append(_round(subject, image, motion, device))
+        order = list(zip(networks, cycles, times, strict=True))
+        for net, repeats, found in order if number % 2 else reversed(order):
+            kinds = net.cycle(gop).kinds
+            found.append([frame for _ in range(repeats) for frame in _cycle(net, kinds, image, motion, device)])
     return [found[warmup:] for found in times]
 
 
-def _round(subject: Subject, image: Tensor, motion: Tensor, device: torch.device) -> Round:
-    state, found = None, []
-    for kind in subject.kinds:
+def _cycle(net: VideoSegmenter, kinds: tuple[str, ...], image: Tensor, motion: Tensor, device: torch.device) -> Round:
+    state, found = net.init_state(), []
+    for kind in kinds:
+        frame = FrameInput(image, motion if net.uses_motion and kind != "key" else None)
         synchronise(device)
         started = time.perf_counter()
-        state = subject.step(kind, image, motion, state)
+        _, state = net.step(frame, state)
         synchronise(device)
         found.append((kind, 1000 * (time.perf_counter() - started)))
     return found
 
 
 def inputs(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """A random picture (1, 3, H, W) and smooth motion (1, 2, H, W) of some pixels: what is fetched is not in order."""
+    """A random image (1, 3, H, W) and smooth motion (1, 2, H, W) of some pixels, so that reads are not in order."""
     generator = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, *size, generator=generator)
     motion = 8 * torch.randn(1, 2, 5, 9, generator=generator)
@@ -95,27 +64,27 @@ def inputs(size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done all it was asked to."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def statistics(rounds: list[Round], lasting: tuple[str, ...]) -> dict[str, dict[str, float] | None]:
-    """Median and 95th percentile (ms) of "key" and "nonkey" frames, and of the rounds' means over `lasting` kinds."""
+def statistics(rounds: list[Round], repeated: tuple[str, ...]) -> dict[str, dict[str, float] | None]:
+    """Median and 95th percentile (ms) of "key" and "nonkey" frames, and of the rounds' means over `repeated` kinds."""
     frames = [frame for one in rounds for frame in one]
     by_kind = {kind: [ms for k, ms in frames if k == kind] for kind in ("key", "nonkey")}
-    return {**{kind: _quantiles(ms) for kind, ms in by_kind.items()}, "amortised": _quantiles(means(rounds, lasting))}
+    return {**{kind: _quantiles(ms) for kind, ms in by_kind.items()}, "amortised": _quantiles(means(rounds, repeated))}
 
 
-def means(rounds: list[Round], lasting: tuple[str, ...]) -> list[float]:
-    """Mean milliseconds of each round's frames of the `lasting` kinds."""
-    return [float(np.mean([ms for kind, ms in one if kind in lasting])) for one in rounds]
+def means(rounds: list[Round], repeated: tuple[str, ...]) -> list[float]:
+    """Mean milliseconds of each round's frames of the `repeated` kinds."""
+    return [float(np.mean([ms for kind, ms in one if kind in repeated])) for one in rounds]
 
 
 def ratio(first: list[float], second: list[float]) -> float:
-    """Median over rounds of the ratio of two subjects' means."""
+    """Median over rounds of the ratio of two methods' means."""
     return round(float(np.median(np.divide(first, second))), 4)
 
 

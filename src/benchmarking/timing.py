@@ -1,77 +1,77 @@
-"""The timed half of `src.benchmark`: a network in its fastest honest form, and what it took where."""
+"""Times of a method in its inference form, beside its own network on every frame."""
 
 from __future__ import annotations
 
-import logging
 import platform
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
-from torch import Tensor, nn
 
-from src.benchmarking.latency import Round, Subject, means, measure, ratio, statistics, subjects_of
-from src.benchmarking.video_latency import measure_film
-from src.inference.device import choose_device, choose_threads
-from src.metrics.stream_cost import Stream
-from src.models.arseg.net import ARSeg
-from src.models.deploy.fold_batchnorm import fold_batchnorms
-from src.models.deploy.reparameterise import merge
-from src.models.tdnet.net import TDNet
+from src.benchmarking.latency import Round, means, measure, ratio, statistics
+from src.benchmarking.video_latency import measure_video
+from src.models.deploy.inference_form import inference_form
+from src.models.video import VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class TimingOptions:
+    """How to measure.
+
+    Attributes:
+        gop: frames from keyframe to keyframe.
+        device: that the networks run on.
+        threads: of networks and decoder together.
+        channels_last: memory format of weights and images.
+        fold: batch norms into the convolutions before them.
+        warmup: rounds before the clock; a round is one cycle of the method.
+        rounds: measured.
+        video: in place of random images: decoding and motion are timed too, in one round.
+    """
+
+    gop: int
+    device: torch.device
+    threads: int
+    channels_last: bool
+    fold: bool
+    warmup: int
+    rounds: int
+    video: Path | None
 
 
-def time_it(net: nn.Module, config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
-    """Milliseconds per frame by kind, and AR-Seg's share of the time of its own high branch run constantly.
+def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) -> dict[str, Any]:
+    """Milliseconds per frame by kind, and the share of the time of the same network run at constant full resolution.
 
     Args:
-        net: on the CPU, in eval mode; it is changed.
-        config: of conf/benchmark.yaml.
-        size: (height, width) of the pictures; of the film, where there is one.
+        net: on the CPU, in eval mode.
+        options: how to measure.
+        size: (height, width) of the images; of the video, where there is one.
 
     Raises:
-        UserError: no such device, or a film that cannot be used.
+        UserError: a video that cannot be used.
     """
     keep_freed_memory()
-    device, threads = choose_device(config.device), choose_threads(config.threads)
-    torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True  # one or two picture sizes, so the search pays
+    device = options.device
+    torch.set_num_threads(options.threads)
+    torch.backends.cudnn.benchmark = True  # one or two image sizes, so the search pays
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 is meant
-    net = fastest_form(net, config.fold).to(device)
-    if config.channels_last:
+    net = inference_form(net, options.fold).to(device)
+    if options.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    subjects = subjects_of(net, config.video.gop, config.model.get("lr_scale", 1.0))
-    found = _measure(config, subjects, size, device, threads)
+    networks = [net, *(other for other in net.comparisons() if other.method == "constant")]
+    found = _measure(networks, options, size)
     return {
-        **_times(subjects, found),
-        "rounds": 1 if config.film else config.rounds,
+        **_times(networks, options.gop, found),
+        "rounds": 1 if options.video else options.rounds,
         "device": str(device),
         "hardware": hardware(device),
-        "threads": threads,
+        "threads": options.threads,
         "precision": "fp32",
-        "channels_last": config.channels_last,
-        "folded": config.fold,
+        "channels_last": options.channels_last,
+        "folded": options.fold,
     }
-
-
-def fastest_form(net: nn.Module, fold: bool) -> nn.Module:
-    """The network itself, its re-parameterisable blocks merged and, if asked for, its batch norms folded."""
-    merge(net, fold_batchnorm=False)
-    if fold:
-        log.info("%d batch norms folded", fold_batchnorms(net, run_all, (64, 64)))
-    return net
-
-
-def run_all(net: nn.Module, image: Tensor) -> Tensor:
-    """Logits of the last of as many equal pictures as it takes to reach every module that inference uses."""
-    if isinstance(net, ARSeg):
-        logits, _ = net.step(image, net.step(image, net.init_state())[1], torch.zeros_like(image[:, :2]))
-    else:
-        logits = (Stream(net, 2 * net.num_paths) if isinstance(net, TDNet) else net)(image)
-    return logits
 
 
 def hardware(device: torch.device) -> str:
@@ -85,24 +85,26 @@ def hardware(device: torch.device) -> str:
 
 
 def _measure(
-    config: DictConfig, subjects: list[Subject], size: tuple[int, int], device: torch.device, threads: int
+    networks: list[VideoSegmenter], options: TimingOptions, size: tuple[int, int]
 ) -> list[dict[str, list[Round]]]:
-    if config.film:
-        return measure_film(subjects, Path(config.film), config, device, threads)
-    rounds = measure(subjects, size, device, config.warmup, config.rounds, config.channels_last)
+    if options.video is not None:
+        return measure_video(networks, options.video, options.gop, options.device, options.threads)
+    counts = options.warmup, options.rounds
+    rounds = measure(networks, size, options.gop, options.device, *counts, options.channels_last)
     return [{"network": times} for times in rounds]
 
 
-def _times(subjects: list[Subject], found: list[dict[str, list[Round]]]) -> dict[str, Any]:
-    """By step and kind; for AR-Seg also those of the constant network, and the ratio of the means over a GOP."""
+def _times(networks: list[VideoSegmenter], gop: int, found: list[dict[str, list[Round]]]) -> dict[str, Any]:
+    """By step and kind; those of the constant network too, and the ratio of the means, if there is one."""
+    repeated = [net.cycle(gop).repeated for net in networks]
     tables = [
-        {step: statistics(rounds, subject.lasting) for step, rounds in times.items()}
-        for subject, times in zip(subjects, found, strict=True)
+        {step: statistics(rounds, kinds) for step, rounds in times.items()}
+        for kinds, times in zip(repeated, found, strict=True)
     ]
-    if len(subjects) == 1:
+    if len(networks) == 1:
         return {"milliseconds": tables[0]}
     ratios = {
-        step: ratio(*(means(times[step], subject.lasting) for subject, times in zip(subjects, found, strict=True)))
+        step: ratio(*(means(times[step], kinds) for kinds, times in zip(repeated, found, strict=True)))
         for step in tables[0]
         if step in ("network", "total")
     }

@@ -1,4 +1,4 @@
-"""Times of networks on a film, decoding and motion included."""
+"""Times of methods on a video, decoding and motion included."""
 
 from __future__ import annotations
 
@@ -7,60 +7,59 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig
 
-from src.benchmarking.latency import Round, Subject
-from src.checkpoints.load import Loaded
+from src.benchmarking.latency import Round
 from src.data.images import Normalisation
-from src.data.labels import ClassSet
 from src.errors import UserError
 from src.inference.keyframes import KeyedMotion
-from src.inference.runner import FrameNetwork
+from src.inference.runner import FrameRunner
 from src.inference.segment import Segmented, segment
+from src.models.video import VideoSegmenter
 from src.video.reading.decode import Video
 
 log = logging.getLogger(__name__)
 
 STEPS = ("decode", "motion", "network", "total")
-NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # any will do: nobody looks at the labels
+NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # any will do: the labels are not used
 
 
-def measure_film(
-    subjects: list[Subject], path: Path, config: DictConfig, device: torch.device, threads: int
+def measure_video(
+    networks: list[VideoSegmenter], path: Path, gop: int, device: torch.device, threads: int
 ) -> list[dict[str, list[Round]]]:
-    """One round over the whole film for each subject and step, in the form of `latency.measure`.
+    """One round over the whole video for each network and step, in the form of `latency.measure`.
 
-    All subjects advance frame by frame side by side, each decoding the film for itself. "network" is from RGB
+    All networks advance frame by frame side by side, each decoding the video for itself. "network" is from RGB
     in main memory to labels there.
 
     Raises:
-        UserError: a film that cannot be read, or of one frame only.
+        UserError: a video that cannot be read, or is too short for a frame of the kinds that long ones repeat.
     """
-    runs = [_run(subject, path, config, device, threads) for subject in subjects]
-    found: list[dict[str, Round]] = [{step: [] for step in STEPS} for _ in subjects]
+    runs = [_run(net, path, gop, device, threads) for net in networks]
+    found: list[dict[str, Round]] = [{step: [] for step in STEPS} for _ in networks]
     for results in zip(*runs, strict=True):
-        for subject, times, result in zip(subjects, found, results, strict=True):
-            _add(times, _kind(subject, len(times["total"]), result), result)
+        for net, times, result in zip(networks, found, results, strict=True):
+            _add(times, _kind(net, gop, len(times["total"]), result), result)
         if len(found[0]["total"]) % 100 == 0:
             log.info("%d frames", len(found[0]["total"]))
-    for subject, times in zip(subjects, found, strict=True):
-        if not {kind for kind, _ in times["total"]} & set(subject.lasting):
-            raise UserError(f"film '{path}' is too short for {subject.name}; give one of {len(subject.kinds)} frames")
+    for net, times in zip(networks, found, strict=True):
+        kinds, repeated = net.cycle(gop)
+        if not {kind for kind, _ in times["total"]} & set(repeated):
+            raise UserError(f"film '{path}' is too short for {net.method}; give one of {len(kinds)} frames")
     return [{step: [times] for step, times in steps.items()} for steps in found]
 
 
-def _run(subject: Subject, path: Path, config: DictConfig, device: torch.device, threads: int) -> Iterator[Segmented]:
-    loaded = Loaded(subject.net, config, ClassSet((), ()), NORMALISATION, subject.scale)
-    network = FrameNetwork(loaded, device)
-    film = Video(path, "auto" if network.follows_motion else "none", "stop", threads)
-    network.warm_up(film.info.height, film.info.width)
-    return segment(film, network, KeyedMotion(config.video.gop, film.info.all_intra))
+def _run(net: VideoSegmenter, path: Path, gop: int, device: torch.device, threads: int) -> Iterator[Segmented]:
+    runner = FrameRunner(net, NORMALISATION, device)
+    video = Video(path, "auto" if runner.uses_motion else "none", "stop", threads)
+    runner.warm_up(video.info.height, video.info.width)
+    return segment(video, runner, KeyedMotion(gop, video.info.all_intra))
 
 
-def _kind(subject: Subject, index: int, result: Segmented) -> str:
-    if subject.lasting == ("nonkey",):  # TDNet, whose first frames are the first of its round
-        return subject.kinds[min(index, len(subject.kinds) - 1)]
-    return "key" if result.is_key else "nonkey"
+def _kind(net: VideoSegmenter, gop: int, index: int, result: Segmented) -> str:
+    if net.uses_motion:
+        return "key" if result.is_key else "nonkey"
+    kinds = net.cycle(gop).kinds
+    return kinds[min(index, len(kinds) - 1)]
 
 
 def _add(times: dict[str, Round], kind: str, result: Segmented) -> None:

@@ -16,30 +16,29 @@ from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
 from src.instantiate import instantiate
+from src.models.video import VideoSegmenter, as_video_segmenter
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A network in eval mode and what its checkpoint says about it.
 
     Attributes:
-        net: a Segmenter, an ARSeg, or another network of ours.
+        network: the method; a Segmenter runs on each frame at the scale that it was trained at.
         config: the configuration of the run that trained it, its interpolations kept.
         classes: names and palette.
         normalisation: of its input.
-        lr_scale: by which pictures are shrunk before a single-frame network or AR-Seg's low branch.
         fit: the size that pictures had in training before they were augmented; None: their own.
     """
 
-    net: nn.Module
+    network: VideoSegmenter
     config: DictConfig
     classes: ClassSet
     normalisation: Normalisation
-    lr_scale: float
     fit: FitSize | None = None
 
 
-def load_checkpoint(path: str | Path) -> Loaded:
+def load_checkpoint(path: str | Path) -> LoadedModel:
     """The network of a checkpoint written by `src.train` or `src.convert`, on the CPU.
 
     Raises:
@@ -53,18 +52,16 @@ def load_checkpoint(path: str | Path) -> Loaded:
     node = without_initial_weights(module.net)
     _refuse_foreign_code(node, str(path))
     net: nn.Module = instantiate(OmegaConf.create(node))
-    if not hasattr(net, "num_classes"):
-        raise UserError(f"checkpoint '{path}' holds a {type(net).__name__}, which labels no pixels; give another")
     prefix = "net."
     fit = OmegaConf.select(config, "data.fit")
     state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
     net.load_state_dict(state)
-    return Loaded(
-        net.eval(),
+    lr_scale = float(module.get("lr_scale", config.model.get("lr_scale", 1.0)))
+    return LoadedModel(
+        as_video_segmenter(net.eval(), lr_scale),
         config,
         ClassSet.from_dict(card["classes"]),
         Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
-        float(module.get("lr_scale", config.model.get("lr_scale", 1.0))),
         None if fit is None else FitSize(int(fit.short), int(fit.long)),
     )
 

@@ -9,17 +9,18 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
-from src.benchmarking.timing import time_it
+from src.benchmarking.timing import TimingOptions, time_it
 from src.checkpoints.load import without_initial_weights
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
 from src.files import write_json
+from src.inference.device import choose_device, choose_threads
 from src.instantiate import instantiate
-from src.metrics.stream_cost import inference_cost
+from src.metrics.cost import inference_cost
 from src.models.deploy.reparameterise import merge
+from src.models.video import VideoSegmenter, as_video_segmenter
 from src.video.reading.decode import Video
 
 TRAINING = ("loss", "optimizer", "scheduler", "phases")
@@ -38,7 +39,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     size = _size(config)
     result = {"model": HydraConfig.get().runtime.choices["model"], **count(config, size)}
     if config.latency:
-        result["latency"] = time_it(build(config, torch.device("cpu")), config, size)
+        result["latency"] = time_it(build(config, torch.device("cpu")), _options(config), size)
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
     print(json.dumps(result))
     return result
@@ -49,16 +50,16 @@ def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
     net = build(config, torch.device("meta"))
     trained = sum(p.numel() for p in net.parameters())
     merge(net, fold_batchnorm=False)
-    cost = inference_cost(net, size, config.video.gop, config.model.get("lr_scale", 1.0)).as_dict()
+    cost = inference_cost(net, size, config.video.gop).as_dict()
     return {"params_train": trained, **cost, "height": size[0], "width": size[1]}
 
 
-def build(config: DictConfig, device: torch.device) -> nn.Module:
-    """The network of a model configuration in eval mode, with random weights."""
+def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
+    """The method of a model configuration in eval mode, with random weights."""
     node = without_initial_weights(config.model.net)
     with device:
-        net: nn.Module = instantiate(node)
-    return net.eval()
+        net = instantiate(node)
+    return as_video_segmenter(net, config.model.get("lr_scale", 1.0)).eval()
 
 
 def _without_training(config: DictConfig) -> DictConfig:
@@ -67,6 +68,19 @@ def _without_training(config: DictConfig) -> DictConfig:
     used = config.copy()
     used.model = OmegaConf.masked_copy(config.model, kept)
     return used
+
+
+def _options(config: DictConfig) -> TimingOptions:
+    return TimingOptions(
+        gop=config.video.gop,
+        device=choose_device(config.device),
+        threads=choose_threads(config.threads),
+        channels_last=config.channels_last,
+        fold=config.fold,
+        warmup=config.warmup,
+        rounds=config.rounds,
+        video=Path(config.film) if config.film else None,
+    )
 
 
 def _size(config: DictConfig) -> tuple[int, int]:

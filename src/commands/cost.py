@@ -9,7 +9,7 @@ import hydra
 import torch
 
 from src.commands.benchmark import build, count
-from src.metrics.cost import frame_cost
+from src.metrics.cost import inference_cost
 from src.reports.cost import TRAIN_FORM, Reference
 
 SMALL = (64, 64)  # size of the image for quantities that do not depend on it
@@ -28,6 +28,6 @@ def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
             ours = count(config, size)
             for reference in same_size:
                 if reference.quantity == TRAIN_FORM:
-                    yield reference, frame_cost(build(config, torch.device("meta")), size).key
+                    yield reference, inference_cost(build(config, torch.device("meta")), size, 2).gmacs_key
                 else:
                     yield reference, ours[reference.quantity]

@@ -1,24 +1,133 @@
-"""Command `src.eval`: score a checkpoint."""
+"""What `src.eval` does: checkpoints and a labelled data set in, a table and `metrics.json` out."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import torch
+import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
-from src.cli.config import plain
+from src.checkpoints.load import LoadedModel, load_checkpoint
+from src.cli.config import check_rate, plain
 from src.commands.provenance import write_provenance
-from src.evaluation.evaluate import evaluate
+from src.data.clips.dataset import is_scored
+from src.data.module import ClipDataModule
+from src.errors import UserError
+from src.evaluation.results import result_of
+from src.evaluation.scoring import score_clips, score_stills, systems_of
+from src.files import write_json
+from src.inference.device import choose_device, choose_threads
+from src.instantiate import instantiate
+from src.reports.evaluation import print_results
+from src.video.reading.decode import Video
+
+INPUTS = ("videos", "stills")
 
 
 def evaluate_checkpoint(config: DictConfig) -> None:
-    """Write what the run is, score the checkpoint into `metrics.json` and print the table.
+    """Write what the run is, score the checkpoints into `metrics.json` and print the table.
 
     Raises:
-        UserError: see `src.evaluation.evaluate.evaluate`.
+        UserError: see `evaluate`.
     """
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(config))
     evaluate(config, run_dir)
     print(f"metrics: {run_dir / 'metrics.json'}")
+
+
+def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
+    """Score checkpoints, print the table and write `metrics.json` into the run directory.
+
+    Raises:
+        UserError: a wrong checkpoint, a baseline of another data set or scale, or nothing to score in the split.
+    """
+    if config.inputs not in INPUTS:
+        raise UserError(f"inputs={config.inputs} is not one of {', '.join(INPUTS)}; choose one of these")
+    torch.set_num_threads(choose_threads(config.threads))
+    checkpoints = _load(config)
+    first = next(iter(checkpoints.values()))
+    systems = systems_of(checkpoints)
+    data = _merged(first.config, config)
+    module: ClipDataModule = instantiate(data.data.module)
+    _check_classes(first, module, config)
+    device = choose_device(config.device)
+    about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": int(first.config.seed)}
+    if config.inputs == "stills":
+        stills = module.source.images(config.split)
+        if not stills:
+            raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
+        scores = score_stills(systems, stills, len(first.classes), device)
+        height, width = stills[0].read()[1].shape
+        about |= {"gop": 1, "codec": None, "frames": len(stills)}
+    else:
+        clips = module.prepared(config.split)
+        scores = score_clips(systems, clips, len(first.classes), data.video.motion, device)
+        info = Video(clips[0].video, motion="none").info
+        height, width = info.height, info.width
+        scored = sum(is_scored(clip, index) for clip in clips for index in clip.labelled)  # at all distances
+        about |= {"codec": module.encoding.codec, "frames": scored}
+    (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(plain(data), sort_keys=False))
+    size = height, width
+    if first.fit is not None:
+        size = first.fit.size(*size)
+    results = [
+        {
+            **result_of(system, metric, first.classes, (height, width), module.encoding.gop),
+            "height": size[0],
+            "width": size[1],
+            **about,
+        }
+        for system, metric in zip(systems, scores, strict=True)
+    ]
+    write_json(run_dir / "metrics.json", results)
+    print_results(results)
+    return results
+
+
+def _load(config: DictConfig) -> dict[str, LoadedModel]:
+    """Checkpoints by path; the baseline, which has to suit the first, among them."""
+    given = config.checkpoint
+    paths = [given] if isinstance(given, str) else list(given)
+    loaded = {path: load_checkpoint(path) for path in paths}
+    if not config.baseline:
+        return loaded
+    baseline, main = load_checkpoint(config.baseline), loaded[paths[0]]
+    if not baseline.network.cycle(2).is_constant:
+        raise UserError(
+            f"baseline '{config.baseline}' is not a single-frame network; give one trained at a constant scale, or "
+            "several checkpoints as checkpoint=[A,B]"
+        )
+    if baseline.normalisation != main.normalisation:
+        raise UserError(f"baseline '{config.baseline}' was trained with another normalisation; train both on the same")
+    if main.network.uses_motion and baseline.network.scale != main.network.scale:
+        raise UserError(
+            f"baseline '{config.baseline}' was trained at scale {baseline.network.scale}, the checkpoint's low branch "
+            f"at {main.network.scale}; give one of the same scale"
+        )
+    return {**loaded, config.baseline: baseline}
+
+
+def _check_classes(loaded: LoadedModel, module: ClipDataModule, config: DictConfig) -> None:
+    trained, found = loaded.classes.names, module.source.classes.names
+    if tuple(trained) != tuple(found):
+        raise UserError(
+            f"the checkpoint labels {len(trained)} classes ({', '.join(trained[:3])}, ..), the data set has "
+            f"{len(found)} ({', '.join(found[:3])}, ..); give data=NAME of a data set with its classes"
+        )
+
+
+def _merged(trained: DictConfig, given: DictConfig) -> DictConfig:
+    """The training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
+    check_rate(given)
+    merged = trained.copy()
+    if given.video.crf is not None:
+        OmegaConf.update(merged, "video.bitrate", None)
+    for group in ("data", "video", "paths"):
+        for key, value in given[group].items():
+            if value is not None:
+                OmegaConf.update(merged, f"{group}.{key}", value)
+    return merged

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from src.checkpoints.load import Loaded, load_checkpoint
+from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.cli.config import plain
 from src.cli.entry import exit_on_sigterm
 from src.inference.device import choose_device, choose_threads
@@ -19,7 +19,7 @@ from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
 from src.inference.outputs import overlay, write_labels
 from src.inference.progress import watched
-from src.inference.runner import FrameNetwork
+from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import segment
 from src.inference.timing import TimingFile
 from src.reports.prediction import print_summary
@@ -53,18 +53,20 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         threads = choose_threads(options.threads)  # one budget for network, decoder and encoder
         torch.set_num_threads(threads)
         loaded = load_checkpoint(options.checkpoint)
-        network = FrameNetwork(loaded, choose_device(options.device))
-        motion = options.motion if network.follows_motion else "none"
+        runner = runner_of(loaded, choose_device(options.device))
+        motion = options.motion if runner.uses_motion else "none"
         video = Video(options.source, motion, options.on_damage, threads)
-        summary = _run(options, folder, video, network, loaded)
+        summary = _run(options, folder, video, runner, loaded)
     log.info("results: %s", options.output)
     return summary
 
 
-def _run(options: PredictOptions, folder: Path, video: Video, network: FrameNetwork, loaded: Loaded) -> dict[str, Any]:
+def _run(
+    options: PredictOptions, folder: Path, video: Video, runner: FrameRunner, loaded: LoadedModel
+) -> dict[str, Any]:
     info, threads = video.info, choose_threads(options.threads)
     max_gop = options.max_gop or int(OmegaConf.select(loaded.config, "video.gop", default=12))
-    network.warm_up(info.height, info.width)
+    runner.warm_up(info.height, info.width)
     labels = folder / "labels"
     if options.save_labels:
         labels.mkdir()
@@ -73,7 +75,7 @@ def _run(options: PredictOptions, folder: Path, video: Video, network: FrameNetw
         RetimedVideo(folder / "overlay.mp4", video, threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
-        for result in watched(segment(video, network, KeyedMotion(max_gop, info.all_intra)), info.frames):
+        for result in watched(segment(video, runner, KeyedMotion(max_gop, info.all_intra)), info.frames):
             shown.write(overlay(result, loaded.classes, options.opacity), result.frame.pts)
             timing.write(result)
             if options.save_labels:
@@ -85,7 +87,7 @@ def _run(options: PredictOptions, folder: Path, video: Video, network: FrameNetw
             "height": info.height,
             "width": info.width,
             "motion": info.motion,
-            "max_gop": max_gop if network.follows_motion else None,
+            "max_gop": max_gop if runner.uses_motion else None,
             "device": str(choose_device(options.device)),
             "threads": threads,
         }

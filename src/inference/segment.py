@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.inference.keyframes import KeyedMotion
-from src.inference.runner import FrameNetwork
+from src.inference.runner import FrameRunner
 from src.video.types import Frame
 
 
@@ -44,12 +44,12 @@ class Segmented:
     milliseconds: Milliseconds
 
 
-def segment(film: Iterable[Frame], network: FrameNetwork, keyed: KeyedMotion) -> Iterator[Segmented]:
+def segment(film: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion) -> Iterator[Segmented]:
     """Each frame of the film with its labels, in display order; `keyed` is new and chooses the keyframes.
 
     Holds one frame, one motion field and one network state, whatever the length of the film.
     """
-    state = network.init_state()
+    state = runner.init_state()
     frames = iter(film)
     while True:
         times = [perf_counter()]
@@ -57,9 +57,9 @@ def segment(film: Iterable[Frame], network: FrameNetwork, keyed: KeyedMotion) ->
         if frame is None:
             return
         times.append(perf_counter())
-        motion = keyed.update(frame) if network.follows_motion else None
+        motion = keyed.update(frame) if runner.uses_motion else None
         times.append(perf_counter())
-        labels, state = network.step(frame.image, state, motion)
+        labels, state = runner.step(frame.image, state, motion)
         times.append(perf_counter())
         spent = Milliseconds(*(1000 * float(step) for step in np.diff(times)))
         yield Segmented(frame, labels, motion is None, spent)

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensorMode  # torch.export's own shapes-only mode has no public name
 from torch.utils.flop_counter import FlopCounterMode
 
-from src.models.arseg.net import ARSeg, State
-from src.models.video import constant_resolution
+from src.models.video import FrameInput, VideoSegmenter
 
 
 @dataclass(frozen=True)
-class Cost:
-    """GMACs per frame (one multiply-add = 1) of pictures of height x width, in GOPs of `gop` frames."""
+class InferenceCost:
+    """Cost of a method per frame; one multiply-add = 1.
 
-    key: float
-    nonkey: float
-    height: int
-    width: int
-    gop: int
+    Attributes:
+        params_inference: parameters of the modules that run; shared ones count once.
+        gmacs_key: of a frame without past: AR-Seg's keyframe, TDNet's first frame, any frame of other networks.
+        gmacs_nonkey: mean of the frames with a complete past; None where no frame has one.
+        gmacs_amortised: mean of a long video.
+        gop: frames from one frame without past to the next; None where only the first frame of a video is one.
+    """
 
-    @property
-    def amortised(self) -> float:
-        """Mean over a GOP."""
-        return (self.key + (self.gop - 1) * self.nonkey) / self.gop
+    params_inference: int
+    gmacs_key: float
+    gmacs_nonkey: float | None
+    gmacs_amortised: float
+    gop: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain Python form."""
+        return asdict(self)
 
 
 def count_macs(function: Callable[..., object], *arguments: object) -> int:
@@ -39,63 +47,80 @@ def count_macs(function: Callable[..., object], *arguments: object) -> int:
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
         shapes = [fake.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]
-        with FlopCounterMode(display=False) as counter:
-            function(*shapes)
-    flops: int = counter.get_total_flops()
-    return flops // 2
+        return _counted(lambda: function(*shapes))[0]
 
 
-def frame_cost(net: nn.Module, size: tuple[int, int], gop: int = 1, scale: float = 1.0) -> Cost:
-    """Cost of AR-Seg, or of a network that sees every frame alone, shrunk by `scale`; without training-only heads."""
-    height, width = size
-    image = _picture(net, size)
-    with _inference(net):
-        if isinstance(net, ARSeg):
-            key = count_macs(net.key, image)
-            nonkey = count_macs(lambda x, m: net.step(x, _state(net, x), m), image, image[:, :2])
-            nonkey -= count_macs(lambda x: _state(net, x), image)
-        else:
-            key = nonkey = count_macs(lambda x: constant_resolution(net, x, scale), image)
-    return Cost(key / 1e9, nonkey / 1e9, height, width, gop)
+def inference_cost(net: VideoSegmenter, size: tuple[int, int], gop: int) -> InferenceCost:
+    """Count one cycle of a method on images of `size` = (height, width), without computing anything.
 
-
-def warp_cost(net: ARSeg, size: tuple[int, int], gop: int) -> Cost:
-    """Cost of AR-Seg's keyframes with `warp_only` between them: the classifier is all that runs there."""
-    height, width = size
-    image = _picture(net, size)
-    with _inference(net):
-        features = count_macs(net.high.features, image)
-        nonkey = count_macs(lambda x, m: net.warp_only(net.high.features(x), m), image, image[:, :2]) - features
-        key = count_macs(net.key, image)
-    return Cost(key / 1e9, nonkey / 1e9, height, width, gop)
-
-
-def count_parameters(net: nn.Module, size: tuple[int, int] = (64, 64)) -> tuple[int, int]:
-    """Parameters in all, and those of the modules that inference on pictures of `size` runs.
-
-    Shared parameters count once. A module counts when it is called, so training-only heads do not.
+    Args:
+        net: in the form that is run, on any device, "meta" too; its mode is kept.
+        size: of the images.
+        gop: frames from keyframe to keyframe.
     """
-    used: dict[int, int] = {}
+    kinds, repeated = net.cycle(gop)
+    with _inference(net), _used_parameters(net) as used:
+        counts = _macs_of_frames(net, kinds, size)
+    by_kind = {kind: [n for k, n in zip(kinds, counts, strict=True) if k == kind] for kind in ("key", "nonkey")}
+    lasting = [n for k, n in zip(kinds, counts, strict=True) if k in repeated]
+    return InferenceCost(
+        sum(used.values()),
+        by_kind["key"][0] / 1e9,
+        _mean(by_kind["nonkey"]),
+        sum(lasting) / len(lasting) / 1e9,
+        None if "key" not in repeated else len(kinds) if by_kind["nonkey"] else 1,
+    )
+
+
+def _mean(counts: list[int]) -> float | None:
+    return sum(counts) / len(counts) / 1e9 if counts else None
+
+
+def _macs_of_frames(net: VideoSegmenter, kinds: tuple[str, ...], size: tuple[int, int]) -> list[int]:
+    """Multiply-adds of each frame; frames of one kind that meet states of equal shape are counted once."""
+    device = next((p.device for p in net.parameters()), torch.device("cpu"))
+    known: dict[Any, tuple[int, Any]] = {}
+    counts = []
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        image = torch.empty(1, 3, *size, device=device)
+        state = net.init_state()
+        for kind in kinds:
+            signature = kind, _shapes(state)
+            if signature not in known:
+                motion = image[:, :2] if net.uses_motion and kind != "key" else None
+                count, (_, after) = _counted(partial(net.step, FrameInput(image, motion), state))
+                known[signature] = count, after
+            count, state = known[signature]
+            counts.append(count)
+    return counts
+
+
+def _counted(function: Callable[[], Any]) -> tuple[int, Any]:
+    with FlopCounterMode(display=False) as counter:
+        result = function()
+    return int(counter.get_total_flops()) // 2, result
+
+
+def _shapes(state: Any) -> Any:
+    if isinstance(state, Tensor):
+        return tuple(state.shape)
+    return tuple(map(_shapes, state)) if isinstance(state, (tuple, list)) else state
+
+
+@contextmanager
+def _used_parameters(net: nn.Module) -> Iterator[dict[int, int]]:
+    """Sizes of the parameters, by identity, of modules that are called meanwhile, and of the network itself."""
+    used = {id(p): p.numel() for p in net.parameters(recurse=False)}
 
     def note(module: nn.Module, _: object) -> None:
         used.update({id(p): p.numel() for p in module.parameters(recurse=False)})
 
     hooks = [module.register_forward_pre_hook(note) for module in net.modules()]
     try:
-        frame_cost(net, size)
+        yield used
     finally:
         for hook in hooks:
             hook.remove()
-    return sum(p.numel() for p in net.parameters()), sum(used.values())
-
-
-def _picture(net: nn.Module, size: tuple[int, int]) -> Tensor:
-    device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    return torch.empty(1, 3, *size, device=device)
-
-
-def _state(net: ARSeg, image: Tensor) -> State:
-    return State(net.high.features(image))
 
 
 @contextmanager

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from src.errors import check_range
+from src.errors import UserError, check_range
 from src.models.base import Segmenter
 from src.ops.resize import downscale, resize, size_of
 
@@ -109,21 +110,35 @@ class SingleFrame(VideoSegmenter):
         """None: frames have no past."""
 
     def step(self, frame: FrameInput, state: None) -> tuple[Tensor, None]:
-        """Logits of the frame."""
-        return constant_resolution(self.net, frame.image, self.scale), None
+        """Logits of the frame, and no state."""
+        logits = self.net(downscale(frame.image, self.scale))
+        return resize(logits, size_of(frame.image)), None
 
     def advance(self, frame: FrameInput, state: None) -> None:
         """Nothing to remember."""
 
 
-def constant_resolution(net: nn.Module, image: Tensor, scale: float) -> Tensor:
-    """Logits (B, K, H, W) at the size of the image (B, 3, H, W), of a network that sees it shrunk by `scale`."""
-    return resize(net(downscale(image, scale)), size_of(image))
+def as_video_segmenter(net: nn.Module, scale: float = 1.0) -> VideoSegmenter:
+    """The network itself if it is a video method; a Segmenter on each frame, shrunk by `scale`.
 
-
-def at_picture_size(logits: Tensor, picture: Tensor) -> Tensor:
-    """Logits (B, K, H, W) for a picture (B, 3, H, W), mostly as they are.
-
-    The official AR-Seg on Cityscapes gives those of non-keyframes at feature resolution, aligned at the corners.
+    Raises:
+        UserError: a network that labels no pixels.
     """
-    return resize(logits, size_of(picture), align_corners=True)
+    if isinstance(net, VideoSegmenter):
+        return net
+    if isinstance(net, Segmenter):
+        return SingleFrame(net, scale)
+    raise UserError(f"a {type(net).__name__} labels no pixels; give a segmentation network or a video method")
+
+
+def run_cycle(net: VideoSegmenter, image: Tensor, gop: int = 2) -> list[Tensor]:
+    """Logits of all frames of one cycle, each the same image (B, 3, H, W) at rest.
+
+    Runs every module that inference uses.
+    """
+    state, found = net.init_state(), []
+    for kind in net.cycle(gop).kinds:
+        motion = torch.zeros_like(image[:, :2]) if net.uses_motion and kind != "key" else None
+        logits, state = net.step(FrameInput(image, motion), state)
+        found.append(logits)
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
-from src.reports.tables import as_cell, as_markdown
+from src.reports.tables import as_cell, as_markdown, print_table
 
 COST = ("key", "nonkey", "amortised")
 
@@ -38,12 +38,12 @@ def results_table(results: list[dict[str, Any]], distances: list[int]) -> tuple[
     head = ["method", "mean mIoU", *(f"d = {d}" for d in distances), "GMACs key", "non-key", "amortised", "share"]
     full = results[0]["gmacs"]["amortised"]
     rows = []
-    for row in results:
+    for name, row in zip(row_names(results), results, strict=True):
         by_distance = row["miou_by_distance"]
         scores = [row["miou"], *(by_distance[d] if d < len(by_distance) else None for d in distances)]
         gmacs = [as_cell(row["gmacs"].get(kind)) for kind in COST]
         percent = [as_cell(None if score is None else 100.0 * score, 1) for score in scores]
-        rows.append([method_name(row), *percent, *gmacs, f"{row['gmacs']['amortised'] / full:.3f}"])
+        rows.append([name, *percent, *gmacs, f"{row['gmacs']['amortised'] / full:.3f}"])
     return head, rows
 
 
@@ -57,6 +57,30 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
     return [d for d in distances if d < max(len(row["miou_by_distance"]) for row in results)]
 
 
-def method_name(row: dict[str, Any]) -> str:
-    """Return the method with its scale, such as `AR 0.5x`."""
-    return f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"])
+def row_names(results: list[dict[str, Any]]) -> list[str]:
+    """Return method and scale of each row, such as `AR 0.5x`; where several share these, also the checkpoint."""
+    names = [f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"]) for row in results]
+    return [
+        name if names.count(name) == 1 else f"{name} ({row.get('checkpoint', 'unknown checkpoint')})"
+        for name, row in zip(names, results, strict=True)
+    ]
+
+
+def print_results(results: list[dict[str, Any]]) -> None:
+    """Print mIoU by distance with GMACs, then IoU by class, all IoU in percent."""
+    names, classes = row_names(results), list(results[0]["iou"])
+    distances = range(len(results[0]["miou_by_distance"]))
+    width = max(120, 48 + 8 * len(distances))
+    scores = [[row["miou"], *row["miou_by_distance"]] for row in results]
+    rows = [
+        [name, *map(_percent, score), *(as_cell(row["gmacs"][kind]) for kind in COST)]
+        for name, score, row in zip(names, scores, results, strict=True)
+    ]
+    head = ["method", "mean", *map(str, distances), "key", "non-key", "amortised"]
+    print_table(head, rows, title="mIoU (%): mean and by distance to the keyframe; GMACs per frame", width=width)
+    rows = [[name, *(_percent(row["iou"][c]) for c in classes)] for name, row in zip(names, results, strict=True)]
+    print_table(["method", *classes], rows, title="IoU (%) by class, mean over distances", width=width)
+
+
+def _percent(iou: float | None) -> str:
+    return as_cell(None if iou is None else 100.0 * iou, 1)

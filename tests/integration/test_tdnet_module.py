@@ -116,7 +116,7 @@ def test_checkpoints_leave_the_teacher_out(finished: Path) -> None:
         assert json.loads((finished / phase / "done.json").read_text())["epochs"] == 1
         state = torch.load(last(finished, phase), weights_only=True)["state_dict"]
         assert not [key for key in state if key.startswith("teacher.")]
-    assert load_checkpoint(last(finished, "clips")).net.num_paths == 4
+    assert load_checkpoint(last(finished, "clips")).network.num_paths == 4
 
 
 def test_a_given_teacher_and_a_resumed_run(
@@ -137,7 +137,7 @@ def test_the_teacher_of_the_paper_takes_one_step_and_teaches_one(
     """PSPNet-101, the default; nothing is trained but two batches."""
     short = ["debug=fdr", "trainer.detect_anomaly=false", "model.phases.clips=null"]
     train(tiny(composed, tmp_path, f"paths.cache={street_cache}", *short, teacher="pspnet101"))
-    assert load_checkpoint(last(tmp_path, "teacher")).net.backbone.depth == 101
+    assert load_checkpoint(last(tmp_path, "teacher")).network.net.backbone.depth == 101
     assert [torch.load(last(tmp_path, p), weights_only=True)["global_step"] for p in ("teacher", "stills")] == [1, 1]
     shutil.rmtree(tmp_path / "teacher")  # a gigabyte, which pytest would keep
 

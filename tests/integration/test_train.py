@@ -119,15 +119,17 @@ def test_a_run_leaves_what_repeats_it(finished: Path) -> None:
 
 def test_checkpoints_need_nothing_but_the_file(finished: Path) -> None:
     loaded = load_checkpoint(finished / "low" / "checkpoints" / "last.ckpt")
-    assert isinstance(loaded.net, ARSeg)
+    assert isinstance(loaded.network, ARSeg)
     assert loaded.lr_scale == 0.5
     assert len(loaded.classes) == 11
     high = load_checkpoint(finished / "high" / "checkpoints" / "last.ckpt")
     assert high.lr_scale == 1.0
     picture = torch.randn(1, 3, 48, 64)
     with torch.no_grad():
-        assert torch.equal(loaded.net.key(picture)[0], high.net(picture)), "phase 2 must not change the high branch"
-    assert load_checkpoint(finished / "constant" / "checkpoints" / "last.ckpt").lr_scale == 0.5
+        assert torch.equal(loaded.network.key(picture)[0], high.network.net(picture)), (
+            "phase 2 must not change the high branch"
+        )
+    assert load_checkpoint(finished / "constant" / "checkpoints" / "last.ckpt").network.scale == 0.5
 
 
 class StopAt(L.Callback):

@@ -39,7 +39,7 @@ def test_the_average_is_saved_and_frozen_weights_stay(run: Path) -> None:
             assert torch.equal(average[key.replace("net.", "net.high.")], value), key
     assert not [key for key in average if "_orig_mod" in key]
     loaded = load_checkpoint(run / "low" / "checkpoints" / "last.ckpt")
-    assert torch.equal(loaded.net.low.head.weight, average["net.low.head.weight"])
+    assert torch.equal(loaded.network.low.head.weight, average["net.low.head.weight"])
 
 
 def test_a_step_follows_every_second_batch(run: Path) -> None:

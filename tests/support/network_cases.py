@@ -19,6 +19,7 @@ from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
 from src.models.tdnet.variants import td2_fa18, td4_bise18, td4_psp18
 from src.models.timm_segmenter import TimmSegmenter
+from src.models.video import FrameInput
 from src.ops.resize import downscale
 from tests.support.rdrnet_variants import TINY
 from tests.support.tiny_arseg import pair, tiny_arseg
@@ -84,13 +85,13 @@ class Step(nn.Module):
         self.net = net
 
     def forward(self, image: Tensor, state: Any) -> tuple[Tensor, Any]:
-        return self.net.step(image, state)
+        return self.net.step(FrameInput(image), state)
 
 
 def _tdnet_inputs(net: Any, size: tuple[int, int]) -> Inputs:
     state = net.init_state()
     for _ in range(net.num_paths):
-        state = net.step(torch.randn(1, 3, *size), state)[1]
+        state = net.step(FrameInput(torch.randn(1, 3, *size)), state)[1]
     return torch.randn(1, 3, *size), state
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from src.data.labels import ClassSet
 from src.instantiate import instantiate
 from src.models.base import Segmenter
+from src.models.video import FrameInput, VideoSegmenter
 from src.video.reading.colour import from_rgb
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
@@ -46,8 +47,10 @@ class TinySegmenter(Segmenter):
         return self.head(features)
 
 
-class Averager(nn.Module):
-    """A network with a state: classes by the brightness of the mean of all pictures so far."""
+class Averager(VideoSegmenter):
+    """A method with a state: classes by the brightness of the mean of all images so far."""
+
+    method = "averager"
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,8 +60,8 @@ class Averager(nn.Module):
     def init_state(self) -> tuple[int, Any]:
         return 0, 0.0
 
-    def step(self, image: Tensor, state: tuple[int, Any]) -> tuple[Tensor, tuple[int, Any]]:
-        count, total = state[0] + 1, state[1] + image
+    def step(self, frame: FrameInput, state: tuple[int, Any]) -> tuple[Tensor, tuple[int, Any]]:
+        count, total = state[0] + 1, state[1] + frame.image
         return -((total / count).mean(1, keepdim=True) - self.levels).abs(), (count, total)
 
 

@@ -8,16 +8,17 @@ from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
 from src.models.base import Segmenter
-from src.ops.resize import downscale, resize, to_float_nchw
+from src.models.video import FrameCycle, FrameInput, SingleFrame, VideoSegmenter
+from src.ops.resize import downscale, resize, size_of, to_float_nchw
 
 
 class State(NamedTuple):
-    """What a frame leaves to the next: features (B, C, h, w) of the last keyframe, None before the first."""
+    """Features (B, C, h, w) of the latest keyframe, None before the first."""
 
     features: Tensor | None
 
@@ -47,7 +48,7 @@ class PairOutput:
         return self.decode(self.low_features)
 
 
-class ARSeg(nn.Module):
+class ARSeg(VideoSegmenter):
     """High resolution on keyframes, low resolution and `fusion` on the frames between.
 
     The high branch is trained beforehand: here it is frozen and stays in eval mode. The low branch's classifier
@@ -67,6 +68,9 @@ class ARSeg(nn.Module):
         UserError: the scale is out of range, or the fusion is made for other features.
     """
 
+    method = "AR"
+    uses_motion = True
+
     def __init__(
         self,
         high: Segmenter,
@@ -81,6 +85,7 @@ class ARSeg(nn.Module):
         check_range(fits, "model.fusion.channels", fusion.channels, f"the network's {low.feature_channels}")
         self.high, self.low, self.fusion = high.requires_grad_(False), low, fusion
         self.lr_scale, self.legacy = lr_scale, legacy
+        self.scale = lr_scale
         self.num_classes = high.num_classes
         _share_classifier(high, low)
         self.train(self.training)
@@ -116,20 +121,31 @@ class ARSeg(nn.Module):
         """The state before the first frame."""
         return State(None)
 
-    def step(
-        self, image: Tensor, state: State, motion: Tensor | None = None, motion_valid: Tensor | None = None
-    ) -> tuple[Tensor, State]:
-        """Output of the next frame (B, 3, H, W) and the state after it; without motion it is a keyframe.
+    def step(self, frame: FrameInput, state: State) -> tuple[Tensor, State]:
+        """Output (B, K, H, W) of the next frame and the state after it; a frame without motion is a keyframe.
 
         Raises:
             UserError: motion for a frame that no keyframe came before.
         """
-        if motion is None:
-            output, features = self.key(image)
+        if frame.motion is None:
+            output, features = self.key(frame.image)
             return output, State(features)
-        if state.features is None:
-            raise UserError("the first frame came with motion, but there is no keyframe yet; start with a keyframe")
-        return self.nonkey(self.shrink(image), state.features, motion, motion_valid), state
+        features = _of_keyframe(state)
+        output = self.nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid)
+        # the official network for Cityscapes leaves non-keyframes at feature resolution, aligned at the corners
+        return resize(output, size_of(frame.image), align_corners=True), state
+
+    def advance(self, frame: FrameInput, state: State) -> State:
+        """State after a frame: only keyframes change it."""
+        return State(self.high.features(frame.image)) if frame.motion is None else state
+
+    def cycle(self, gop: int) -> FrameCycle:
+        """One keyframe and gop - 1 others."""
+        return FrameCycle(("key", *("nonkey",) * (gop - 1)), ("key", "nonkey"))
+
+    def comparisons(self) -> list[VideoSegmenter]:
+        """The high branch on every frame, and its features warped without a network on the frames between."""
+        return [SingleFrame(self.high), WarpOnly(self)]
 
     def shrink(self, image: Tensor) -> Tensor:
         """The picture (B, 3, int(H * lr_scale), int(W * lr_scale)) for the low branch."""
@@ -183,6 +199,50 @@ class ARSeg(nn.Module):
 
     def _output(self, logits: Tensor) -> Tensor:
         return F.log_softmax(logits, 1) if self.legacy == "log_probabilities" else logits
+
+
+class WarpOnly(VideoSegmenter):
+    """AR-Seg's high branch on keyframes; elsewhere its features moved by the motion, and the classifier.
+
+    Args:
+        net: whose high branch and warp are used.
+    """
+
+    method = "warp only"
+    scale = 0.0
+    uses_motion = True
+
+    def __init__(self, net: ARSeg) -> None:
+        super().__init__()
+        self.net, self.num_classes = net, net.num_classes
+
+    def init_state(self) -> State:
+        """The state before the first frame."""
+        return self.net.init_state()
+
+    def step(self, frame: FrameInput, state: State) -> tuple[Tensor, State]:
+        """Logits of the next frame and the state after it.
+
+        Raises:
+            UserError: motion for a frame that no keyframe came before.
+        """
+        if frame.motion is None:
+            return self.net.step(frame, state)
+        return self.net.warp_only(_of_keyframe(state), frame.motion, frame.motion_valid), state
+
+    def advance(self, frame: FrameInput, state: State) -> State:
+        """State after a frame: only keyframes change it."""
+        return self.net.advance(frame, state)
+
+    def cycle(self, gop: int) -> FrameCycle:
+        """As of AR-Seg."""
+        return self.net.cycle(gop)
+
+
+def _of_keyframe(state: State) -> Tensor:
+    if state.features is None:
+        raise UserError("the first frame came with motion, but there is no keyframe yet; start with a keyframe")
+    return state.features
 
 
 def _share_classifier(high: Segmenter, low: Segmenter) -> None:

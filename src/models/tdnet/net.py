@@ -17,7 +17,8 @@ from src.models.tdnet.propagation import (
     subsample,
     tokens,
 )
-from src.ops.resize import resize
+from src.models.video import FrameCycle, FrameInput, VideoSegmenter
+from src.ops.resize import resize, size_of
 
 
 class ClipOutput(NamedTuple):
@@ -34,7 +35,7 @@ class ClipOutput(NamedTuple):
     auxiliary: dict[str, Tensor]
 
 
-class TDNet(nn.Module):
+class TDNet(VideoSegmenter):
     """m paths that take turns, one per frame, joined by attention propagation.
 
     Frame t runs path t mod m. While fewer than m - 1 frames lie before it, its result is that of its path
@@ -50,6 +51,8 @@ class TDNet(nn.Module):
     Raises:
         UserError: fewer than two paths.
     """
+
+    method = "TDNet"
 
     def __init__(
         self, paths: Sequence[SubNetwork], key_channels: int = 64, subsampling: int = 4, dropout: float = 0.1
@@ -69,12 +72,13 @@ class TDNet(nn.Module):
         """The state before the first frame of any number of streams of any size."""
         return TDNetState(path=0, key=None, values=(), maps=())
 
-    def step(self, image: Tensor, state: TDNetState) -> tuple[Tensor, TDNetState]:
-        """Logits (B, K, H, W) of the next frame (B, 3, H, W) of B streams, and the state after it.
+    def step(self, frame: FrameInput, state: TDNetState) -> tuple[Tensor, TDNetState]:
+        """Logits (B, K, H, W) of the next frame of B streams, and the state after it; motion is not used.
 
         Raises:
-            UserError: the state is of another number of streams or another picture size.
+            UserError: the state is of another number of streams or another image size.
         """
+        image = frame.image
         path, encoding = self._parts(state.path)
         features, _ = path.encode(image)
         query, value = encoding.query(features), encoding.value(features)
@@ -84,11 +88,24 @@ class TDNet(nn.Module):
             value = value + self._recall(query, state)
         logits = path.classify(value)
         key = tokens(encoding.key(subsample(features, self.subsampling)))
-        return _enlarge(logits, image), self._remember(state, small_query, key, small_value)
+        return resize(logits, size_of(image), align_corners=True), self._remember(state, small_query, key, small_value)
+
+    def advance(self, frame: FrameInput, state: TDNetState) -> TDNetState:
+        """State after a frame whose own logits are not computed."""
+        return self._observe(frame.image, state)
+
+    def cycle(self, gop: int) -> FrameCycle:
+        """A frame without a past, those with a part of it, and one turn of all paths."""
+        turn = self.num_paths
+        return FrameCycle(("key", *("start",) * (turn - 2), *("nonkey",) * turn), ("nonkey",))
+
+    def comparisons(self) -> list[VideoSegmenter]:
+        """The paths in turn, each by itself: the difference to it is due to propagation."""
+        return [OwnPath(self)]
 
     def alone(self, image: Tensor, path: int) -> Tensor:
-        """Logits (B, K, H, W) of pictures (B, 3, H, W) by path number `path`, without anything propagated."""
-        return self.step(image, self.init_state()._replace(path=path))[0]
+        """Logits (B, K, H, W) of images (B, 3, H, W) by path number `path`, without anything propagated."""
+        return self.step(FrameInput(image), self.init_state()._replace(path=path))[0]
 
     def forward(self, clip: Tensor, path: int) -> ClipOutput:
         """Logits of the last of m frames (B, m, 3, H, W), which runs path number `path`, for training.
@@ -155,8 +172,36 @@ class TDNet(nn.Module):
         return gathered.transpose(1, 2).reshape(query.shape[0], -1, *query.shape[-2:])
 
 
-def _enlarge(logits: Tensor, image: Tensor) -> Tensor:
-    return resize(logits, (int(image.shape[-2]), int(image.shape[-1])), align_corners=True)
+class OwnPath(VideoSegmenter):
+    """TDNet's paths in turn, each by itself: the ablation without attention propagation.
+
+    The state is the number of the next path.
+
+    Args:
+        net: whose paths are used.
+    """
+
+    method = "own path"
+
+    def __init__(self, net: TDNet) -> None:
+        super().__init__()
+        self.net, self.num_classes = net, net.num_classes
+
+    def init_state(self) -> int:
+        """The first path."""
+        return 0
+
+    def step(self, frame: FrameInput, state: int) -> tuple[Tensor, int]:
+        """Logits of the path that TDNet runs on the same frame."""
+        return self.net.alone(frame.image, state), self.advance(frame, state)
+
+    def advance(self, frame: FrameInput, state: int) -> int:
+        """The path after this one."""
+        return (state + 1) % self.net.num_paths
+
+    def cycle(self, gop: int) -> FrameCycle:
+        """One turn of the paths."""
+        return FrameCycle(("key",) * self.net.num_paths, ("key",))
 
 
 def _check_state(state: TDNetState, value: Tensor) -> None:

@@ -14,7 +14,7 @@ from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
 from src.models.deploy.frozen import frozen_features
-from src.models.video import at_picture_size
+from src.models.video import FrameInput
 from src.training.modules.segmentation import SegmentationModule, check_start, load_net
 
 
@@ -96,10 +96,9 @@ class ARSegModule(SegmentationModule):
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the current frames, from the keyframes before them."""
-        _, features = self.net.key(batch.frames[:, 0])
-        low = self.net.shrink(batch.frames[:, 1])
-        logits: Tensor = self.net.nonkey(low, features, batch.motion, batch.motion_valid)
-        return at_picture_size(logits, batch.frames[:, 1])
+        key, current = batch.frames[:, 0], batch.frames[:, 1]
+        state = self.net.advance(FrameInput(key), self.net.init_state())
+        return self.net.step(FrameInput(current, batch.motion, batch.motion_valid), state)[0]
 
 
 def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:

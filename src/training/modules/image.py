@@ -11,7 +11,7 @@ from src.data.batch import ClipBatch
 from src.errors import check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter
-from src.models.video import constant_resolution
+from src.models.video import FrameInput, SingleFrame
 from src.ops.resize import downscale
 from src.training.modules.segmentation import SegmentationModule, check_start, load_net, load_pretrained
 
@@ -62,4 +62,4 @@ class ImageModule(SegmentationModule):
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W)."""
-        return constant_resolution(self.net, batch.frames[:, -1], self.lr_scale)
+        return SingleFrame(self.net, self.lr_scale).step(FrameInput(batch.frames[:, -1]), None)[0]

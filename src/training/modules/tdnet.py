@@ -14,6 +14,7 @@ from src.losses.segmentation import SegmentationLoss
 from src.models.pspnet.net import PSPNet
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.variants import GROUPS
+from src.models.video import FrameInput, SingleFrame
 from src.training.modules.segmentation import SegmentationModule, load_net
 from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
 from src.training.modules.tdnet_start import start_from_image_network
@@ -80,7 +81,7 @@ class TDNetModule(SegmentationModule):
         clip = self._clip(batch)
         state = self.net.init_state()._replace(path=(index + 1) % self.net.num_paths)
         for frame in clip.unbind(1):
-            logits, state = self.net.step(frame, state)
+            logits, state = self.net.step(FrameInput(frame), state)
         return logits
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -102,15 +103,16 @@ class TDNetModule(SegmentationModule):
 
 
 def _teacher(path: Path, student: TDNet) -> GroupedTeacher:
-    net = load_checkpoint(path).net
+    method = load_checkpoint(path).network
+    net = method.net if isinstance(method, SingleFrame) else method
     if not isinstance(net, PSPNet):
         raise UserError(f"teacher '{path}' is a {type(net).__name__}; give the checkpoint of a PSPNet at stride 8")
     return GroupedTeacher(net, student.num_paths, GROUPS)
 
 
 def _start(net: TDNet, path: Path) -> None:
-    loaded = load_checkpoint(path).net
-    if isinstance(loaded, TDNet):
-        load_net(net, path)
+    loaded = load_checkpoint(path).network
+    if isinstance(loaded, SingleFrame):
+        start_from_image_network(net, loaded.net)
     else:
-        start_from_image_network(net, loaded)
+        load_net(net, path)

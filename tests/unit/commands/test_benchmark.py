@@ -8,12 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from src.benchmarking.latency import Subject, means, ratio, statistics, subjects_of
-from src.benchmarking.timing import run_all
+from src.benchmarking.latency import means, ratio, statistics
 from src.commands.benchmark import benchmark, build, count
 from src.errors import UserError
-from src.models.arseg.net import ARSeg
-from src.models.deploy.fold_batchnorm import fold_batchnorms
+from src.models.deploy.inference_form import inference_form
+from src.models.video import run_cycle
 from src.reports.benchmark import benchmark_table
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
@@ -38,12 +37,13 @@ def test_folding_keeps_the_outputs(name, composed, tmp_path):
         norm.running_mean.normal_(0, 0.1)
         norm.running_var.uniform_(0.8, 1.2)
     picture = torch.randn(1, 3, 64, 96)
-    before = run_all(net, picture)
-    count_before = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
-    folded = fold_batchnorms(net, run_all, (64, 64))
-    assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == count_before - folded
-    assert folded > count_before / 3
-    assert (run_all(net, picture) - before).abs().max() < 1e-4 * before.abs().max()
+    before = run_cycle(net, picture)
+    norms = sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+    fast = inference_form(net)
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in fast.modules()) < norms * 2 / 3
+    assert sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) == norms, "the network itself stays"
+    for found, expected in zip(run_cycle(fast, picture), before, strict=True):
+        assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, capsys):
@@ -68,10 +68,9 @@ def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, c
 
 def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
     net = build(composed("benchmark", tmp_path, "model=arseg_timm"), torch.device("meta"))
-    ar, constant = subjects_of(net, 4, 1.0)
-    assert isinstance(ar.net, ARSeg)
-    assert constant.net is ar.net.high
-    assert (ar.kinds, constant.kinds) == (("key", "nonkey", "nonkey", "nonkey"), ("key",) * 4)
+    constant = net.comparisons()[0]
+    assert constant.net is net.high
+    assert (net.cycle(4).kinds, constant.cycle(4).kinds) == (("key", "nonkey", "nonkey", "nonkey"), ("key",))
 
 
 def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
@@ -97,7 +96,6 @@ def test_statistics_of_rounds():
     assert found["amortised"] == {"median": 7.0, "p95": 7.0}
     assert statistics([[("key", 1.0)]], ("key",))["nonkey"] is None
     assert ratio(means(rounds, ("key", "nonkey")), [14.0, 14.0]) == 0.5
-    assert Subject("x", nn.Identity(), 1.0, ("key",), ("key",)).kinds == ("key",)
 
 
 def test_sweep_table_has_a_line_per_result():

@@ -28,11 +28,11 @@ def test_arseg_comes_back_with_its_conventions(composed, tmp_path):
     loaded, official = load_checkpoint(path), load_official("arseg_camvid_psp18", own, high)
     image, motion = recipe.image(1, 64, 96), recipe.motion(2, 64, 96)
     features = official.key(image)[1]
-    assert torch.equal(loaded.net.key(image)[0], official.key(image)[0])
+    assert torch.equal(loaded.network.key(image)[0], official.key(image)[0])
     small = official.shrink(image)
-    assert torch.equal(loaded.net.nonkey(small, features, motion), official.nonkey(small, features, motion))
-    assert loaded.net.legacy == "log_probabilities"
-    assert loaded.net.fusion.legacy
+    assert torch.equal(loaded.network.nonkey(small, features, motion), official.nonkey(small, features, motion))
+    assert loaded.network.legacy == "log_probabilities"
+    assert loaded.network.fusion.legacy
     assert (len(loaded.classes), loaded.classes.names[-1], loaded.lr_scale) == (12, "void", 0.5)
     assert loaded.normalisation.mean == (0.39068785, 0.40521392, 0.41434407)
     assert loaded.config.data.module.source.void  # src.eval finds its data set in the checkpoint
@@ -51,7 +51,7 @@ def test_cityscapes_release(composed, tmp_path):
 @torch.inference_mode()
 def test_a_deployed_release_stays_deployed(composed, tmp_path):
     state, image = recipe.state_dict("rdrnet_s_simple_deploy"), recipe.image(1, 64, 96)
-    net = load_checkpoint(convert_release(config(composed, tmp_path, "rdrnet_s_simple", source=state))).net
+    net = load_checkpoint(convert_release(config(composed, tmp_path, "rdrnet_s_simple", source=state))).network.net
     assert net.state_dict().keys() == state.keys()
     assert torch.equal(net(image), load_official("rdrnet_s_simple", state)(image))
 

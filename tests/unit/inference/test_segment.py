@@ -13,9 +13,9 @@ from src.checkpoints.load import load_checkpoint
 from src.data.batch import Sample
 from src.data.transforms import FitSize
 from src.inference.keyframes import KeyedMotion
-from src.inference.runner import FrameNetwork
+from src.inference.runner import runner_of
 from src.inference.segment import segment
-from src.models.video import constant_resolution
+from src.models.video import FrameInput
 from src.ops.resize import downscale, resize
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
@@ -39,6 +39,10 @@ def tensor(image):
     return (picture - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
+def at_half(net, image):
+    return resize(net(downscale(image, 0.5)), (image.shape[-2], image.shape[-1]))
+
+
 def labels_of(logits):
     return logits.argmax(1)[0].numpy().astype(np.uint8)
 
@@ -54,7 +58,7 @@ def assert_same_labels(found, expected):
 @torch.inference_mode()
 def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
     loaded = load(tmp_path, AR_NODE)
-    net, chain, expected = loaded.net, MotionChain(), []
+    net, chain, expected = loaded.network, MotionChain(), []
     for frame in Video(film, motion="exact"):
         is_key = frame.index in (0, 4, 6, 10, 12)
         if is_key:
@@ -67,7 +71,7 @@ def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
             field, valid = torch.from_numpy(motion.field)[None], torch.from_numpy(motion.valid)[None]
             logits = net.nonkey(low, features, field, valid)
         expected.append(labels_of(logits))
-    results = list(segment(Video(film, motion="exact"), FrameNetwork(loaded, CPU), KeyedMotion(4)))
+    results = list(segment(Video(film, motion="exact"), runner_of(loaded, CPU), KeyedMotion(4)))
     assert [r.frame.index for r in results if r.is_key] == [0, 4, 6, 10, 12]
     assert_same_labels([r.labels for r in results], expected)
 
@@ -75,8 +79,8 @@ def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
 @torch.inference_mode()
 def test_image_network_sees_each_frame_alone_at_its_scale(film, tmp_path):
     loaded = load(tmp_path, IMAGE_NODE)
-    results = list(segment(Video(film, motion="none"), FrameNetwork(loaded, CPU), KeyedMotion(4)))
-    expected = [labels_of(constant_resolution(loaded.net, tensor(f.image), 0.5)) for f in Video(film, motion="none")]
+    results = list(segment(Video(film, motion="none"), runner_of(loaded, CPU), KeyedMotion(4)))
+    expected = [labels_of(at_half(loaded.network.net, tensor(f.image))) for f in Video(film, motion="none")]
     assert all(r.is_key and r.milliseconds.motion < 1 for r in results)
     assert_same_labels([r.labels for r in results], expected)
 
@@ -85,7 +89,7 @@ def test_image_network_sees_each_frame_alone_at_its_scale(film, tmp_path):
 def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_films(film, tmp_path):
     fit = {"_target_": "src.data.transforms.FitSize", "short": 90, "long": 100}
     loaded = load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR_NODE, fit=fit))
-    net, chain, features, expected = loaded.net, MotionChain(), None, []
+    net, chain, features, expected = loaded.network, MotionChain(), None, []
     for frame in islice(Video(film, motion="exact"), 6):
         motion = chain.update(frame)
         sample = FitSize(90, 100)(Sample(frame.image[None], frame.image[..., 0], motion.field, motion.valid, 0, ""))
@@ -97,23 +101,23 @@ def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_fi
             field, valid = torch.from_numpy(sample.motion)[None], torch.from_numpy(sample.motion_valid)[None]
             logits = net.nonkey(downscale(image, net.lr_scale), features, field, valid)
         expected.append(labels_of(resize(logits, (45, 67))))
-    results = list(islice(segment(Video(film, motion="exact"), FrameNetwork(loaded, CPU), KeyedMotion(6)), 6))
+    results = list(islice(segment(Video(film, motion="exact"), runner_of(loaded, CPU), KeyedMotion(6)), 6))
     assert_same_labels([r.labels for r in results], expected)
 
 
 @torch.inference_mode()
 def test_state_is_carried_from_frame_to_frame(film, tmp_path):
     loaded = load(tmp_path, STATE_NODE)
-    state, expected = loaded.net.init_state(), []
+    state, expected = loaded.network.init_state(), []
     for frame in Video(film, motion="none"):
-        logits, state = loaded.net.step(tensor(frame.image), state)
+        logits, state = loaded.network.step(FrameInput(tensor(frame.image)), state)
         expected.append(labels_of(logits))
-    results = segment(Video(film, motion="none"), FrameNetwork(loaded, CPU), KeyedMotion(4))
+    results = segment(Video(film, motion="none"), runner_of(loaded, CPU), KeyedMotion(4))
     assert_same_labels([r.labels for r in results], expected)
 
 
 def test_endless_film_needs_the_memory_of_one_frame(film, tmp_path):
-    network = FrameNetwork(load(tmp_path, AR_NODE), CPU)
+    network = runner_of(load(tmp_path, AR_NODE), CPU)
     recorded = list(Video(film, motion="exact"))
     images = []
 

@@ -19,6 +19,7 @@ from src.errors import UserError
 from src.models.base import Segmenter
 from src.models.deploy.reparameterise import deploy
 from src.models.rdrnet.reparam import ReparamBlock
+from src.models.video import FrameInput
 from tests.unit.checkpoints.official.parity import recipe
 
 # release -> key list, its aliases, key list of the high-resolution branch
@@ -55,8 +56,8 @@ def run(net: nn.Module, height: int, width: int) -> list[Tensor]:
     first, second = recipe.image(1, height, width), recipe.image(2, height, width)
     if isinstance(net, Segmenter):
         return [net(first)]
-    logits, state = net.step(first, net.init_state())
-    return [logits, net.step(second, state)[0]]
+    logits, state = net.step(FrameInput(first), net.init_state())
+    return [logits, net.step(FrameInput(second), state)[0]]
 
 
 @torch.inference_mode()
@@ -84,7 +85,7 @@ def test_tdnet_gives_the_official_logits_frame_by_frame():
     net = load_official("tdnet_td4_psp18", recipe.state_dict("tdnet_td4_psp18"))
     state = net.init_state()
     for t, stored in enumerate(recipe.stored("tdnet_td4_psp18")["logits"]):
-        logits, state = net.step(recipe.image(100 + t, 769, 1537), state)
+        logits, state = net.step(FrameInput(recipe.image(100 + t, 769, 1537)), state)
         assert distance(logits[..., ::48, ::48], stored) < TOLERANCE
 
 

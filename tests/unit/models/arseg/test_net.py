@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from src.errors import UserError
+from src.models.video import FrameInput
 from src.ops.resize import downscale
 from tests.support.tiny_arseg import Tiny, pair, tiny_arseg
 
@@ -21,8 +22,8 @@ def test_training_form_equals_step_form(fusion):
     net = tiny_arseg(**fusion).eval()
     key, current, motion, valid = pair()
     trained = net.forward_pair(key, current, motion, valid)
-    first, state = net.step(key, net.init_state())
-    logits, after = net.step(current, state, motion, valid)
+    first, state = net.step(FrameInput(key), net.init_state())
+    logits, after = net.step(FrameInput(current, motion, valid), state)
     torch.testing.assert_close(trained.logits, logits)
     assert after.features is state.features
     output, features = net.key(key)
@@ -35,10 +36,11 @@ def test_training_form_equals_step_form(fusion):
 def test_state_is_a_value_so_films_do_not_mix():
     net = tiny_arseg().eval()
     key, current, motion, valid = pair()
-    alone = net.step(current[:1], net.step(key[:1], net.init_state())[1], motion[:1], valid[:1])[0]
-    first, second = (net.step(k, net.init_state())[1] for k in (key[:1], key[1:]))
-    net.step(current[1:], second, motion[1:], valid[1:])
-    assert torch.equal(net.step(current[:1], first, motion[:1], valid[:1])[0], alone)
+    one = FrameInput(current[:1], motion[:1], valid[:1])
+    alone = net.step(one, net.step(FrameInput(key[:1]), net.init_state())[1])[0]
+    first, second = (net.step(FrameInput(k), net.init_state())[1] for k in (key[:1], key[1:]))
+    net.step(FrameInput(current[1:], motion[1:], valid[1:]), second)
+    assert torch.equal(net.step(one, first)[0], alone)
 
 
 @torch.no_grad()
@@ -73,7 +75,7 @@ def test_motion_before_any_keyframe_is_refused():
     net = tiny_arseg().eval()
     key, _, motion, _ = pair()
     with pytest.raises(UserError, match="start with a keyframe"):
-        net.step(key, net.init_state(), motion)
+        net.step(FrameInput(key, motion), net.init_state())
 
 
 def test_train_leaves_the_high_branch_in_eval_and_frozen():
@@ -110,20 +112,23 @@ def test_classifier_is_one_module_and_the_state_dict_loads_whole(tmp_path):
 
 @pytest.mark.parametrize(("legacy", "size"), [("logits", (32, 48)), ("coarse_logits", (8, 12))])
 @torch.no_grad()
-def test_legacy_output_sizes(legacy, size):
+def test_legacy_outputs_are_coarse_but_steps_give_image_size(legacy, size):
     net = tiny_arseg(legacy=legacy).eval()
     key, current, motion, _ = pair(1, 32, 48)
-    output, state = net.step(key, net.init_state())
+    output, state = net.step(FrameInput(key), net.init_state())
     assert output.shape[-2:] == (32, 48)
-    assert net.step(current, state, motion)[0].shape[-2:] == size
+    coarse = net.nonkey(net.shrink(current), state.features, motion)
+    assert coarse.shape[-2:] == size
+    logits = net.step(FrameInput(current, motion), state)[0]
+    torch.testing.assert_close(logits, F.interpolate(coarse, (32, 48), mode="bilinear", align_corners=True))
 
 
 @torch.no_grad()
 def test_legacy_log_probabilities_sum_to_one():
     net = tiny_arseg(legacy="log_probabilities").eval()
     key, current, motion, _ = pair(1, 32, 48)
-    output, state = net.step(key, net.init_state())
-    for log_probabilities in (output, net.step(current, state, motion)[0]):
+    output, state = net.step(FrameInput(key), net.init_state())
+    for log_probabilities in (output, net.step(FrameInput(current, motion), state)[0]):
         torch.testing.assert_close(log_probabilities.exp().sum(1), torch.ones(1, 32, 48))
 
 
@@ -164,3 +169,14 @@ def test_compiles_in_one_graph_with_gradients():
     found = gradient(torch.compile(module, backend="aot_eager", fullgraph=True))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_states_without_logits_are_the_same():
+    net = tiny_arseg().eval()
+    key, current, motion, valid = pair()
+    for method in (net, *net.comparisons()):
+        state = after = method.init_state()
+        for frame in (FrameInput(key), FrameInput(current, motion, valid)):
+            state, after = method.step(frame, state)[1], method.advance(frame, after)
+        assert torch.equal(state.features, after.features) if state is not None else after is None

@@ -9,6 +9,7 @@ from torch import Tensor
 from src.errors import UserError
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.propagation import subsample, tokens
+from src.models.video import FrameInput
 from src.ops.resize import resize
 from tests.support.tiny_tdnet import tiny_tdnet
 
@@ -25,7 +26,7 @@ def stream(net: TDNet, frames: Tensor) -> list[Tensor]:
     """Logits of each of the frames (B, T, 3, H, W)."""
     state, logits = net.init_state(), []
     for frame in frames.unbind(1):
-        result, state = net.step(frame, state)
+        result, state = net.step(FrameInput(frame), state)
         logits.append(result)
     return logits
 
@@ -91,15 +92,15 @@ def test_state_is_a_value(tiny):
     state = tiny.init_state()
     for frame in frames.unbind(1):
         before = state
-        first, state = tiny.step(frame, before)
-        again, _ = tiny.step(frame, before)
+        first, state = tiny.step(FrameInput(frame), before)
+        again, _ = tiny.step(FrameInput(frame), before)
         assert torch.equal(first, again)
     assert (len(state.values), len(state.maps)) == (tiny.num_paths - 1, tiny.num_paths - 2)
 
 
 def test_wrong_input_is_named(tiny):
-    _, state = tiny.step(torch.randn(1, 3, 40, 56), tiny.init_state())
+    _, state = tiny.step(FrameInput(torch.randn(1, 3, 40, 56)), tiny.init_state())
     with pytest.raises(UserError, match="begin with init_state"):
-        tiny.step(torch.randn(1, 3, 80, 56), state)
+        tiny.step(FrameInput(torch.randn(1, 3, 80, 56)), state)
     with pytest.raises(UserError, match="set the clip length to"):
         tiny(torch.randn(1, 3, 3, 40, 56), path=0)

@@ -1,0 +1,49 @@
+"""Scores as plain data: the rows of `metrics.json`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from src.data.labels import ClassSet
+from src.evaluation.scoring import System
+from src.metrics.confusion import DistanceConfusion
+from src.metrics.cost import inference_cost
+
+
+def result_of(
+    system: System, metric: DistanceConfusion, classes: ClassSet, size: tuple[int, int], gop: int
+) -> dict[str, Any]:
+    """One row of `metrics.json`: IoU in 0..1, null for classes that never occur; GMACs per frame.
+
+    Args:
+        system: that was scored.
+        metric: its confusion matrices.
+        classes: of the data set.
+        size: (height, width) of the images as the network gets them.
+        gop: frames from keyframe to keyframe.
+    """
+    iou = metric.compute()
+    by_distance = iou.nanmean(1)
+    cost = inference_cost(system.network, system.fit.size(*size) if system.fit else size, gop)
+    return {
+        "method": system.network.method,
+        "scale": system.network.scale,
+        "checkpoint": system.checkpoint,
+        "miou": float(by_distance.nanmean()),
+        "miou_by_distance": [round(float(v), 6) for v in by_distance],
+        "iou": dict(zip(classes.names, _numbers(iou.nanmean(0)), strict=True)),
+        "iou_by_distance": dict(zip(classes.names, (_numbers(row) for row in iou.T), strict=True)),
+        "confusion": metric.counts.tolist(),
+        "gmacs": {
+            "key": cost.gmacs_key,
+            "nonkey": cost.gmacs_key if cost.gmacs_nonkey is None else cost.gmacs_nonkey,
+            "amortised": cost.gmacs_amortised,
+        },
+    }
+
+
+def _numbers(values: Tensor) -> list[float | None]:
+    return [None if math.isnan(v) else v for v in map(float, values)]

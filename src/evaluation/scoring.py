@@ -1,0 +1,134 @@
+"""Scores methods on the same decoded frames, distance by distance to the keyframe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from src.checkpoints.load import LoadedModel
+from src.data.clips.cache import Clip
+from src.data.clips.dataset import is_scored
+from src.data.datasets.base import LabelledImage
+from src.data.images import Normalisation
+from src.data.transforms import FitSize
+from src.errors import UserError
+from src.inference.runner import FrameRunner
+from src.metrics.confusion import DistanceConfusion
+from src.models.deploy.inference_form import inference_form
+from src.models.video import VideoSegmenter
+from src.video.motion.field import MotionChain
+from src.video.reading.decode import Video
+from src.video.types import Frame, MotionField
+
+PROGRESS_STEP = 50  # still images between two lines of the log
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of an evaluation: a method with weights, and how its input is prepared.
+
+    Attributes:
+        network: the method, in the form that is run.
+        normalisation: of its input.
+        fit: the size that images had in training before augmentation; None for their own.
+        checkpoint: that the weights are from.
+    """
+
+    network: VideoSegmenter
+    normalisation: Normalisation
+    fit: FitSize | None
+    checkpoint: str
+
+
+def systems_of(checkpoints: dict[str, LoadedModel]) -> list[System]:
+    """Systems of checkpoints and their comparisons, methods without memory first.
+
+    Args:
+        checkpoints: loaded, by name.
+
+    Raises:
+        UserError: checkpoints of other classes than the first one's.
+    """
+    (first_name, first), *others = checkpoints.items()
+    for name, loaded in others:
+        if loaded.classes != first.classes:
+            raise UserError(
+                f"checkpoint '{name}' was trained on other classes than '{first_name}'; compare networks of the same "
+                "classes"
+            )
+    found = []
+    for name, loaded in checkpoints.items():
+        network = inference_form(loaded.network)
+        for method in (*network.comparisons(), network):
+            found.append(System(method, loaded.normalisation, loaded.fit, name))
+    return sorted(found, key=lambda system: not system.network.cycle(2).is_constant)
+
+
+def score_clips(
+    systems: list[System], clips: list[Clip], num_classes: int, motion: str, device: torch.device
+) -> list[DistanceConfusion]:
+    """One confusion matrix per system and distance, over the frames that occur at every distance.
+
+    Args:
+        systems: their networks are moved to the device.
+        clips: coded with the same GOP.
+        num_classes: K.
+        motion: "exact", "estimate" or "auto".
+        device: that the networks run on.
+    """
+    metrics = [DistanceConfusion(num_classes, clips[0].gop) for _ in systems]
+    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    for number, clip in enumerate(clips, start=1):
+        states: list[Any] = [runner.init_state() for runner in runners]
+        for frame, to_key, labels, distance in _frames(clip, motion):
+            for k, runner in enumerate(runners):
+                if labels is None:
+                    states[k] = runner.advance(frame.image, states[k], to_key)
+                    continue
+                found, states[k] = runner.step(frame.image, states[k], to_key, (labels.shape[0], labels.shape[1]))
+                _count(metrics[k], found, labels, distance)
+        log.info("scored video %d/%d (%s)", number, len(clips), clip.name)
+    return metrics
+
+
+def score_stills(
+    systems: list[System], stills: list[LabelledImage], num_classes: int, device: torch.device
+) -> list[DistanceConfusion]:
+    """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above."""
+    metrics = [DistanceConfusion(num_classes, 1) for _ in systems]
+    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    for number, still in enumerate(stills, start=1):
+        image, labels = still.read()
+        for runner, metric in zip(runners, metrics, strict=True):
+            found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
+            _count(metric, found, labels, 0)
+        if number % PROGRESS_STEP == 0 or number == len(stills):
+            log.info("scored still image %d/%d", number, len(stills))
+    return metrics
+
+
+def _frames(clip: Clip, motion: str) -> Iterator[tuple[Frame, MotionField | None, NDArray[np.uint8] | None, int]]:
+    """Frames of a clip with their motion to the keyframe (None: they are one), the labels of those that are scored,
+    and their distance."""
+    chain, labelled = MotionChain(), set(clip.labelled)
+    for frame in Video(clip.video, motion=motion):  # type: ignore[arg-type]
+        distance = frame.index % clip.gop
+        if distance == 0:
+            chain.reset()
+        to_key = chain.update(frame)
+        scored = frame.index in labelled and is_scored(clip, frame.index)
+        labels = clip.read_labels(frame.index) if scored else None
+        yield frame, None if distance == 0 else to_key, labels, distance
+
+
+def _count(metric: DistanceConfusion, found: NDArray[np.uint8], labels: NDArray[np.uint8], distance: int) -> None:
+    predictions, known = (torch.from_numpy(x).long()[None] for x in (found, labels))
+    metric.update(predictions, known, torch.tensor([distance]))
