@@ -17,10 +17,10 @@ class OhemCrossEntropy(nn.Module):
     """Mean cross-entropy of the pixels whose true class has a probability below `threshold`.
 
     At least the `min_kept` hardest pixels of the batch of all processes together are taken (the official codes
-    count in each process). Methods state the rule in two ways: the k-th smallest probability against a threshold
+    count in each process). Papers state the rule in two ways: the k-th smallest probability against a threshold
     (RDRNet, DDRNet, PIDNet: 0.9 and 131072), or the k-th largest loss against minus its logarithm (BiSeNet,
     TDNet: 0.7 and a 16th of the pixels). Both select the same pixels, but for ties; here pixels as hard as the
-    k-th share the places that are left. Without any labelled pixel the loss is a zero that still reaches every
+    k-th share the places that are left. Without any labelled pixel the loss is a zero that reaches every
     logit, so that distributed training does not hang.
 
     Args:
@@ -68,11 +68,11 @@ class OhemCrossEntropy(nn.Module):
         return self.weights[torch.where(labels == IGNORE, 0, labels)]
 
     def _kept(self, losses: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of each loss (B, H, W) is kept, 0..1, and the sum of it over all processes.
+        """Compute the share of each loss (B, H, W) that is kept, 0..1, and its sum over all processes.
 
         Args:
             losses: of pixels, minus infinity where they do not belong to the batch.
-            pixels: how many do.
+            pixels: number of those that do.
         """
         hard = losses > -math.log(self.threshold)
         numbers = all_reduce_sum(torch.stack([hard.sum(), pixels]))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.data.labels import IGNORE
 from src.distributed import all_reduce_sum, rank_and_world_size
 from src.losses.segmentation import SegmentationLoss
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 
 
 class PIDNetLoss(SegmentationLoss):
@@ -39,7 +39,7 @@ class PIDNetLoss(SegmentationLoss):
 
     def forward(self, logits: Tensor, auxiliary: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Scalar of main logits (B, K, h, w), outputs "aux" and "boundary", and labels (B, H, W)."""
-        size = (int(labels.shape[-2]), int(labels.shape[-1]))
+        size = size_of(labels)
         boundary = resize(auxiliary["boundary"], size)[:, 0]
         predicted = torch.sigmoid(boundary.detach()) > self.boundary_threshold
         at_boundaries = self.main(resize(logits, size), labels.masked_fill(~predicted, IGNORE))
@@ -51,8 +51,8 @@ class PIDNetLoss(SegmentationLoss):
 def boundaries(labels: Tensor, thickness: int) -> Tensor:
     """Bool (B, H, W): pixels of labels (B, H, W) in a band of `thickness` along every change of label.
 
-    The official code runs a Canny filter and dilates by 4 x 4. Our reading: a pixel that differs from its
-    right or lower neighbour, dilated alike; a change to the ignored label counts too, as it does there.
+    The official code runs a Canny filter and dilates by 4 x 4. Here a pixel that differs from its
+    right or lower neighbour is an edge, dilated by the same amount; a change to the ignored label counts too.
     """
     edge = torch.zeros_like(labels, dtype=torch.bool)
     edge[:, :, :-1] |= labels[:, :, 1:] != labels[:, :, :-1]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from src.data.labels import IGNORE
 from src.distributed import all_reduce_sum, global_mean
 from src.errors import UserError, check_range
-from src.ops.resize import resize, to_float_nchw
+from src.ops.resize import resize, size_of, to_float_nchw
 
 
 class CrossEntropy(nn.Module):
@@ -44,7 +44,7 @@ class CrossEntropy(nn.Module):
 
 
 class Presence(nn.Module):
-    """Binary cross-entropy of which classes occur in a picture (official AR-Seg code, CamVid PSPNet-18)."""
+    """Binary cross-entropy of which classes occur in an image (official AR-Seg code, CamVid PSPNet-18)."""
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Scalar of image-level logits (B, K) and labels (B, H, W)."""
@@ -90,5 +90,4 @@ class SegmentationLoss(nn.Module):
     def _at_label_size(self, output: Tensor, labels: Tensor) -> Tensor:
         if output.ndim == 2:  # of an image-level head
             return output
-        size = int(labels.shape[-2]), int(labels.shape[-1])
-        return resize(to_float_nchw(output), size, self.align_corners)
+        return resize(to_float_nchw(output), size_of(labels), self.align_corners)

@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from src.ops import cpu
 from src.ops import local_attention_shifts as shifts
+from src.ops.local_attention_shifts import AttentionOptions
 
-GATE_WIDTH = 8  # channels of the hidden layer that CReFF's gate and its CPU kernel share
+MAPS = "Tensor query, Tensor key, Tensor value"
+OPTIONS = "Tensor? valid, Tensor? position, SymInt window, float scale, bool zero_padding"  # `AttentionOptions`
 
 
 def local_attention(
@@ -41,56 +44,44 @@ def local_attention(
         zero_padding: taps beyond the map take part with product and value 0, as in the official code;
             otherwise they get no weight. A pixel without any tap gets 0.
     """
-    out: Tensor = torch.ops.vss.local_attention(query, key, value, valid, position, window, scale, zero_padding)
+    options = AttentionOptions(valid, position, window, scale, zero_padding)
+    out: Tensor = torch.ops.vss.local_attention(query, key, value, *options)
     return out
 
 
-@torch.library.custom_op("vss::local_attention", mutates_args=())
-def _forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    window: int,
-    scale: float,
-    zero_padding: bool,
-) -> Tensor:
-    options = (valid, position, window, scale, zero_padding)
-    if _has_kernel(query, window):
-        from src.ops.cpu import local_attention as cpu
+@torch.library.custom_op("vss::local_attention", mutates_args=(), schema=f"({MAPS}, {OPTIONS}) -> Tensor")
+def _forward(query: Tensor, key: Tensor, value: Tensor, *flat: Any) -> Tensor:
+    options = AttentionOptions(*flat)
+    if _has_kernel(query, options):
+        from src.ops.cpu import local_attention as kernel  # Numba loads only where it is used
 
-        return cpu.forward(query, key, value, valid, position, scale, zero_padding)
-    return _like(query, shifts.forward(query, key, value, *options))
+        return kernel.forward(query, key, value, options)
+    return _like(query, shifts.forward(query, key, value, options))
 
 
-@torch.library.custom_op("vss::local_attention_backward", mutates_args=())
+@torch.library.custom_op(
+    "vss::local_attention_backward",
+    mutates_args=(),
+    schema=f"(Tensor gradient, {MAPS}, {OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
 def _backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    window: int,
-    scale: float,
-    zero_padding: bool,
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *flat: Any
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    options = (valid, position, window, scale, zero_padding)
-    if _has_kernel(query, window):
-        from src.ops.cpu import local_attention as cpu
+    options = AttentionOptions(*flat)
+    if _has_kernel(query, options):
+        from src.ops.cpu import local_attention as kernel
 
-        return cpu.backward(gradient, query, key, value, valid, position, scale, zero_padding)
-    dq, dk, dv, dp = shifts.backward(gradient, query, key, value, *options)
+        return kernel.backward(gradient, query, key, value, options)
+    dq, dk, dv, dp = shifts.backward(gradient, query, key, value, options)
     return _like(query, dq), _like(query, dk), _like(query, dv), dp.float()
 
 
-def _has_kernel(query: Tensor, window: int) -> bool:
-    return query.device.type == "cpu" and window == 7 and query.dtype != torch.float64
+def _has_kernel(query: Tensor, options: AttentionOptions) -> bool:
+    return cpu.enabled and query.device.type == "cpu" and options.window == 7 and query.dtype != torch.float64
 
 
 def _like(query: Tensor, x: Tensor) -> Tensor:
-    """Dtype and memory format of `query` for x, in memory of its own as an operator's output must be."""
+    """Copy x to dtype and memory format of `query`, in memory of its own as an operator's output must be."""
     out = torch.empty(x.shape, dtype=query.dtype, device=query.device, memory_format=memory_format(query))
     return out.copy_(x)
 
@@ -101,20 +92,15 @@ def memory_format(x: Tensor) -> torch.memory_format:
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _fake(query: Tensor) -> Tensor:
+@_forward.register_fake
+def _fake(query: Tensor, *_: Any) -> Tensor:
     return query.new_empty(query.shape).contiguous(memory_format=memory_format(query))
 
 
-@_forward.register_fake
-def _(query: Tensor, *_: Any) -> Tensor:
-    return _fake(query)
-
-
 @_backward.register_fake
-def _(gradient: Tensor, query: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    window = arguments[4]
-    dq, dk, dv = (query.new_empty(query.shape).contiguous(memory_format=memory_format(query)) for _ in range(3))
-    return dq, dk, dv, query.new_empty(window * window, dtype=torch.float32)
+def _(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *flat: Any) -> tuple[Tensor, ...]:
+    taps = AttentionOptions(*flat).window ** 2
+    return _fake(query), _fake(query), _fake(query), query.new_empty(taps, dtype=torch.float32)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -123,28 +109,28 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    tensors = ctx.saved_tensors
-    options = (ctx.window, ctx.scale, ctx.zero_padding)
-    dq, dk, dv, dp = torch.ops.vss.local_attention_backward(gradient, *tensors, *options)
-    position = tensors[4]
+    query, key, value, valid, position = ctx.saved_tensors
+    options = AttentionOptions(valid, position, ctx.window, ctx.scale, ctx.zero_padding)
+    dq, dk, dv, dp = torch.ops.vss.local_attention_backward(gradient, query, key, value, *options)
     return dq, dk, dv, None, None if position is None else dp.to(position.dtype), None, None, None
 
 
 _forward.register_autograd(_differentiate, setup_context=_save)
 
 
-def _products(shape: tuple[int, ...], window: int) -> int:
+def _products(shape: tuple[int, ...], flat: tuple[Any, ...]) -> int:
+    """Multiply-adds of one product per tap and channel of a map (B, C, H, W)."""
     batch, channels, height, width = shape
-    return batch * channels * height * width * window * window
+    return batch * channels * height * width * int(AttentionOptions(*flat).window) ** 2
 
 
 @register_flop_formula(torch.ops.vss.local_attention)
-def _flops(query: tuple[int, ...], *arguments: Any, **_: Any) -> int:
+def _flops(query: tuple[int, ...], key: Any, value: Any, *flat: Any, **_: Any) -> int:
     """FLOPs of <Q, K> and of the weighted sum of V."""
-    return 2 * 2 * _products(query, arguments[4])
+    return 2 * 2 * _products(query, flat)
 
 
 @register_flop_formula(torch.ops.vss.local_attention_backward)
-def _backward_flops(gradient: tuple[int, ...], *arguments: Any, **_: Any) -> int:
+def _backward_flops(gradient: tuple[int, ...], query: Any, key: Any, value: Any, *flat: Any, **_: Any) -> int:
     """FLOPs of the repeated <Q, K>, of <G, V> and of the three gradients."""
-    return 2 * 5 * _products(gradient, arguments[5])
+    return 2 * 5 * _products(gradient, flat)

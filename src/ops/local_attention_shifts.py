@@ -6,14 +6,25 @@ One product map (B, C, H, W) lives at a time and k*k weights per pixel, never th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
+class AttentionOptions(NamedTuple):
+    """Everything but the maps that `local_attention` takes, in the order of the operator's schema; see there."""
+
+    valid: Tensor | None
+    position: Tensor | None
+    window: int
+    scale: float
+    zero_padding: bool
+
+
 def _wide(x: Tensor) -> Tensor:
-    """Half precision as float32: 49 half-precision sums of C products lose small differences of logits."""
+    """Widen half precision to float32: 49 half-precision sums of C products lose small differences of logits."""
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -29,16 +40,9 @@ def _pad(x: Tensor, window: int) -> Tensor:
     return F.pad(x, (window // 2,) * 4)
 
 
-def _weights(
-    query: Tensor,
-    key: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    window: int,
-    scale: float,
-    zero_padding: bool,
-) -> Tensor:
+def _weights(query: Tensor, key: Tensor, options: AttentionOptions) -> Tensor:
     """Softmax weights (B, window * window, H, W); `key` is padded."""
+    valid, position, window, scale, zero_padding = options
     logits = scale * torch.stack([(query * keys).sum(1) for keys in _windows(key, window)], 1)
     if position is not None:
         logits = logits + position.to(logits.dtype).view(1, -1, 1, 1)
@@ -52,19 +56,11 @@ def _weights(
     return logits.softmax(1) * allowed  # all taps excluded: the softmax is uniform, the product zero
 
 
-def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    window: int,
-    scale: float,
-    zero_padding: bool,
-) -> Tensor:
-    """See `local_attention`; the result is float32, or float64 for float64 input."""
+def forward(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
+    """Compute `local_attention`; the result is float32, or float64 for float64 input."""
+    window = options.window
     query, key, value = _wide(query), _pad(_wide(key), window), _pad(_wide(value), window)
-    weights = _weights(query, key, valid, position, window, scale, zero_padding)
+    weights = _weights(query, key, options)
     out = torch.zeros_like(query)
     for t, values in enumerate(_windows(value, window)):
         out.addcmul_(weights[:, t : t + 1], values)
@@ -72,20 +68,13 @@ def forward(
 
 
 def backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    window: int,
-    scale: float,
-    zero_padding: bool,
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and position; weights are computed again rather than stored."""
+    window, scale = options.window, options.scale
     gradient, query = _wide(gradient), _wide(query)
     key, value = _pad(_wide(key), window), _pad(_wide(value), window)
-    weights = _weights(query, key, valid, position, window, scale, zero_padding)
+    weights = _weights(query, key, options)
     slopes = torch.stack([(gradient * values).sum(1) for values in _windows(value, window)], 1)
     slopes = weights * (slopes - (weights * slopes).sum(1, keepdim=True))
     d_query, d_key, d_value = torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)

@@ -12,7 +12,7 @@ LARGE = 100_000  # pixels; below, starting threads takes longer than it saves
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
-    """(H, W) of (.., H, W)."""
+    """Return (H, W) of a tensor (.., H, W)."""
     return int(x.shape[-2]), int(x.shape[-1])
 
 
@@ -45,7 +45,7 @@ def downscale(image: Tensor, scale: float) -> Tensor:
 
 
 def _is_slow_in_torch(x: Tensor, size: tuple[int, int]) -> bool:
-    """Whether x (B, C, h, w) has few channels for a large result `size`: logits on their way to image size."""
+    """Return whether x (B, C, h, w) has few channels for a large result: logits on their way to image size."""
     _, channels, height, width = x.shape
     enlarged = 2 <= height <= size[0] and 2 <= width <= size[1]
     return channels <= FEW_CHANNELS and size[0] * size[1] >= LARGE and enlarged and can_use_cpu_kernel(x)

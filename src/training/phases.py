@@ -22,7 +22,7 @@ from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO,
 from src.training.devices import strategy
 from src.training.loggers import MetricRows
 from src.training.modules.base import TrainingModule
-from src.training.precision import compile_parts, trainer_precision
+from src.training.precision import trainer_precision
 from src.training.preflight import rehearse
 from src.training.summary import DONE, draw_curves, last_values
 
@@ -101,7 +101,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     if config.channels_last:
         module.to(memory_format=torch.channels_last)  # a teacher too
     if config.compile is not None:
-        compile_parts(module.net, config.compile)
+        module.compile_net(config.compile)
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
         if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):

@@ -1,4 +1,4 @@
-"""Which precision training runs in, and bf16 autocast that is fast on CPUs for depthwise convolutions too."""
+"""Choose the precision of training; bf16 autocast that is fast on CPUs for depthwise convolutions too."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CPU_FEATURES = ("avx512_bf16", "amx_bf16", "arm_bf16")  # without one of them bf
 
 
 def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
-    """Arguments of the Trainer for a configured precision; "auto" takes what the hardware is fast in.
+    """Return the Trainer's arguments for a configured precision; "auto" takes what the hardware is fast in.
 
     That is bf16-mixed on accelerators and CPUs that compute in bf16, 16-mixed on older CUDA devices, else fp32.
     """
@@ -120,7 +120,7 @@ class _DepthwiseConv(torch.autograd.Function):
 
 
 def compile_parts(net: nn.Module, backend: str) -> None:
-    """Compile what a network is made of.
+    """Compile the parts of a network.
 
     Training calls other methods of a network than `forward`, so its parts are compiled rather than itself; parts
     of that kind, such as AR-Seg's branches, are looked into in turn.
@@ -128,7 +128,7 @@ def compile_parts(net: nn.Module, backend: str) -> None:
     Raises:
         UserError: an unknown backend.
     """
-    known = torch._dynamo.list_backends(None)
+    known = torch.compiler.list_backends(None)
     if backend not in known:
         raise UserError(f"compile={backend} is not a backend of torch.compile; choose one of {', '.join(known)}")
     for part in net.children():

@@ -54,9 +54,9 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
 
 def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> None:
     """In mixed precision Lightning cannot reach the gradients that a fused optimiser unscales by itself."""
-    if clip and getattr(optimizer, "_step_supports_amp_scaling", False):
+    if clip and optimizer.defaults.get("fused"):
         raise UserError(
-            f"trainer.gradient_clip_val={clip} does not go with a fused optimiser; "
+            f"trainer.gradient_clip_val={clip} cannot be used with a fused optimiser; "
             "give model.optimizer.fused=false, too"
         )
 

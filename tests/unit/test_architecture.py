@@ -67,7 +67,6 @@ ALLOWED: dict[str, str] = {
     "src.metrics.cost names ARSeg": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.metrics.stream_cost names ARSeg": "runs `step` and `cycle` of a VideoSegmenter instead",
     "src.metrics.stream_cost names TDNet": "runs `step` and `cycle` of a VideoSegmenter instead",
-    "src.models.backbones.imagenet <-> src.models.backbones.resnet": "one file",
     "src.training.devices -> omegaconf": "typed settings below training.phases",
     "src.training.preflight -> omegaconf": "typed settings below training.phases",
     "src.training.slurm -> omegaconf": "typed settings below training.phases",

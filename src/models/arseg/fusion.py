@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
+from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu.threads import can_use_cpu_kernel
-from src.ops.local_attention import GATE_WIDTH, local_attention
+from src.ops.local_attention import local_attention
 from src.ops.resize import resize, size_of
 from src.ops.warp import motion_at, sample_positions, warp, warp_legacy
 

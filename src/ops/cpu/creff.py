@@ -1,4 +1,4 @@
-"""From torch tensors to the tiles of the Numba kernel of CReFF's inference."""
+"""Run the Numba kernel of CReFF's inference on torch tensors, tile by tile."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu import creff_kernel as kernel
 from src.ops.cpu.local_attention import bias_of, padded_position, scratch
 from src.ops.cpu.local_attention_kernel import RADIUS
 from src.ops.cpu.simd import LANES
 from src.ops.cpu.threads import parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
-from src.ops.local_attention import GATE_WIDTH
 
 
 class GateInput(NamedTuple):
-    """What a gate needs of each pixel.
+    """Inputs of the gate for each pixel.
 
     Attributes:
         hidden: (B, 8, H, W), its projection of the upsampled features.
@@ -43,7 +43,7 @@ def fuse(
     scale: float,
     gate: GateInput | None,
 ) -> Tensor:
-    """Fused features (B, C, H, W), channels_last.
+    """Fuse features to (B, C, H, W), channels_last.
 
     Args:
         low: (B, C, h, w).

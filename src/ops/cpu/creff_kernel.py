@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numba
 
+from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu.local_attention_kernel import EMPTY, EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
 from src.ops.cpu.simd import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
-from src.ops.local_attention import GATE_WIDTH
 
 SIDE = 3  # of the depthwise convolutions
 CONV_TAPS = SIDE * SIDE
@@ -114,7 +114,7 @@ def _compare(out, hidden, gate, mixed, logits, raised, batch, y, x0, n):
 
 @_jit
 def forward(out, hidden, features, low, at, low_at, bias, filters, gate, start, tiles, scratch):
-    """Attended features, with the upsampled ones added unless there is a gate; see `fusion_cpu` for the arguments."""
+    """Attended features, with the upsampled ones added unless there is a gate; arguments as in `src.ops.cpu.creff`."""
     query, keys, values, mixed, logits, biases, warped, raised = scratch
     query_filters, key_filters, value_filters = filters
     _, height, width, _ = out.shape

@@ -1,4 +1,4 @@
-"""From torch tensors to the tiles of the Numba kernel of local attention."""
+"""Run the Numba kernel of local attention on torch tensors, tile by tile."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIU
 from src.ops.cpu.simd import WINDOW
 from src.ops.cpu.threads import parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
+from src.ops.local_attention_shifts import AttentionOptions
 
-Options = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
+Terms = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the map, position, scale
 
 
 def scratch(tiling: Tiling) -> tuple[Array, ...]:
-    """Buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
+    """Allocate the buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
     return (
         tiling.rows(1, 0),
         tiling.rows(WINDOW, RADIUS),
@@ -30,7 +31,7 @@ def scratch(tiling: Tiling) -> tuple[Array, ...]:
 
 
 def _empty_like(x: Tensor) -> Tensor:
-    """NumPy asks for huge pages, torch does not: first writes to a large map are several times cheaper."""
+    """Allocate like `torch.empty_like`, but with NumPy's huge pages: first writes are several times cheaper."""
     flat = torch.from_numpy(np.empty(x.numel(), np.float32))
     return flat.as_strided(x.shape, x.stride())
 
@@ -47,7 +48,7 @@ def _run(function: Callable[..., None], arguments: tuple[object, ...], x: Tensor
 
 
 def _same_format(query: Tensor, *tensors: Tensor) -> list[Tensor]:
-    """The tensors as float32, all in one dense memory format: that of `query` where it is channels-last."""
+    """Convert the tensors to float32, all in one dense memory format: that of `query` where it is channels-last."""
     last = query.is_contiguous(memory_format=torch.channels_last) and not query.is_contiguous()
     dense = torch.channels_last if last else torch.contiguous_format
     return [t.detach().float().contiguous(memory_format=dense) for t in (query, *tensors)]
@@ -58,14 +59,14 @@ def _flat(x: Tensor) -> Array:
     return array
 
 
-def _options(x: Tensor, valid: Tensor | None, position: Tensor | None, scale: float, zero_padding: bool) -> Options:
-    if valid is None:
-        valid = torch.ones_like(x[:, 0], dtype=torch.bool)
-    return bias_of(valid), F32(0 if zero_padding else EXCLUDED), padded_position(position), F32(scale)
+def _terms(x: Tensor, options: AttentionOptions) -> Terms:
+    valid = options.valid if options.valid is not None else torch.ones_like(x[:, 0], dtype=torch.bool)
+    outside = F32(0 if options.zero_padding else EXCLUDED)
+    return bias_of(valid), outside, padded_position(options.position), F32(options.scale)
 
 
 def bias_of(valid: Tensor) -> Array:
-    """What is added to the logits of keys (B, H, W): nothing where they are valid, else `EXCLUDED`."""
+    """Term added to the logits of keys (B, H, W): 0 where they are valid, else `EXCLUDED`."""
     bias: Array = np.where(valid.numpy(), F32(0), EXCLUDED)
     return bias
 
@@ -78,42 +79,25 @@ def padded_position(position: Tensor | None) -> Array:
     return padded
 
 
-def forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    scale: float,
-    zero_padding: bool,
-) -> Tensor:
-    """See `local_attention`; threads as torch.get_num_threads() says."""
+def forward(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
+    """Compute `local_attention` for windows of 7 x 7, in as many threads as torch."""
     q, k, v = _same_format(query, key, value)
-    options = _options(q, valid, position, scale, zero_padding)
     out = _empty_like(q)
-    _run(kernel.forward, (_flat(out), _flat(q), _flat(k), _flat(v), *options), q)
+    _run(kernel.forward, (_flat(out), _flat(q), _flat(k), _flat(v), *_terms(q, options)), q)
     return out.to(query.dtype)
 
 
 def backward(
-    gradient: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    valid: Tensor | None,
-    position: Tensor | None,
-    scale: float,
-    zero_padding: bool,
+    gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, key, value and position."""
     q, k, v, g = _same_format(query, key, value, gradient)
-    options = _options(q, valid, position, scale, zero_padding)
     dq, dk, dv = (_empty_like(q) for _ in range(3))
     batch, _, height, width = q.shape
     weights, slopes = (np.empty((batch, height, width, TAPS), np.float32) for _ in range(2))
     flat = (weights, slopes, _flat(g), _flat(q))
-    _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *options), q)
-    _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(scale)), q)
+    _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *_terms(q, options)), q)
+    _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(options.scale)), q)
     d_position = torch.from_numpy(slopes.sum((0, 1, 2), dtype=np.float64).astype(np.float32))
     dq, dk, dv = (d.to(query.dtype) for d in (dq, dk, dv))
     return dq, dk, dv, d_position

@@ -1,7 +1,7 @@
 """CPU kernel of 7 x 7 local attention: small tiles, packed so that every inner loop runs over 64 channels.
 
 A tile keeps seven rows of keys and values in cache, padded by three zero pixels and cut into groups of `LANES`
-channels on aligned addresses, each of which is one vector of `lanes`. Packing also absorbs the memory layout, so
+channels on aligned addresses, each of which is one vector of `simd`. Packing also absorbs the memory layout, so
 contiguous and channels-last tensors need no copy. All arrays of feature maps are flat.
 """
 # Numba infers the types of these functions from their first call.
@@ -83,7 +83,7 @@ def _unpack(dst, src, batch, y, x0, n, shape, stride):
 
 @_jit
 def pack_bias(dst, slot, bias, batch, y, x0, n, outside):
-    """Row y of the logit bias, `outside` beyond the map; dst[slot, n] says whether any entry is not zero."""
+    """Row y of the logit bias, `outside` beyond the map; dst[slot, n] is 1 if any entry is not zero, else 0."""
     _, height, width = bias.shape
     dst[slot, n] = F32(0)
     for i in range(n):
@@ -178,7 +178,7 @@ def softmax(logits, bias, n, top):
 
 @_jit
 def forward(out, q, k, v, bias, outside, start, scale, shape, stride, tiles, scratch):
-    """Attention output of the tiles; see `local_attention_cpu` for the arguments."""
+    """Attention output of the tiles; see `src.ops.cpu.local_attention` for the arguments."""
     query, keys, values, mixed, logits, biases = scratch
     for b, y0, y1, x0, x1 in tiles:
         n = x1 - x0

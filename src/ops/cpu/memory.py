@@ -1,4 +1,4 @@
-"""How the process keeps memory."""
+"""Settings of the C library's memory allocator."""
 
 from __future__ import annotations
 

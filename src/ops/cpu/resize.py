@@ -1,4 +1,4 @@
-"""Resampling of pictures, logits and motion for inference on CPU, where torch's is slow.
+"""Resample images, logits and motion for inference on CPU, where torch is slow.
 
 Few channels per pixel leave vector units idle. Here the direction with fewer rows comes first, and the other one
 works on whole rows.

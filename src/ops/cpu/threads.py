@@ -1,4 +1,4 @@
-"""When the CPU kernels of inference take the place of torch's operators, and the threads they run in.
+"""Decide when CPU kernels replace torch's operators, and run them in torch's threads.
 
 Kernels release the GIL and run in torch's own team of OpenMP threads: its members spin for milliseconds after each
 operator, and threads of another pool would have to share the cores with them.
@@ -21,16 +21,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
+from src.ops import cpu
+
 Parts = NDArray[np.int64]
-PROCESS = os.getpid()  # a process forked from it has no team: GNU OpenMP would wait for it for ever
+PROCESS = os.getpid()  # a process forked from it has no team, and GNU OpenMP would wait for one for ever
 MAPS = Path("/proc/self/maps")  # what is loaded, on Linux
 
 
 def can_use_cpu_kernel(*tensors: Tensor) -> bool:
-    """True if the tensors are float32 on CPU and nothing traces or differentiates."""
+    """Return whether kernels are enabled, the tensors are float32 on CPU, and nothing traces or differentiates."""
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
-    if watched or _get_current_dispatch_mode() is not None:
+    # Counters of FLOPs and runs on shapes alone are dispatch modes, for which torch has no public question.
+    if not cpu.enabled or watched or _get_current_dispatch_mode() is not None:
         return False
     return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
 
@@ -41,7 +44,7 @@ def parallel_for(work: Callable[[Any], None], parts: Parts) -> None:
     if threads == 1:
         work(parts)
         return
-    openmp = _openmp()
+    openmp = _openmp()  # private to one platform; everywhere else a pool of plain threads does the same
     if openmp is not None and os.getpid() == PROCESS:
         _share_in_team(openmp, work, parts, threads)
         return
@@ -65,7 +68,7 @@ def _share_in_team(openmp: ctypes.CDLL, work: Callable[[Any], None], parts: Part
 
 @functools.cache
 def _openmp() -> ctypes.CDLL | None:
-    """The GNU OpenMP that torch runs in; None where it is another, or it cannot be told."""
+    """Return the GNU OpenMP library that torch runs in; None where it is another one or ambiguous."""
     if not MAPS.exists():
         return None
     loaded = set(re.findall(r"/\S*libgomp\S*", MAPS.read_text()))

@@ -1,4 +1,4 @@
-"""Feature maps cut into tiles."""
+"""Cut feature maps into tiles that fit the second-level cache."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Tiles = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a map of shape (B, C, H, W) is cut."""
+    """The cut of a map of shape (B, C, H, W) into tiles."""
 
     shape: tuple[int, int, int, int]
 
     @property
     def groups(self) -> int:
-        """Groups of `LANES` channels, the last one padded."""
+        """Number of groups of `LANES` channels, the last one padded."""
         return -(-self.shape[1] // LANES)
 
     @property
     def width(self) -> int:
-        """Columns per tile: keys and values of seven rows stay within a 512 KB second-level cache."""
+        """Number of columns per tile: keys and values of seven rows stay within a 512 KB second-level cache."""
         return min(self.shape[3], max(32, 64 // self.groups))
 
     def tiles(self, threads: int) -> Tiles:
-        """Tiles (N, 5) = batch, y0, y1, x0, x1, cut so that every thread gets several."""
+        """Compute tiles (N, 5) = batch, y0, y1, x0, x1, cut so that every thread gets several."""
         batch, _, height, width = self.shape
         columns = -(-width // self.width)
         rows = min(-(-height // WINDOW), max(-(-height // 96), -(-4 * threads // (batch * columns))))
@@ -41,12 +41,12 @@ class Tiling:
         )
 
     def rows(self, count: int, margin: int) -> Array:
-        """Room for rows of a tile (groups, count, width + 2 * margin, LANES)."""
+        """Allocate rows of a tile (groups, count, width + 2 * margin, LANES)."""
         return aligned((self.groups, count, self.width + 2 * margin, LANES))
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
-    """Zeros on a cache line boundary; loads across one would halve the speed of a kernel."""
+    """Allocate zeros on a cache line boundary; loads across one would halve the speed of a kernel."""
     size = int(np.prod(shape))
     buffer = np.zeros(size + 16, np.float32)
     start = -(buffer.ctypes.data // 4) % 16

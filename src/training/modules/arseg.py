@@ -77,8 +77,7 @@ class ARSegModule(SegmentationModule):
 
     def on_fit_start(self) -> None:
         """Take the frozen branch in its fastest form, unless it is compiled or sharded: it computes most of a step."""
-        compiled = any(module._compiled_call_impl for module in self.net.high.modules())
-        if not compiled and not isinstance(self.trainer.strategy, FSDPStrategy):
+        if not self.is_compiled and not isinstance(self.trainer.strategy, FSDPStrategy):
             self.high_features = frozen_features(self.net.high)
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:

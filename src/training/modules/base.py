@@ -1,4 +1,4 @@
-"""What training a network takes, whatever its task: optimiser, schedule, losses in the log, the checkpoint's card."""
+"""Base of all LightningModules: optimiser, schedule, logged losses, the checkpoint's card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.errors import UserError
+from src.training.precision import compile_parts
 
 
 class TrainingModule(L.LightningModule):
@@ -41,7 +42,16 @@ class TrainingModule(L.LightningModule):
             raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
         self.net, self.decay = net, decay
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.card = {}
+        self.card, self.is_compiled = {}, False
+
+    def compile_net(self, backend: str) -> None:
+        """Compile the parts of the network with a backend of torch.compile.
+
+        Raises:
+            UserError: an unknown backend.
+        """
+        compile_parts(self.net, backend)
+        self.is_compiled = True
 
     def configure_optimizers(self) -> Any:
         """The optimiser with its schedule over the whole run.
@@ -57,7 +67,7 @@ class TrainingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """What is optimised, in groups with a factor of the learning rate each."""
+        """Return the parameters to optimise, in groups with a factor of the learning rate each."""
         return [([p for p in self.parameters() if p.requires_grad], 1.0)]
 
     def _groups(self, parameters: list[nn.Parameter], factor: float) -> list[dict[str, Any]]:
@@ -65,10 +75,10 @@ class TrainingModule(L.LightningModule):
             return [{"params": parameters, "lr_factor": factor}]
         weights = {id(m.weight) for m in self.modules() if isinstance(m, (nn.Conv2d, nn.Linear))}
         decayed = [p for p in parameters if id(p) in weights]
-        spared = [p for p in parameters if id(p) not in weights]
+        undecayed = [p for p in parameters if id(p) not in weights]
         return [
             {"params": decayed, "lr_factor": factor},
-            {"params": spared, "lr_factor": factor, "weight_decay": 0.0},
+            {"params": undecayed, "lr_factor": factor, "weight_decay": 0.0},
         ]
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
@@ -90,7 +100,7 @@ class TrainingModule(L.LightningModule):
 
 
 def build_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
-    """The optimiser of parameters, or of groups of them.
+    """Build the optimiser of parameters, or of groups of them.
 
     Raises:
         UserError: values that the optimiser refuses.

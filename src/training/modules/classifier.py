@@ -1,4 +1,4 @@
-"""Pretraining of a backbone as a classifier of pictures."""
+"""Pretraining of a backbone as a classifier of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.training.modules.base import TrainingModule
 
 
 class ClassifierModule(TrainingModule):
-    """Trains a network from pictures (B, 3, H, W) to logits (B, K) with cross-entropy.
+    """Trains a network from images (B, 3, H, W) to logits (B, K) with cross-entropy.
 
     Args:
         net: the network; K may exceed the number of classes of the data set.
@@ -39,12 +39,12 @@ class ClassifierModule(TrainingModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch."""
-        pictures, labels = batch
-        loss = F.cross_entropy(self.net(pictures), labels, label_smoothing=self.label_smoothing)
+        images, labels = batch
+        loss = F.cross_entropy(self.net(images), labels, label_smoothing=self.label_smoothing)
         return self.log_losses({"classification": loss})
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
-        """Count hits; logged as val/top1 and val/top5 over the whole split."""
+        """Count correct predictions; logged as val/top1 and val/top5 over the whole split."""
         logits = self.net(batch[0])
         for name, metric in (("val/top1", self.top1), ("val/top5", self.top5)):
             metric(logits, batch[1])

@@ -22,7 +22,7 @@ class ImageModule(SegmentationModule):
     Args:
         net: the network.
         loss: on its main and auxiliary outputs, at label resolution.
-        lr_scale: pictures are shrunk by this factor before the network, the logits enlarged to label size; 1.0,
+        lr_scale: images are downscaled by this factor before the network, the logits upsampled to label size; 1.0,
             or the scale of a constant low-resolution baseline.
         start: "own" initial weights, or those of the `high` branch trained before.
         start_from: checkpoint of that branch.

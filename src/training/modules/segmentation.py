@@ -1,4 +1,4 @@
-"""What the LightningModules of all segmentation methods share: validation, and starting from a checkpoint."""
+"""Base of the LightningModules of all segmentation methods: validation, and starting from a checkpoint."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
 from src.models.base import Segmenter
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 from src.training.modules.base import TrainingModule
 
 
 def load_net(net: nn.Module, checkpoint: Path) -> None:
-    """Fill a network with the weights that a checkpoint of ours holds of the same network.
+    """Fill a network with the weights that a checkpoint of this project holds of the same network.
 
     Raises:
         UserError: the checkpoint is missing, damaged, or holds another network.
@@ -50,12 +50,13 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
 
 def _other_network(checkpoint: Path, detail: str) -> UserError:
     return UserError(
-        f"checkpoint '{checkpoint}' holds another network than the configured one ({detail}); configure it alike"
+        f"checkpoint '{checkpoint}' holds another network than the configured one ({detail}); "
+        "use the model.* settings it was trained with"
     )
 
 
 def check_start(start: str) -> None:
-    """Refuse what is neither "own" initial weights nor the "high" branch's.
+    """Reject a `low_start` that is neither "own" initial weights nor the "high" branch's.
 
     Raises:
         UserError: anything else.
@@ -65,7 +66,7 @@ def check_start(start: str) -> None:
 
 
 class SegmentationModule(TrainingModule):
-    """Trains a network that labels pixels; subclasses give `training_step` and `predict_logits`.
+    """Trains a network that segments; subclasses give `training_step` and `predict_logits`.
 
     Args:
         net: the network.
@@ -85,7 +86,7 @@ class SegmentationModule(TrainingModule):
 
     def validation_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Class indices (B, H, W) of the last frames at the size of their labels, counted at their distances."""
-        logits = resize(self.predict_logits(batch, index), (batch.labels.shape[-2], batch.labels.shape[-1]))
+        logits = resize(self.predict_logits(batch, index), size_of(batch.labels))
         predictions = logits.argmax(1)
         self.confusion.update(predictions, batch.labels, batch.distance)
         return predictions

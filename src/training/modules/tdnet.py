@@ -1,4 +1,4 @@
-"""Training of TDNet: grouped distillation from a frozen PSPNet, one path per batch."""
+"""Train TDNet: grouped distillation from a frozen PSPNet, one path per batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATES = {"state_dict", "current_model_state"}  # of a checkpoint; the second wh
 
 
 class TDNetModule(SegmentationModule):
-    """Trains TDNet on clips of m frames, or on single pictures shown m times (the first stage of its recipe).
+    """Trains TDNet on clips of m frames, or on single images repeated m times (the first stage of its recipe).
 
     A batch runs one of the m rotations of the paths. Rotations follow the step number, so that all processes
     and a resumed run agree on them; heads, norms and projections of the other paths get no gradient.
@@ -96,7 +96,7 @@ class TDNetModule(SegmentationModule):
             checkpoint[key] |= {TEACHER + k: v for k, v in self.teacher.state_dict().items()}
 
     def _clip(self, batch: ClipBatch) -> Tensor:
-        """Frames (B, m, 3, H, W); a single picture is repeated."""
+        """Frames (B, m, 3, H, W); a single image is repeated."""
         if batch.frames.shape[1] == 1:
             return batch.frames.expand(-1, self.net.num_paths, -1, -1, -1)
         return batch.frames

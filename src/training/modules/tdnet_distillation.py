@@ -1,4 +1,4 @@
-"""The teacher of grouped knowledge distillation."""
+"""Grouped knowledge distillation (TDNet): the teacher and the losses against it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from src.errors import UserError
 from src.models.pspnet.net import PSPNet
 from src.models.tdnet.net import ClipOutput
 from src.models.tdnet.paths import group_channels
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
+
+DIRECTIONS = ("forward", "reverse")
 
 
 class GroupedTeacher(nn.Module):
-    """A frozen PSPNet whose head can also be asked what one group of its input channels says.
+    """A frozen PSPNet that also gives the logits of one group of its head's input channels.
 
     The head's 3x3 convolution is a sum over groups of input channels. Each part of it, scaled by the number
     of groups so that the batch norm behind it sees values of the usual size, gives logits of its own. (The
@@ -55,7 +57,7 @@ class GroupedTeacher(nn.Module):
 
     @torch.no_grad()
     def forward(self, image: Tensor, path: int) -> tuple[Tensor, Tensor]:
-        """Logits (B, K, H/8, W/8) of a picture (B, 3, H, W), from all channels and from the path's group."""
+        """Logits (B, K, H/8, W/8) of an image (B, 3, H, W), from all channels and from the path's group."""
         *_, deep = self.net.backbone(image)
         context = self.net.pyramid(deep)
         channels = group_channels(deep.shape[1], self.num_paths, self.group(path))
@@ -67,9 +69,6 @@ class GroupedTeacher(nn.Module):
         for layer in list(self.net.head)[1:]:
             x = layer(x)
         return self.net.classify(x)
-
-
-DIRECTIONS = ("forward", "reverse")
 
 
 class GroupedDistillation(nn.Module):
@@ -106,8 +105,7 @@ def pixel_divergence(student: Tensor, teacher: Tensor, direction: str) -> Tensor
 
     The teacher's map is resized to the student's; its gradient is cut.
     """
-    size = (int(student.shape[-2]), int(student.shape[-1]))
-    target = resize(teacher.detach(), size, align_corners=True).float().log_softmax(1)
+    target = resize(teacher.detach(), size_of(student), align_corners=True).float().log_softmax(1)
     guess = student.float().log_softmax(1)
     expected, under = (target, guess) if direction == "forward" else (guess, target)
     return F.kl_div(under, expected, reduction="none", log_target=True).sum(1).mean()

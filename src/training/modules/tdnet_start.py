@@ -1,4 +1,4 @@
-"""Starting all paths from one trained single-image network."""
+"""Start all paths of TDNet from one trained single-image network."""
 
 from __future__ import annotations
 

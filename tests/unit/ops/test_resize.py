@@ -6,8 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from src.ops import cpu as kernels
 from src.ops.cpu import resize as resampling
 from src.ops.cpu import threads as cpu
+from src.ops.local_attention import local_attention
 from src.ops.resize import downscale, resize
 from src.ops.warp import motion_at
 
@@ -51,6 +53,20 @@ def test_large_logits_and_pictures_take_the_kernels_in_inference_only(monkeypatc
     assert used == ["upsample", "downsample"]
     for one, other in zip(found[True], found[False], strict=True):
         torch.testing.assert_close(one, other, atol=2e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_one_switch_turns_all_kernels_off(monkeypatch):
+    monkeypatch.setattr(kernels, "enabled", False)
+    for name in ("upsample", "downsample", "average_pool"):
+        monkeypatch.delattr(resampling, name)
+    monkeypatch.delattr("src.ops.cpu.local_attention.forward")
+    logits, motion = picture(5, 40, 50, batch=1), picture(2, 24, 36)
+    expected = F.interpolate(logits, size=(320, 400), mode="bilinear")
+    assert torch.equal(resize(logits, (320, 400)), expected)
+    assert downscale(logits, 0.3).shape == (1, 5, 12, 15)
+    assert motion_at((6, 9), motion, None)[0].shape == (2, 2, 6, 9)
+    assert local_attention(logits, logits, logits).shape == logits.shape
 
 
 @pytest.mark.parametrize(
