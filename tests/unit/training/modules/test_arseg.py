@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
@@ -13,8 +14,13 @@ from src.training.schedules import cosine
 from tests.support.tiny_arseg import tiny_arseg
 
 
-def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(tmp_path, monkeypatch):
-    net = tiny_arseg(mix="gate", init="identity")
+@pytest.fixture
+def net():
+    return tiny_arseg(mix="gate", init="identity")
+
+
+@pytest.fixture
+def module(net, tmp_path, monkeypatch):
     monkeypatch.setattr("src.training.modules.arseg.load_net", lambda *_: None)
     module = ARSegModule(
         net,
@@ -31,10 +37,22 @@ def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(tmp_path, 
         distances=2,
         decay="all",
     )
-    module._trainer = SimpleNamespace(estimated_stepping_batches=10)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10, strategy=None)
+    return module
+
+
+def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(net, module):
     found = module.configure_optimizers()
     rates = {p: group["lr"] for group in found["optimizer"].param_groups for p in group["params"]}
     assert {rates[p] for p in net.fusion.parameters()} == {5e-3}
     assert {rates[p] for p in net.low.parameters() if p.requires_grad} == {1e-3}
     assert not any(p in rates for p in net.high.parameters())
     assert len(rates) == sum(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_frozen_branch_takes_a_faster_form_unless_it_is_compiled(net, module, compiled):
+    if compiled:
+        module.compile_net("eager")
+    module.on_fit_start()
+    assert (module.high_features == net.high.features) is compiled
