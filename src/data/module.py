@@ -1,10 +1,13 @@
-"""The one LightningDataModule: a source, a view of its clips, and loaders."""
+"""LightningDataModules: a data set, which of its images or clips are drawn, and loaders."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -19,10 +22,10 @@ from src.data.clips.dataset import (
     scored_candidates,
     training_candidates,
 )
-from src.data.datasets.base import LabelledDataset
+from src.data.datasets.base import LabelledDataset, LabelledImage, images_of
 from src.data.datasets.files import POLICIES
 from src.data.labels import IGNORE
-from src.data.sampling import EpochSampler, PaddedDataset, ResumableData
+from src.data.sampling import EpochSampler, PaddedDataset
 from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError, check_range
 from src.video.reading.gop import ClipMotion
@@ -32,6 +35,38 @@ from src.video.writing.encode import has_exact_vectors
 VIEWS = ("still", "frame", "pair", "window")
 DISTANCES = ("fixed", "uniform", "balanced")
 MOTIONS = ("exact", "estimate", "auto")
+
+
+class ResumableData(L.LightningDataModule):
+    """Keep the position of training in checkpoints; subclasses draw from `training_sampler`.
+
+    Lightning restores this before it asks for loaders, whose processes fetch ahead at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = (0, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch to run or resume, and how many of its batches are done."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        epoch: Any = loop.epoch_progress.current
+        batch = loop.epoch_loop.batch_progress.current
+        return {"epoch": epoch.processed, "batches": batch.ready if epoch.started > epoch.processed else 0}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Resume from the position that `state_dict` returned."""
+        self._start = state_dict["epoch"], state_dict["batches"]
+
+    def training_sampler(
+        self, length: int, batch_size: int, seed: int, groups: Sequence[int] | None = None
+    ) -> EpochSampler:
+        """Draw for batches of `batch_size`; in a resumed epoch only what is left of it."""
+        sampler = EpochSampler(length, True, seed, groups)
+        epoch, batches = self._start
+        sampler.resume_at(epoch, batches * batch_size)
+        return sampler
 
 
 class ClipDataModule(ResumableData):
@@ -52,7 +87,7 @@ class ClipDataModule(ResumableData):
         motion: of pairs: "exact", "estimate", or "auto", which is exact where the codec allows it.
         transform: augmentation of training clips.
         fit: of pictures before validation, or None; labels keep their size.
-        train_split, val_split: names of splits of the source.
+        train_split, val_split: names of splits of the source, joined ones as "train+val".
         batch_size, val_batch_size: clips per process and step.
         workers: loader processes, and processes that prepare clips.
         seed: of everything drawn.
@@ -123,6 +158,14 @@ class ClipDataModule(ResumableData):
             for split in (self.train_split, self.val_split):
                 self.prepared(split)
 
+    def images(self, split: str) -> list[LabelledImage]:
+        """List the labelled images of a split, or of joined ones.
+
+        Raises:
+            UserError: a split that the data set does not have.
+        """
+        return images_of(self.source, split)
+
     def jobs(self, split: str) -> list[ClipJob]:
         """The clips of a split: of `train_split` for training, of any other for evaluation."""
         recipe = self.clips if split == self.train_split else self.val_clips
@@ -143,7 +186,7 @@ class ClipDataModule(ResumableData):
         groups, length = None, None
         if self.view == "still":
             dataset: Dataset[object] = ImageDataset(
-                self.source.images(self.train_split), self.source.normalisation, self.transform
+                self.images(self.train_split), self.source.normalisation, self.transform
             )
         else:
             candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
@@ -163,9 +206,7 @@ class ClipDataModule(ResumableData):
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
         if self.view == "still":
-            dataset: Dataset[object] = ImageDataset(
-                self.source.images(self.val_split), self.source.normalisation, self.fit
-            )
+            dataset: Dataset[object] = ImageDataset(self.images(self.val_split), self.source.normalisation, self.fit)
         else:
             clips = self.prepared(self.val_split)
             candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())

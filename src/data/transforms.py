@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import albumentations as A
 import cv2
 import numpy as np
 import torch
@@ -167,9 +166,6 @@ def _inside(motion: NDArray[np.float32]) -> NDArray[np.bool_]:
     return inside
 
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks a package index for news otherwise
-
-
 class ColourJitter:
     """Brightness, contrast, saturation and hue, one draw for all frames of a clip.
 
@@ -197,6 +193,9 @@ class ColourJitter:
             check_range(
                 0 <= value <= most, f"data.module.transform.jitter.{key}", value, f"a number from 0 to {most:g}"
             )
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # its import asks a package index for news otherwise
+        import albumentations as A  # here, so that inference, which resizes with `FitSize`, does not load it
+
         self._transform = A.Compose(
             [
                 A.ColorJitter(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import functools
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -14,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,10 +34,7 @@ from src.data.datasets.base import LabelledDataset
 from src.data.datasets.files import refuse_or_skip
 from src.data.images import ImageArray
 from src.errors import UserError
-from src.video.reading import colour
 from src.video.types import CodecSettings
-from src.video.vectors import vector_file as sidecar
-from src.video.vectors import x265_analysis
 from src.video.writing import encode
 
 SAMPLE = 4  # clips that tell the need of disk space before anything is kept
@@ -65,11 +58,7 @@ class ClipJob(ABC):
 
     @abstractmethod
     def fingerprint(self) -> Any:
-        """Plain data that changes whenever `frames` would."""
-
-    @abstractmethod
-    def makers(self) -> list[ModuleType]:
-        """Modules whose code makes the frames; a change in them makes new clips."""
+        """Return plain data that changes whenever `frames` would, with the format numbers of what makes them."""
 
 
 class ClipRecipe(ABC):
@@ -144,16 +133,12 @@ def _make_folder(cache: Path) -> None:
 
 
 def clip_key(job: ClipJob, encoding: CodecSettings) -> str:
-    """Hash of all that decides a clip's bytes: job, encoding, code and library versions."""
-    code = [_meaning(module) for module in (*job.makers(), encode, colour, sidecar, x265_analysis)]
-    parts = [job.name, job.fingerprint(), asdict(encoding), code, TOOLS]
+    """Hash all that decides a clip's bytes: job, codec settings, format numbers and library versions.
+
+    Code is not part of it: a change of the code that changes clips raises the `FORMAT` of what it belongs to.
+    """
+    parts = [job.name, job.fingerprint(), asdict(encoding), encode.FORMAT, TOOLS]
     return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
-
-
-@functools.cache
-def _meaning(module: ModuleType) -> str:
-    """What a module's code does: its syntax tree, which comments and formatting leave as it is."""
-    return ast.dump(ast.parse(inspect.getsource(module)))
 
 
 def _make_all(missing: list[tuple[ClipJob, Path]], encoding: CodecSettings, workers: int, on_damage: str) -> None:

@@ -10,17 +10,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from src.data.clips.cache import ClipJob, ClipRecipe
-from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
+from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo, images_of, videos_of
 from src.data.images import ImageArray
-from src.data.still_animation import layers as still_layers
-from src.data.still_animation import motion as scene_motion
-from src.data.still_animation import render as still_clips
+from src.data.still_animation import render
 from src.data.still_animation.layers import SceneRoles
 from src.data.still_animation.motion import SceneMotion
 from src.data.still_animation.render import animate_image
@@ -57,10 +54,6 @@ class VideoClipJob(ClipJob):
         """The sequence, and what of it is taken."""
         return [self.sequence.fingerprint(), self.start, self.stop, self.only]
 
-    def makers(self) -> list[ModuleType]:
-        """The sequence's own."""
-        return self.sequence.makers()
-
 
 @dataclass(frozen=True)
 class AnimatedClipJob(ClipJob):
@@ -86,11 +79,8 @@ class AnimatedClipJob(ClipJob):
 
     def fingerprint(self) -> Any:
         """The still, what is rendered, and what of it is taken."""
-        return [self.still.fingerprint(), self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
-
-    def makers(self) -> list[ModuleType]:
-        """The renderer."""
-        return [still_clips, still_layers, scene_motion]
+        drawn = [render.FORMAT, self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
+        return [self.still.fingerprint(), *drawn]
 
 
 @dataclass(frozen=True)
@@ -196,7 +186,7 @@ class ClipsFromImages(ClipRecipe):
         Raises:
             UserError: the split has no stills.
         """
-        stills = source.images(split)
+        stills = images_of(source, split)
         if not stills:
             raise UserError(
                 f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
@@ -216,7 +206,7 @@ class ClipsFromImages(ClipRecipe):
 
 
 def _films(source: LabelledDataset, split: str) -> list[LabelledVideo]:
-    sequences = source.videos(split)
+    sequences = videos_of(source, split)
     if not sequences:
         raise UserError(
             f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"

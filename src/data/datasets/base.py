@@ -1,25 +1,27 @@
-"""What a data set offers: labelled pictures, and labelled films where it has any."""
+"""Describe what a data set offers: labelled images, labelled videos, or both."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from types import ModuleType
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from src.data.images import ImageArray, Normalisation
 from src.data.labels import ClassSet
 from src.data.still_animation.layers import SceneRoles
+from src.errors import UserError
+
+JOIN = "+"  # between the names of splits that are used as one
 
 
 class LabelledImage(ABC):
-    """One labelled picture; `name` is unique within a split."""
+    """One labelled image; `name` is unique within a split."""
 
     name: str
 
     @abstractmethod
     def read(self) -> tuple[ImageArray, ImageArray]:
-        """RGB (H, W, 3) and labels (H, W).
+        """Read RGB (H, W, 3) and labels (H, W).
 
         Raises:
             UserError: damaged files, label values out of range, or sizes that differ.
@@ -27,57 +29,92 @@ class LabelledImage(ABC):
 
     @abstractmethod
     def fingerprint(self) -> Any:
-        """Plain data that changes when the files change; part of the key of prepared clips."""
+        """Return plain data that changes when the files change; part of the key of prepared clips."""
 
 
 class LabelledVideo(ABC):
-    """A film before encoding; `name` is unique within a split."""
+    """A video before encoding; `name` is unique within a split."""
 
     name: str
     fps: int
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of frames."""
+        """Count the frames."""
 
     @abstractmethod
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
-        """RGB (H, W, 3) and labels (H, W), None where a frame has none, of frames start..stop - 1 in display order.
+        """Yield RGB (H, W, 3) and labels (H, W), None where unlabelled, of frames start..stop - 1 in display order.
 
         Raises:
             UserError: damaged or missing files, or fewer frames than asked for.
         """
 
     def labelled_frames(self) -> tuple[int, ...]:
-        """Indices of the frames that have labels, ascending."""
+        """Return the indices of the frames that have labels, ascending."""
         return tuple(range(len(self)))
 
     @abstractmethod
     def fingerprint(self) -> Any:
-        """Plain data that changes when the frames change; part of the key of prepared clips."""
+        """Return plain data that changes when the frames change; part of the key of prepared clips.
 
-    def makers(self) -> list[ModuleType]:
-        """Modules whose code makes the frames, for generated films."""
-        return []
+        A generated video includes a format number of its generator, to be raised when its output changes.
+        """
 
 
 class LabelledDataset(ABC):
-    """A data set on disk, or a generated one.
+    """A data set on disk, or a generated one. Subclasses override `images`, `videos` or both.
 
     Attributes:
         classes: names and palette.
         normalisation: what networks trained on this data set expect.
-        roles: what the classes are in space, for films made from stills.
+        roles: what the classes are in space, for videos rendered from still images.
+        splits: names of the splits that have labels.
     """
 
     classes: ClassSet
     normalisation: Normalisation
     roles: SceneRoles = SceneRoles()
+    splits: Sequence[str] = ("train", "val")
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Labelled pictures of a split, sorted by name; empty where there are only films."""
+        """List the labelled images of one split, sorted by name; empty where there are only videos."""
         return []
 
     def videos(self, split: str) -> list[LabelledVideo]:
-        """Labelled films of a split, sorted by name; empty where there are only stills."""
+        """List the labelled videos of one split, sorted by name; empty where there are only still images."""
         return []
+
+
+def images_of(dataset: LabelledDataset, split: str) -> list[LabelledImage]:
+    """List the labelled images of a split, or of joined ones ("train+val").
+
+    Raises:
+        UserError: a split that the data set does not have.
+    """
+    return [image for name in split_names(dataset, split) for image in dataset.images(name)]
+
+
+def videos_of(dataset: LabelledDataset, split: str) -> list[LabelledVideo]:
+    """List the labelled videos of a split, or of joined ones ("train+val").
+
+    Raises:
+        UserError: a split that the data set does not have.
+    """
+    return [video for name in split_names(dataset, split) for video in dataset.videos(name)]
+
+
+def split_names(dataset: LabelledDataset, split: str) -> list[str]:
+    """Separate the names of joined splits.
+
+    Raises:
+        UserError: a split that the data set does not have, or one that is named twice.
+    """
+    names, known = split.split(JOIN), list(dataset.splits)
+    for name in names:
+        if name not in known:
+            has = ", ".join(known) or "no labels"
+            raise UserError(f"split '{name}' is unknown, the data set has {has}; give one, or several joined by {JOIN}")
+    if len(set(names)) < len(names):
+        raise UserError(f"split '{split}' names a split twice; name each once")
+    return names

@@ -13,7 +13,8 @@ from torchvision.transforms import v2
 from src.data.datasets.base import LabelledDataset
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
-from src.data.sampling import EpochSampler, PaddedDataset, ResumableData, SampleIndex, as_sample_index
+from src.data.module import ResumableData
+from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, as_sample_index
 from src.errors import UserError
 
 Labelled = tuple[Tensor, int]

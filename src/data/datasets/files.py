@@ -15,6 +15,8 @@ from src.data.labels import LabelCoding
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
 
+FORMAT = 1  # raise when the same files give other frames or labels (reading of images, videos, label values)
+
 LabelFiles = tuple[tuple[int, Path], ...]  # by index of the frame
 
 
@@ -35,7 +37,7 @@ class ImageFile(LabelledImage):
 
     def fingerprint(self) -> Any:
         """The two files and what label values mean."""
-        return [file_fingerprint(self.picture), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
+        return [FORMAT, file_fingerprint(self.picture), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class StoredVideo(LabelledVideo):
     @cached_property
     def _fingerprint(self) -> Any:
         label_files = [[index, file_fingerprint(path)] for index, path in self.labels]
-        return [self.fps, self._frame_files(), label_files, asdict(self.coding)]  # type: ignore[call-overload]
+        return [FORMAT, self.fps, self._frame_files(), label_files, asdict(self.coding)]  # type: ignore[call-overload]
 
     def _frame_files(self) -> Any:
         raise NotImplementedError

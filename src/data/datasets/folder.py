@@ -47,6 +47,7 @@ class Folder(LabelledDataset):
         self.root, self.fps, self.on_damage = Path(root), fps, on_damage
         described: ClassFile = read_class_file(self.root / "classes.yaml")
         self.classes, self.coding = described.classes, described.coding
+        self.splits = tuple(sorted(path.parent.name for path in self.root.glob("*/labels") if path.is_dir()))
         self.roles = SceneRoles(sky=(), ground=(), thin=(), moving=tuple(range(len(self.classes))))
         self.normalisation = Normalisation.of(mean, std)
 
@@ -103,9 +104,7 @@ class Folder(LabelledDataset):
     def _split(self, split: str) -> Path:
         folder = self.root / split
         if not (folder / "labels").is_dir():
-            raise UserError(
-                f"data.root '{self.root}' has no {split}/labels/; see src/data/datasets/folder.py for the tree"
-            )
+            raise UserError(f"data.root '{self.root}' has no {split}/labels/; see docs/data.md for the tree")
         return folder
 
 

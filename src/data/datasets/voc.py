@@ -20,7 +20,6 @@ NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
-SPLITS = ("train", "val", "trainval")
 FOLDER = "VOCdevkit/VOC2012"
 
 
@@ -47,6 +46,7 @@ class Voc(LabelledDataset):
         UserError: no root, or no VOCdevkit/VOC2012/ below it.
     """
 
+    splits = ("train", "val", "trainval")
     roles = SceneRoles(sky=(), ground=(), thin=(), moving=tuple(range(1, len(NAMES))))
 
     def __init__(self, root: str | None, archive: Archive, download: bool, mean: list[float], std: list[float]) -> None:
@@ -65,8 +65,6 @@ class Voc(LabelledDataset):
 
     def images(self, split: str) -> list[LabelledImage]:
         """Labelled pictures of train (1464), val (1449) or trainval."""
-        if split not in SPLITS:
-            raise UserError(f"split '{split}' is unknown; VOC 2012 has labels of {', '.join(SPLITS)}")
         listing = self.folder / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not listing.is_file():
             raise UserError(f"list '{listing}' does not exist; unpack VOCtrainval_11-May-2012.tar completely")

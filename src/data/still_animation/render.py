@@ -23,6 +23,8 @@ from src.data.still_animation.layers import (
 )
 from src.data.still_animation.motion import CameraPath, SceneMotion, draw_camera_path, draw_object_velocity
 
+FORMAT = 1  # raise when the same seed gives other frames or labels; prepared clips are made again then
+
 Map = NDArray[np.float32]
 
 

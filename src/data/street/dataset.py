@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from types import ModuleType
 from typing import Any
 
 from src.data.datasets.base import LabelledDataset, LabelledVideo
 from src.data.datasets.camvid import camvid_classes
 from src.data.images import ImageArray, Normalisation
-from src.data.street import canvas as street_canvas
-from src.data.street import figures as street_figures
-from src.data.street import layout as street_layout
-from src.data.street import render as street
-from src.data.street import textures as street_textures
-from src.data.street.render import render_street
-from src.errors import UserError, check_range
+from src.data.street import render
+from src.errors import check_range
 
 
 @dataclass(frozen=True)
@@ -36,16 +30,12 @@ class StreetVideo(LabelledVideo):
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Frames with their labels; those before `start` are rendered too."""
-        rendered = render_street(self.seed, self.length, self.height, self.width, self.fps)
+        rendered = render.render_street(self.seed, self.length, self.height, self.width, self.fps)
         yield from islice(rendered, start, stop)
 
     def fingerprint(self) -> Any:
         """What the renderer is given."""
-        return [self.seed, self.length, self.height, self.width, self.fps]
-
-    def makers(self) -> list[ModuleType]:
-        """The renderer."""
-        return [street, street_canvas, street_figures, street_layout, street_textures]
+        return [render.FORMAT, self.seed, self.length, self.height, self.width, self.fps]
 
 
 class Street(LabelledDataset):
@@ -67,13 +57,12 @@ class Street(LabelledDataset):
         for key, value, least in (("length", length, 1), ("height", height, 32), ("width", width, 32), ("fps", fps, 1)):
             check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
         self.films, self.length, self.height, self.width, self.fps = films, length, height, width, fps
+        self.splits = tuple(films)
         self.classes = camvid_classes(void=False)
         self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
 
     def videos(self, split: str) -> list[LabelledVideo]:
         """The films of a split."""
-        if split not in self.films:
-            raise UserError(f"split '{split}' is unknown; street has {', '.join(self.films)}")
         first = 10_000 * list(self.films).index(split)
         return [
             StreetVideo(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)

@@ -17,6 +17,8 @@ from src.data.street import textures
 from src.data.street.canvas import NEAR, Camera, Canvas, Plane, along, pyramid, upright
 from src.data.street.layout import CAR, CAR_LENGTH, PAVEMENT, ROAD, TREE, StreetLayout, Thing, build_street
 
+FORMAT = 1  # raise when the same seed gives other frames or labels; prepared clips are made again then
+
 _VIEW = 60.0  # metres the camera looks ahead
 _FOCAL = 0.95  # picture widths
 

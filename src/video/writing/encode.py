@@ -28,6 +28,10 @@ from src.video.vectors.vector_file import vector_file_of, write_vector_file
 from src.video.vectors.x265_analysis import PARAMETERS, UnknownAnalysis, read_vectors
 from src.video.writing.psnr import PsnrMeter
 
+# Raise when the same frames give another file or other motion vectors beside it: encoder options, colour conversion
+# (`src.video.reading.colour`), vector file (`src.video.vectors`).
+FORMAT = 1
+
 _ENCODERS = {"h264": "libx264", "hevc": "libx265", "mpeg4": "mpeg4"}
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from src.data import sampling
-from src.data.sampling import PADDING, EpochSampler, PaddedDataset, ResumableData
+from src.data.module import ResumableData
+from src.data.sampling import PADDING, EpochSampler, PaddedDataset
 
 
 def draws(epoch: int, seed: int = 1) -> list[tuple[int, int]]:

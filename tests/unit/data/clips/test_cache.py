@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -183,9 +182,6 @@ class OddJob(ClipJob):
 
     def fingerprint(self) -> str:
         return self.name
-
-    def makers(self) -> list[ModuleType]:
-        return []
 
 
 def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def test_films_shorter_than_a_gop_and_missing_kinds_are_refused(source: Street) 
     with pytest.raises(UserError, match="no stills"):
         ClipsFromImages(1, "last", 0, SceneMotion()).jobs(source, "val", GOP)
     with pytest.raises(UserError, match="train, val"):
-        source.videos("test")
+        ClipsFromVideos(None).jobs(source, "test", GOP)
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ class _Stills(Street):
 
 
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
-    stills = _Stills({}, 24, 48, 64, 15)
+    stills = _Stills({"train": 1}, 24, 48, 64, 15)
     jobs = ClipsFromImages(2, "last", 0, SceneMotion()).jobs(stills, "train", GOP)
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
     assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
@@ -177,12 +176,9 @@ class _BrokenFilm:
     def fingerprint(self) -> Any:
         return "broken"
 
-    def makers(self) -> list[ModuleType]:
-        return []
-
 
 def test_a_clip_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    jobs = ClipsFromVideos(1).jobs(_Broken({}, 24, 48, 64, 15), "val", GOP)
+    jobs = ClipsFromVideos(1).jobs(_Broken({"val": 1}, 24, 48, 64, 15), "val", GOP)
     with pytest.raises(UserError, match="damaged"):
         prepare(jobs, ENCODING, tmp_path, workers=1)
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from src.data.datasets.base import images_of
 from src.data.datasets.camvid import NAMES, PALETTE, CamVid
 from src.errors import UserError
 
@@ -106,8 +107,8 @@ def test_wrong_root_says_what_is_expected(tmp_path: Path) -> None:
         camvid(None)
     with pytest.raises(UserError, match="701_StillsRaw_full"):
         camvid(tmp_path, False)
-    with pytest.raises(UserError, match="train, val, test"):
-        camvid(index_copy(tmp_path), False).images("training")
+    with pytest.raises(UserError, match="the data set has train, val; give"):
+        images_of(camvid(index_copy(tmp_path), False), "training")
 
 
 def test_real_copy(camvid_root: Path) -> None:

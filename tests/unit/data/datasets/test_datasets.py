@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from src.data.clips.recipes import ClipsAtLabels, ClipsFromImages
+from src.data.datasets.base import images_of
 from src.data.datasets.camvid import CamVid
 from src.data.datasets.cityscapes import CITYSCAPES, LABEL_IDS, Cityscapes
 from src.data.datasets.download import Archive
@@ -78,7 +79,7 @@ def test_cityscapes_says_what_to_unpack(city: Path, tmp_path: Path) -> None:
     shutil.copytree(city / "leftImg8bit_sequence", tmp_path / "leftImg8bit_sequence")
     np.testing.assert_array_equal(cityscapes(tmp_path).images("train")[0].read()[0], moving(19))
     with pytest.raises(UserError, match="train, val"):
-        cityscapes(tmp_path).images("test")
+        images_of(cityscapes(tmp_path), "test")
     (tmp_path / "gtFine/train/aachen/copy_gtFine_labelIds.png").write_bytes(b"")
     with pytest.raises(UserError, match="copy_gtFine_labelIds"):
         cityscapes(tmp_path).images("train")
@@ -176,8 +177,8 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
         strict.images("val")
     assert lenient.videos("val")[0].labelled_frames() == (7, 11)
     assert [s.name for s in lenient.images("val")] == ["two"]
-    with pytest.raises(UserError, match="no test/labels/"):
-        strict.images("test")
+    with pytest.raises(UserError, match="has train, val; give"):
+        images_of(strict, "test")
 
 
 @pytest.mark.parametrize(
