@@ -50,6 +50,7 @@ def check_keys(config: DictConfig) -> None:
     runtime = HydraConfig.get().runtime.choices
     left_out = ("hydra", "experiment", "debug")
     groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
+    groups += [given for given in HydraConfig.get().overrides.hydra if given.startswith("hydra.searchpath=")]
     reference = hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
     _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
 
