@@ -1,9 +1,11 @@
-"""What all tests share: where real data lie, one thread budget, and a way to run entry points in this process."""
+"""What all tests share: where real data lie, markers, a fresh global state, and a way to compose configurations."""
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,16 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from tests.support.configs import compose_config
+
+MARKER_OF_FIXTURE = {"camvid_root": "real_data", "street_cache": "train"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they ask for: real data by their fixture, trainings by the clips that they share."""
+    for item in items:
+        for fixture, marker in MARKER_OF_FIXTURE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="session")
@@ -25,17 +37,26 @@ def camvid_root() -> Path:
 
 @pytest.fixture(scope="session")
 def street_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of prepared clips for all tests that train on small street films."""
+    """One cache of prepared clips for all tests that train on small street videos."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(autouse=True)
-def _one_seed() -> None:
+def _global_state() -> Iterator[None]:
+    """Seed a test, and restore what it may have changed in this process."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    levels = {name: logging.getLogger(name).level for name in ("", "src", "lightning")}
+    yield
+    torch.set_num_threads(threads)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    GlobalHydra.instance().clear()
+    if slurm := sys.modules.get("src.training.slurm"):
+        slurm.Requeue.announced = False
 
 
 @pytest.fixture
 def composed() -> Callable[..., DictConfig]:
     """Compose a configuration as an entry point sees it: `composed("train", run_dir, "experiment=..", ..)`."""
-    yield compose_config
-    GlobalHydra.instance().clear()
+    return compose_config

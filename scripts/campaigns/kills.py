@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -14,7 +15,6 @@ import numpy as np
 from tests.support import miniatures
 
 PATIENCE = 900  # seconds that a run may take on a busy machine
-SIZE = (256, 512)  # pictures large enough for a clip to take a while
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,12 @@ class KillCampaign:
     Args:
         folder: for data and caches; empty.
         workers: processes of each run.
+        size: height and width of the images; large, so that a clip takes a while.
     """
 
-    def __init__(self, folder: Path, workers: int = 2) -> None:
+    def __init__(self, folder: Path, workers: int = 2, size: tuple[int, int] = (256, 512)) -> None:
         self.folder, self.workers = folder, workers
-        self.root = miniatures.cityscapes(folder / "root", SIZE)
+        self.root = miniatures.cityscapes(folder / "root", size)
         self._run(folder / "undisturbed")
         self.expected = contents(folder / "undisturbed")
 
@@ -50,20 +51,30 @@ class KillCampaign:
         time.sleep(float(rng.uniform(0, 0.2)))
         process.send_signal(signal.SIGKILL)
         process.wait()
+        return self._resume(cache)
+
+    def kill_at(self, files: int) -> Kill:
+        """Start, kill as soon as so many files are in place, resume, compare."""
+        cache = self.folder / f"killed_at{files}"
+        self._start(cache, "scripts.campaigns.killed_preparation", KILL_AT=str(files)).wait(PATIENCE)
+        return self._resume(cache)
+
+    def _resume(self, cache: Path) -> Kill:
         files = len(_visible(cache))
         self._run(cache)
         return Kill(files, difference(contents(cache), self.expected))
 
-    def _start(self, cache: Path) -> subprocess.Popen[bytes]:
+    def _start(self, cache: Path, module: str = "src.prepare", **environment: str) -> subprocess.Popen[bytes]:
         settings = [
             "video.gop=8",
             "video.bitrate=400",
             f"data.workers={self.workers}",
             "data.module.clips.distances=all",
         ]
-        command = [sys.executable, "-m", "src.prepare", "data=cityscapes", f"data.root={self.root}"]
+        command = [sys.executable, "-m", module, "data=cityscapes", f"data.root={self.root}"]
         output = (self.folder / f"{cache.name}.log").open("ab")
-        return subprocess.Popen([*command, f"paths.cache={cache}", *settings], stdout=output, stderr=output)
+        command += [f"paths.cache={cache}", *settings]
+        return subprocess.Popen(command, stdout=output, stderr=output, env={**os.environ, **environment})
 
     def _run(self, cache: Path) -> None:
         process = self._start(cache)

@@ -28,11 +28,13 @@ STEPS = {"arseg": {"high": 12, "low": 12}, "tdnet": {"stills": 12}}  # batches o
 
 
 class Killer(L.Callback):
-    """Kills its process some time after the start of a batch: KILL_AT=PHASE:BATCH:SECONDS."""
+    """Kills its process at the start of a batch, or some time after it: KILL_AT=PHASE:BATCH:SECONDS."""
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         phase, number, delay = os.environ.get("KILL_AT", "none:0:0").split(":")
         if pl_module.card["phase"] == phase and trainer.fit_loop.total_batch_idx == int(number):
+            if float(delay) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
             threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
@@ -58,13 +60,16 @@ class TrainingKills:
 
     def kill_once(self, method: str, seed: int) -> Kill:
         """Start, kill at a random batch and a random moment more, resume, compare."""
+        rng = np.random.default_rng(seed)
+        phase = str(rng.choice(list(STEPS[method])))
+        return self.kill_at(method, f"{phase}:{rng.integers(STEPS[method][phase])}:{rng.uniform(0, 0.3):.3f}")
+
+    def kill_at(self, method: str, place: str) -> Kill:
+        """Start, kill at PHASE:BATCH:SECONDS, resume, compare."""
         if method not in self.undisturbed:
             self.undisturbed[method] = self.folder / method
             self._run(method, self.undisturbed[method], "none:0:0", resumed=False)
-        rng = np.random.default_rng(seed)
-        phase = str(rng.choice(list(STEPS[method])))
-        place = f"{phase}:{rng.integers(STEPS[method][phase])}:{rng.uniform(0, 0.3):.3f}"
-        run_dir = self.folder / f"{method}{seed}"
+        run_dir = self.folder / f"{method}_{place.replace(':', '_')}"
         self._run(method, run_dir, place, resumed=False)
         self._run(method, run_dir, "none:0:0", resumed=bool(list(run_dir.glob("*/checkpoints/last.ckpt"))))
         return Kill(method, place, difference(run_dir, self.undisturbed[method]))

@@ -27,9 +27,11 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> TrainingKills:
     return TrainingKills(tmp_path_factory.mktemp("kills"))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_killed_training_ends_like_an_undisturbed_one(campaign: TrainingKills, seed: int) -> None:
-    kill = campaign.kill_once("arseg", seed)
+@pytest.mark.train
+@pytest.mark.parametrize("place", ["high:7:0", "low:4:0"], ids=["after a checkpoint", "at a checkpoint"])
+def test_a_killed_training_ends_like_an_undisturbed_one(campaign: TrainingKills, place: str) -> None:
+    """Random moments: `python -m scripts.campaigns training-kills`."""
+    kill = campaign.kill_at("arseg", place)
     assert not kill.wrong, kill
 
 

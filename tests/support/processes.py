@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+
+import torch.distributed as dist
 
 CONTEXT = multiprocessing.get_context("forkserver")  # forks of a process that has never computed anything
 CONTEXT.set_forkserver_preload(["src.commands.train", "src.data.module", "src.training.modules.segmentation"])
@@ -33,11 +34,13 @@ def finish(process: BaseProcess, log: Path) -> None:
 
 
 def together(world: int, function: Callable[..., Any], *arguments: Any, log: Path) -> None:
-    """Run `function(*arguments)` as each of the ranks that Lightning would start."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "NODE_RANK": "0"}
+    """Run `function(*arguments)` as each of the ranks that Lightning would start.
+
+    They meet at a store of this process, as under torchrun: its port is bound before anyone hears of it.
+    """
+    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port), "WORLD_SIZE": str(world), "NODE_RANK": "0"}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     logs = [log.with_suffix(f".{rank}") for rank in range(world)]
     processes = [
         start(function, *arguments, log=logs[r], RANK=str(r), LOCAL_RANK=str(r), **shared) for r in range(world)

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,20 +163,24 @@ def test_only_the_leftovers_of_processes_that_are_gone_are_removed(tmp_path: Pat
 
 @dataclass(frozen=True)
 class OddJob(ClipJob):
-    """Two grey frames, or damage."""
+    """Two grey frames, or damage; two jobs with a `meeting`, a named pipe, are at work at the same time."""
 
     name: str
     damaged: bool
+    meeting: Path | None = None
     start: int = 0
 
     def __len__(self) -> int:
         return 2
 
     def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self.meeting is not None:  # opening waits for the other side, reading for its end
+            with self.meeting.open("wb" if self.damaged else "rb", buffering=0) as pipe:
+                if not self.damaged:
+                    pipe.read()
         if self.damaged:
             raise UserError(f"{self.name} is damaged")
         for _ in range(2):
-            time.sleep(0.2)
             yield np.full((32, 32, 3), 128, np.uint8), np.zeros((32, 32), np.uint8)
 
     def fingerprint(self) -> str:
@@ -185,15 +188,22 @@ class OddJob(ClipJob):
 
 
 def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:
-    jobs = [OddJob("a", damaged=True), *(OddJob(name, damaged=False) for name in "bcd")]
+    meeting = tmp_path / "meeting"
+    os.mkfifo(meeting)
+    jobs = [OddJob("a", True, meeting), OddJob("b", False, meeting), OddJob("c", False), OddJob("d", False)]
     with pytest.raises(UserError, match="a is damaged"):
-        prepare(jobs, CodecSettings("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path, workers=2)
+        prepare(jobs, CodecSettings("h264", 2, 15, bitrate=300, preset="ultrafast"), tmp_path / "cache", workers=2)
     assert [path.name for path in tmp_path.rglob("*") if path.name.startswith(".")] == []
 
 
-def test_two_kills(tmp_path: Path) -> None:
-    campaign = KillCampaign(tmp_path)
-    assert [campaign.kill_once(seed).wrong for seed in (1, 2)] == ["", ""]
+@pytest.mark.subprocess
+def test_a_killed_preparation_is_resumed(tmp_path: Path) -> None:
+    """At a moment that the process chooses itself; random ones: `python -m scripts.campaigns preparation-kills`."""
+    campaign = KillCampaign(tmp_path, size=(64, 128))
+    files = len(campaign.expected) // 2
+    kill = campaign.kill_at(files)
+    assert kill.wrong == ""
+    assert files <= kill.files < len(campaign.expected)
 
 
 def test_two_damaged_files(tmp_path: Path) -> None:
