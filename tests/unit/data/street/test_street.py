@@ -33,7 +33,7 @@ def digest(seed: int) -> str:
 
 
 def test_same_seed_is_the_same_film_in_another_process():
-    code = "from tests.unit.data.test_street import digest; print(digest(5))"
+    code = "from tests.unit.data.street.test_street import digest; print(digest(5))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == digest(5)
 
