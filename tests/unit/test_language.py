@@ -56,7 +56,6 @@ ALLOWED: set[str] = {
     "src/evaluation",
     "src/inference",
     "src/metrics",
-    "src/models",
     "src/motion.py",
     "src/predict.py",
     "src/reports",

@@ -59,10 +59,10 @@ class ARSeg(VideoSegmenter):
         high: network for keyframes, and teacher.
         low: network for other frames, of the same architecture.
         fusion: joins the features of both.
-        lr_scale: of pictures in the low branch, in 0..1.
+        lr_scale: of images in the low branch, in 0..1.
         legacy: None, or the outputs of the official code, for its weights: "logits", "log_probabilities"
             (CamVid PSPNet), or "coarse_logits" (Cityscapes PSPNet: non-keyframes at feature resolution). The low
-            branch then also gets unfiltered pictures, resized by the corner-aligned convention.
+            branch then also gets unfiltered images, resized by the corner-aligned convention.
 
     Raises:
         UserError: the scale is out of range, or the fusion is made for other features.
@@ -107,7 +107,7 @@ class ARSeg(VideoSegmenter):
         Args:
             low_image: (B, 3, int(H * lr_scale), int(W * lr_scale)).
             features: of the keyframe, from `key`.
-            motion: (B, 2, H, W) in pixels of the picture, x_key = x + motion(x).
+            motion: (B, 2, H, W) in image pixels, x_key = x + motion(x).
             motion_valid: (B, H, W) bool; None means all valid.
         """
         fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
@@ -148,7 +148,7 @@ class ARSeg(VideoSegmenter):
         return [SingleFrame(self.high), WarpOnly(self)]
 
     def shrink(self, image: Tensor) -> Tensor:
-        """The picture (B, 3, int(H * lr_scale), int(W * lr_scale)) for the low branch."""
+        """Downscale an image to (B, 3, int(H * lr_scale), int(W * lr_scale)), the input of the low branch."""
         if self.legacy is None:
             return downscale(image, self.lr_scale)
         size = (int(image.shape[-2] * self.lr_scale), int(image.shape[-1] * self.lr_scale))

@@ -1,4 +1,4 @@
-"""Batch norms folded into the convolutions before them, in any network, for inference at full speed."""
+"""Fold batch norms into the convolutions before them, in any network, for inference at full speed."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], size: tuple[int, int]) -> int:
-    """Fold in place, and how many batch norms are gone. The network must be in eval mode.
+    """Fold batch norms of a network in eval mode in place; returns their number.
 
     A batch norm is folded if all it ever sees is what one convolution gives, and no other module sees that. Which
     ones do is watched in a run on shapes alone, so neither names nor order of construction matter. (Plain functions
-    that read a convolution's result beside its batch norm would go unnoticed; no network of ours has one.)
+    that read a convolution's result beside its batch norm would go unnoticed; no network of this project has one.)
 
     Args:
         net: the network.
-        run: called with the network and a picture (1, 3, H, W); must reach every module that inference uses.
-        size: (H, W) of that picture.
+        run: called with the network and an image (1, 3, H, W); must reach every module that inference uses.
+        size: (H, W) of that image.
     """
     names = {module: name for name, module in net.named_modules()}
     pairs = followed(net, nn.BatchNorm2d, run, size)
@@ -36,7 +36,7 @@ def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], 
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """What a batch norm does besides normalising: timm's has an activation inside."""
+    """Return the rest of a batch norm besides normalising: timm's has an activation inside."""
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
@@ -67,6 +67,7 @@ def followed(
 
     hooks = [module.register_forward_hook(note) for module in net.modules()]
     try:
+        # Public shape propagation (torch.export) needs a graph; hooks on modules need an eager run.
         with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
             device = next(net.parameters()).device
             run(net, torch.empty(1, 3, *size, device=device))

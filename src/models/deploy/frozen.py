@@ -1,4 +1,4 @@
-"""The fastest form of a network that only looks on while another one is trained."""
+"""Inference-optimised copy of a frozen teacher, for training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from src.models.base import Segmenter
 from src.models.deploy.fold_batchnorm import fold_batchnorms, followed
 
-SIZE = (64, 64)  # of the picture that the network is watched with
+SIZE = (64, 64)  # of the image that the network is traced with
 CLIPPED = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}  # oneDNN's names and limits
 
 
@@ -33,9 +33,9 @@ def frozen_features(net: Segmenter) -> Callable[[Tensor], Tensor]:
     return fast.features
 
 
-def _run(net: nn.Module, picture: Tensor) -> Tensor:
+def _run(net: nn.Module, image: Tensor) -> Tensor:
     assert isinstance(net, Segmenter)
-    return net.features(picture)
+    return net.features(image)
 
 
 def _activate_in_convolutions(fast: nn.Module) -> None:
@@ -66,6 +66,7 @@ class ActivatedConv(nn.Module):
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
         bias = None if conv.bias is None else conv.bias.to(dtype)
         shape = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        # torch.compile uses this operator; there is no public one for a convolution with its activation.
         out: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x.to(dtype), conv.weight.to(dtype), bias, *shape, self.activation, self.limits, ""
         )

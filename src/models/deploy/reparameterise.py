@@ -73,13 +73,13 @@ def _inference_form(module: nn.Module, fold_batchnorm: bool) -> nn.Module | None
 
 @torch.no_grad()
 def check_equal(reference: Segmenter, deployed: Segmenter) -> None:
-    """Compare both on one random picture.
+    """Compare both on one random image.
 
     Raises:
         RuntimeError: they differ by more than `TOLERANCE`, or a value is not finite.
     """
-    picture = torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
-    expected, actual = reference(picture), deployed(picture)
+    image = torch.randn(1, 3, 128, 192, generator=torch.Generator().manual_seed(0))
+    expected, actual = reference(image), deployed(image)
     difference = ((expected - actual).abs().max() / expected.abs().max()).item()
     if not difference <= TOLERANCE:
         raise RuntimeError(

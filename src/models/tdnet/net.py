@@ -111,7 +111,7 @@ class TDNet(VideoSegmenter):
         """Logits of the last of m frames (B, m, 3, H, W), which runs path number `path`, for training.
 
         With frames that followed each other, `fused` is what `step` gives for the last one before its resize
-        to picture size.
+        to image size.
 
         Raises:
             UserError: the clip does not have m frames.
@@ -156,7 +156,7 @@ class TDNet(VideoSegmenter):
         )
 
     def _recall(self, query: Tensor, state: TDNetState) -> Tensor:
-        """What the current frame's query (B, C, h, w) gathers from the past, (B, value channels, h, w).
+        """Gather values (B, value channels, h, w) from the past by the current frame's query (B, C, h, w).
 
         Values travel from the oldest frame to the newest; the last step's queries are of full resolution, so
         that nothing is upsampled.

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from src.models.deploy.frozen import ActivatedConv, frozen_features
+from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet
 from src.models.timm_segmenter import TimmSegmenter
 from tests.support.tiny_arseg import Tiny
@@ -14,6 +15,7 @@ from tests.support.tiny_arseg import Tiny
 NETS = {
     "timm": lambda: TimmSegmenter("tf_efficientnet_lite0", 11),
     "pspnet18": lambda: PSPNet(11),
+    "pidnet": lambda: PIDNet(11, 8, 12, 8),
     "tiny": lambda: Tiny(11),
 }
 
