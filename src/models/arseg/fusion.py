@@ -157,7 +157,7 @@ class Gate(nn.Module):
     def project(self, low: Tensor, size: tuple[int, int]) -> Tensor:
         """Contribution of low-resolution features (B, C, h, w) to the hidden layer (B, 8, *size).
 
-        A 1x1 convolution and bilinear upsampling commute, so it is computed before upsampling.
+        A 1x1 convolution and bilinear upsampling commute; it is computed before upsampling.
         """
         return resize(self.low(low), size)
 

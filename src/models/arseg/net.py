@@ -53,7 +53,7 @@ class ARSeg(VideoSegmenter):
 
     The high branch is trained beforehand: here it is frozen and stays in eval mode. The low branch's classifier
     is replaced by the high branch's, as one module under both names: its parameters count once, and each branch
-    still loads the state dict of a Segmenter of its own.
+    loads the state dict of a Segmenter of its own.
 
     Args:
         high: network for keyframes, and teacher.
