@@ -7,25 +7,25 @@ class UserError(Exception):
     """Bad input: the message names the value, the rule it breaks and the remedy.
 
     Entry points print the message on stderr and exit with status 2; everything else that is raised is a
-    defect of ours and keeps its traceback.
+    defect of this project and keeps its traceback.
     """
 
 
 class MissingCheckpoint(UserError):
-    """A checkpoint that is not there, perhaps not yet."""
+    """Raised when a checkpoint file does not exist (yet)."""
 
 
 def check_range(holds: bool, key: str, value: object, allowed: str) -> None:
-    """Refuse a value that is out of its range.
+    """Reject a value that is out of its range.
 
     Args:
-        holds: whether it is inside.
-        key: how the user names the value.
-        value: of the key.
-        allowed: what to give instead.
+        holds: whether the value is in range.
+        key: name of the value in the configuration.
+        value: the configured one.
+        allowed: description of the values to give instead.
 
     Raises:
-        UserError: it is not.
+        UserError: `holds` is false.
     """
     if not holds:
         raise UserError(f"{key}={value} is out of range; give {allowed}")

@@ -1,4 +1,4 @@
-"""Entry point: `python -m src.eval checkpoint=NET.ckpt [baseline=OTHER.ckpt]`."""
+"""Entry point: `python -m src.eval checkpoint=NET.ckpt [baseline=OTHER.ckpt] [KEY=VALUE ...]`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from src.cli.entry import entry_point
 
 @entry_point("eval")
 def main(config: DictConfig) -> None:
-    """Score a checkpoint on the videos of its data set; print a table and write metrics.json."""
+    """Score checkpoints on the videos or still images of a data set; print a table and write metrics.json."""
     from src.commands.evaluate import evaluate_checkpoint  # imported here, so that --help answers at once
 
     evaluate_checkpoint(config)

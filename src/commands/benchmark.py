@@ -46,7 +46,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
 
 
 def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
-    """Parameters in training form, and the cost of the form that is run; nothing is computed."""
+    """Count parameters in training form, and the cost of the form that is run, without computing anything."""
     net = build(config, torch.device("meta"))
     trained = sum(p.numel() for p in net.parameters())
     merge(net, fold_batchnorm=False)
@@ -55,7 +55,7 @@ def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
 
 
 def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
-    """The method of a model configuration in eval mode, with random weights."""
+    """Build the method of a model configuration in eval mode, with random weights."""
     node = without_initial_weights(config.model.net)
     with device:
         net = instantiate(node)
@@ -63,7 +63,7 @@ def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
 
 
 def _without_training(config: DictConfig) -> DictConfig:
-    """The configuration less what a model says about training: that refers to data, of which there are none here."""
+    """Return the configuration without the keys about training, which refer to a data set that is not configured."""
     kept = [key for key in config.model if key not in TRAINING]
     used = config.copy()
     used.model = OmegaConf.masked_copy(config.model, kept)
@@ -97,4 +97,4 @@ def _check_values(config: DictConfig) -> None:
         if not (key == "threads" and value is None) and (not isinstance(value, int) or value < minimum):
             raise UserError(f"{key}={value} is not a number from {minimum} up; give {key}={minimum} or more")
     if config.film and not config.latency:
-        raise UserError("film is given, but latency=false times nothing; leave one of them out")
+        raise UserError(f"film={config.film} is given, but latency=false times nothing; leave one of them out")

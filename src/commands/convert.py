@@ -34,7 +34,7 @@ def convert_release(config: DictConfig) -> Path:
 
 
 def card(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
-    """What the checkpoint says about its network; interpolations are kept, as `src.train` does.
+    """Return the metadata of the checkpoint; interpolations are kept, as `src.train` does.
 
     Args:
         config: of conf/convert.yaml.

@@ -16,18 +16,19 @@ SMALL = (64, 64)  # size of the image for quantities that do not depend on it
 
 
 def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
-    """Yield each reference with our value; needs an initialised Hydra. Networks are built and counted without memory.
+    """Yield each reference with the counted value; needs an initialised Hydra.
 
-    Lines that follow each other share the network, and the count where images have the same size.
+    Networks are built and counted without memory. Lines that follow each other share the network, and the count
+    where images have the same size.
     """
     for (model, options), lines in groupby(references, key=lambda r: (r.model, r.options)):
         wanted = list(lines)
         config = hydra.compose("benchmark", overrides=[f"model={model}", *options])
         first = next((r.size for r in wanted if r.size), SMALL)
         for size, same_size in groupby(wanted, key=lambda r: r.size or first):
-            ours = count(config, size)
+            counted = count(config, size)
             for reference in same_size:
                 if reference.quantity == TRAIN_FORM:
                     yield reference, inference_cost(build(config, torch.device("meta")), size, 2).gmacs_key
                 else:
-                    yield reference, ours[reference.quantity]
+                    yield reference, counted[reference.quantity]

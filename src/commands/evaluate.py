@@ -1,4 +1,4 @@
-"""What `src.eval` does: checkpoints and a labelled data set in, a table and `metrics.json` out."""
+"""Command `src.eval`: score checkpoints on a labelled data set into a table and `metrics.json`."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _load(config: DictConfig) -> dict[str, LoadedModel]:
-    """Checkpoints by path; the baseline, which has to suit the first, among them."""
+    """Load checkpoints by path, the baseline, which has to suit the first, among them."""
     given = config.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
     loaded = {path: load_checkpoint(path) for path in paths}
@@ -121,7 +121,7 @@ def _check_classes(loaded: LoadedModel, module: ClipDataModule, config: DictConf
 
 
 def _merged(trained: DictConfig, given: DictConfig) -> DictConfig:
-    """The training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
+    """Return the training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
     check_rate(given)
     merged = trained.copy()
     if given.video.crf is not None:

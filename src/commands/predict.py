@@ -18,10 +18,10 @@ from src.inference.keyframes import KeyedMotion
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
 from src.inference.outputs import overlay, write_labels
-from src.inference.progress import watched
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import segment
 from src.inference.timing import TimingFile
+from src.progress import track
 from src.reports.prediction import print_summary
 from src.video.reading.decode import Video
 from src.video.writing.retimed import RetimedVideo
@@ -75,7 +75,7 @@ def _run(
         RetimedVideo(folder / "overlay.mp4", video, threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
-        for result in watched(segment(video, runner, KeyedMotion(max_gop, info.all_intra)), info.frames):
+        for result in track(segment(video, runner, KeyedMotion(max_gop, info.all_intra)), "frames", info.frames):
             shown.write(overlay(result, loaded.classes, options.opacity), result.frame.pts)
             timing.write(result)
             if options.save_labels:

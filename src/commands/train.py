@@ -43,7 +43,7 @@ def train(config: DictConfig) -> float | None:
     check_allocation(config.trainer)
     watch_time_limit()
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
-    check_sharding(config)
+    check_sharding(config.trainer, config.channels_last)
     if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)

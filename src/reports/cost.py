@@ -41,17 +41,17 @@ class Reference:
 
     @property
     def expected(self) -> float:
-        """The value that ours has to agree with."""
+        """Return the value that the counted one has to agree with."""
         value = float(self.value.removesuffix("M")) * (1e6 if self.value.endswith("M") else 1)
         return value - self.apart
 
-    def agrees(self, ours: float) -> bool:
+    def agrees(self, counted: float) -> bool:
         """Compare parameters to the last printed digit, GMACs within 0.5 % or the rounding of the reference."""
         decimals = len(self.value.removesuffix("M").partition(".")[2])
         rounding = 0.5 * 10**-decimals
         if self.quantity.startswith("params"):
-            return abs(ours - self.expected) <= (rounding * 1e6 if self.value.endswith("M") else 0)
-        return bool(abs(ours - self.expected) <= max(TOLERANCE * self.expected, rounding))
+            return abs(counted - self.expected) <= (rounding * 1e6 if self.value.endswith("M") else 0)
+        return bool(abs(counted - self.expected) <= max(TOLERANCE * self.expected, rounding))
 
 
 def read_references(path: Path = REFERENCES) -> list[Reference]:
@@ -61,30 +61,30 @@ def read_references(path: Path = REFERENCES) -> list[Reference]:
 
 
 def cost_table(compared: Iterable[tuple[Reference, float]]) -> Iterator[str]:
-    """Yield lines of a Markdown table of references and our values, then one with the number of those that agree."""
-    head = ["model", "options", "image", "quantity", "ours", "reference", "apart", "difference", "source", "note"]
+    """Yield lines of a Markdown table of references and counted values, then one with how many agree."""
+    head = ["model", "options", "image", "quantity", "counted", "reference", "apart", "difference", "source", "note"]
     yield as_markdown(head, [], left=4)
     agreeing = total = 0
-    for reference, ours in compared:
+    for reference, counted in compared:
         total += 1
-        agreeing += reference.agrees(ours)
-        yield _line(reference, ours)
+        agreeing += reference.agrees(counted)
+        yield _line(reference, counted)
     yield ""
     yield f"{agreeing} of {total} agree: parameters exactly, GMACs within {TOLERANCE:.1%}."
 
 
-def _line(reference: Reference, ours: float) -> str:
+def _line(reference: Reference, counted: float) -> str:
     size = "x".join(map(str, reference.size)) if reference.size else ""
     if reference.quantity.startswith("params"):
-        shown = f"{ours:,}"
+        shown = f"{counted:,}"
         exact = reference.value.isdigit()
-        difference = f"{ours - reference.expected:,.0f}" if exact else f"{(ours - reference.expected) / 1e6:.4f}M"
+        difference = f"{counted - reference.expected:,.0f}" if exact else f"{(counted - reference.expected) / 1e6:.4f}M"
     else:
-        shown, difference = f"{ours:.3f}", f"{ours / reference.expected - 1:+.2%}"
+        shown, difference = f"{counted:.3f}", f"{counted / reference.expected - 1:+.2%}"
     value = f"{int(reference.value):,}" if reference.value.isdigit() else reference.value
     apart = f"{reference.apart:,}" if reference.apart else ""
     cells = [reference.model, " ".join(reference.options), size, reference.quantity, shown, value, apart]
-    cells += [difference if reference.agrees(ours) else f"**{difference}**", reference.source, reference.note]
+    cells += [difference if reference.agrees(counted) else f"**{difference}**", reference.source, reference.note]
     return markdown_row(cells)
 
 

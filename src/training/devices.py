@@ -1,50 +1,59 @@
-"""How many processes train, and on what they cannot."""
+"""Checks of devices and strategy, and the default strategy."""
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from omegaconf import DictConfig
 
 from src.errors import UserError, check_range
 
 
-def several_processes(trainer: DictConfig) -> bool:
-    """Whether a Trainer of this configuration runs one process for each of several devices."""
+class TrainerSettings(Protocol):
+    """The arguments of `lightning.Trainer` that say where a training runs."""
+
+    accelerator: str
+    devices: Any
+    num_nodes: int
+    strategy: Any
+    sync_batchnorm: bool
+
+
+def several_processes(trainer: TrainerSettings) -> bool:
+    """Return whether the Trainer runs one process for each of several devices."""
     if trainer.devices == "auto":
         return trainer.num_nodes > 1 or (trainer.accelerator != "cpu" and torch.cuda.device_count() > 1)
     return trainer.num_nodes > 1 or trainer.devices not in (1, "1")
 
 
 def on_cpu(accelerator: str) -> bool:
-    """Whether a Trainer with this accelerator runs on the CPU here."""
+    """Return whether a Trainer with this accelerator runs on the CPU here."""
     return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
 
 
-def strategy(trainer: DictConfig) -> Any:
-    """DDP that looks for unused parameters: AR-Seg's fusion starts late, and TDNet's paths take turns."""
+def default_strategy(trainer: TrainerSettings) -> Any:
+    """Return DDP that looks for unused parameters for "auto": AR-Seg's fusion starts late, TDNet's paths take turns."""
     automatic = trainer.strategy == "auto" and several_processes(trainer)
     return "ddp_find_unused_parameters_true" if automatic else trainer.strategy
 
 
-def check_sharding(config: DictConfig) -> None:
-    """Refuse FSDP of weights in channels-last format: torch gathers its optimiser states in another order of elements.
+def check_sharding(trainer: TrainerSettings, channels_last: bool) -> None:
+    """Reject FSDP of weights in channels-last format: torch gathers optimiser states in another order of elements.
 
     Raises:
         UserError: both are asked for.
     """
-    if _sharded(config.trainer) and config.channels_last:
+    if _is_sharded(trainer) and channels_last:
         raise UserError(
-            f"trainer.strategy={config.trainer.strategy} with channels_last=true goes on with wrong momentum after an "
+            f"trainer.strategy={trainer.strategy} with channels_last=true resumes with wrong momentum after an "
             "interruption; give channels_last=false"
         )
 
 
-def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
-    """Refuse what cannot run here.
+def check_devices(trainer: TrainerSettings, overrides: list[str]) -> None:
+    """Reject devices and strategies that cannot run here.
 
     Args:
         trainer: its configuration.
@@ -61,7 +70,7 @@ def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
             "trainer.sync_batchnorm=true runs on GPUs only, and this training is on the CPU; leave it false: each "
             "process then normalises by its own batch"
         )
-    if on_cpu(trainer.accelerator) and _sharded(trainer):
+    if on_cpu(trainer.accelerator) and _is_sharded(trainer):
         raise UserError(
             f"trainer.strategy={trainer.strategy} runs on GPUs only, and this training is on the CPU; "
             "give trainer.strategy=auto"
@@ -70,5 +79,5 @@ def check_devices(trainer: DictConfig, overrides: list[str]) -> None:
         raise UserError("under torchrun each process would name its own run directory; give hydra.run.dir=RUN to all")
 
 
-def _sharded(trainer: DictConfig) -> bool:
+def _is_sharded(trainer: TrainerSettings) -> bool:
     return "fsdp" in str(trainer.strategy).lower()

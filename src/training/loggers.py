@@ -1,4 +1,4 @@
-"""A metrics.csv that survives interruptions."""
+"""Loggers that survive interruptions, and silence for expected warnings."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 
-class MetricRows(CSVLogger):
+class ResumableCSVLogger(CSVLogger):
     """Writes each row at once; what was logged before a checkpoint is on the disk by then."""
 
     def __init__(self, save_dir: str) -> None:
         super().__init__(save_dir, name=None, version="", flush_logs_every_n_steps=1)
 
-    def go_on(self, step: int) -> None:
-        """Begin with the rows there were before an optimiser step, counted from 0; Lightning begins the file anew.
+    def resume_at(self, step: int) -> None:
+        """Keep the rows before an optimiser step, counted from 0; Lightning alone would start the file anew.
 
-        The rows left out belong to steps after the checkpoint, which are about to be done again.
+        The rows left out belong to steps after the checkpoint, which are about to be repeated.
         """
         current = Path(self.log_dir) / "metrics.csv"
         aside = current.with_name("metrics.before.csv")  # complete until the new file is
@@ -47,9 +47,9 @@ _ADVERTISEMENTS = ("litlogger", "litmodels")
 _EXPECTED = (
     ".*`isinstance.treespec, LeafSpec.` is deprecated.*",  # inside Lightning
     ".*module.s. in eval mode at the start of training.*",  # AR-Seg's frozen high branch
-    ".*does not have many workers.*",  # two cores have no more to give
+    ".*does not have many workers.*",  # two cores have no room for more
     ".*smaller than the logging interval.*",  # short epochs
-    ".*your dataloader is not resumable.*",  # its sampler goes on where the epoch was
+    ".*your dataloader is not resumable.*",  # its sampler resumes within the epoch
     ".*recommended to use .self.log.*sync_dist=True.*",  # confusion matrices are summed before
     ".*directory .* exists and is not empty.*",  # of a resumed run, whose metrics.csv is kept
     ".*could not find the monitored key.*",  # before the first validation; from then on it is an error
@@ -69,7 +69,7 @@ def silence_warnings() -> None:
 
 
 class ResumedWandbLogger(WandbLogger):
-    """Logs all phases of a run directory, and what follows an interruption, to one W&B run.
+    """Logs all phases of a run directory, interrupted or not, to one W&B run.
 
     Args:
         save_dir: folder of a phase; the file `wandb_id` beside it keeps the run's id.

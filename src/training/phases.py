@@ -19,8 +19,8 @@ from src.errors import UserError
 from src.files import write_json
 from src.instantiate import instantiate
 from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO, begun, newest
-from src.training.devices import strategy
-from src.training.loggers import MetricRows
+from src.training.devices import default_strategy
+from src.training.loggers import ResumableCSVLogger
 from src.training.modules.base import TrainingModule
 from src.training.precision import trainer_precision
 from src.training.preflight import rehearse
@@ -112,7 +112,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     # deterministic mode would fill each new tensor first
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     arguments = {
-        "strategy": strategy(config.trainer),
+        "strategy": default_strategy(config.trainer),
         **spec.trainer,
         **config.limits,
         **precision,
@@ -147,8 +147,8 @@ def _fit(phase: Phase) -> dict[str, float]:
     trainer = phase.trainer
     log.info("phase %s: files go to %s", phase.name, phase.folder)
     for logger in trainer.loggers:
-        if isinstance(logger, MetricRows) and phase.resume and trainer.is_global_zero:
-            logger.go_on(phase.step)
+        if isinstance(logger, ResumableCSVLogger) and phase.resume and trainer.is_global_zero:
+            logger.resume_at(phase.step)
         logger.log_hyperparams(phase.module.card["resolved"])
     try:
         trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)

@@ -1,4 +1,4 @@
-"""Training inside a SLURM job: it must have the size that the Trainer is told, and goes on after its time limit."""
+"""Training inside a SLURM job: check of its allocation, and requeue at the time limit."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import lightning as L
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.training.callbacks.checkpoint import LAST
+from src.training.devices import TrainerSettings
 
 log = logging.getLogger(__name__)
 
 
-def check_allocation(trainer: DictConfig) -> None:
-    """Refuse a Trainer that expects other nodes or tasks than `srun` started.
+def check_allocation(trainer: TrainerSettings) -> None:
+    """Reject a Trainer that expects other nodes or tasks than `srun` started.
 
     Raises:
         UserError: with both numbers and where they come from.
@@ -48,7 +48,7 @@ def check_allocation(trainer: DictConfig) -> None:
 
 
 def watch_time_limit() -> None:
-    """Let `Requeue` know of the signal that announces the time limit, from now on and before Lightning takes it."""
+    """Handle the signal that announces the time limit from now on, before Lightning takes it, for `Requeue`."""
     if SLURMEnvironment.detect():
         signal.signal(signal.SIGUSR1, _announce)
 
@@ -90,10 +90,10 @@ class Requeue(Checkpoint):
         self.last_step, self.saved = 0, False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say where a resumed run goes on."""
+        """Log where a resumed run starts."""
         self.last_step = trainer.global_step
         if self.last_step and trainer.is_global_zero:
-            log.info("going on after step %d", self.last_step)
+            log.info("resuming after step %d", self.last_step)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Stop after a step that was saved; by now its metrics are logged.
@@ -107,7 +107,7 @@ class Requeue(Checkpoint):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where the limit was announced and the epoch goes on; several processes ask each other now and then."""
+        """Save within the epoch if the limit was announced; several processes agree at each logged step."""
         accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
         every = 1 if trainer.world_size == 1 else trainer.log_every_n_steps  # type: ignore[attr-defined]
         last = batch_idx + 1 == trainer.num_training_batches
@@ -115,7 +115,7 @@ class Requeue(Checkpoint):
             self._save_if_announced(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save where the limit was announced: an epoch that is resumed at its end would not be validated."""
+        """Save if the limit was announced: an epoch that is resumed at its end would not be validated."""
         if trainer.current_epoch + 1 != trainer.max_epochs:
             self._save_if_announced(trainer)
 
@@ -130,6 +130,6 @@ class Requeue(Checkpoint):
 
 
 def _job() -> str:
-    """The id of this job, or of this element of a job array."""
+    """Return the id of this job, or of this element of a job array."""
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else os.environ["SLURM_JOB_ID"]

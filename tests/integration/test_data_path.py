@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from src.commands.evaluate import evaluate
 from src.commands.predict import predict
 from src.commands.prepare import prepare_data_set
 from src.commands.train import train
-from src.evaluation.evaluate import evaluate
 from src.inference.options import PredictOptions
 from tests.support import miniatures
 

@@ -16,7 +16,7 @@ import torch
 from scripts.campaigns.training_kills import TrainingKills
 from src.errors import UserError
 from src.training.callbacks.checkpoint import LAST, PREVIOUS, LastCheckpoint, WholeFileIO, newest
-from src.training.loggers import MetricRows
+from src.training.loggers import ResumableCSVLogger
 from src.training.slurm import Requeue, TimeUp
 from tests.support import trainings
 from tests.support.wandb_server import offline_history, offline_records
@@ -56,7 +56,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path, caplog: p
     (tmp_path / LAST).write_bytes(b"")
     assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
     (tmp_path / PREVIOUS).write_bytes(b"torn")
-    with pytest.raises(UserError, match="nothing to go on from"):
+    with pytest.raises(UserError, match="no readable checkpoint in"):
         newest(tmp_path)
 
 
@@ -151,12 +151,12 @@ def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_c
 
 
 def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
-    first = MetricRows(str(tmp_path))
+    first = ResumableCSVLogger(str(tmp_path))
     for step in range(4):
         first.log_metrics({"train/loss": 0.1 * step, "epoch": 0}, step)
     before = (tmp_path / "metrics.csv").read_text().splitlines()
-    second = MetricRows(str(tmp_path))
-    second.go_on(2)
+    second = ResumableCSVLogger(str(tmp_path))
+    second.resume_at(2)
     second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
     assert not (tmp_path / "metrics.before.csv").exists()

@@ -38,7 +38,7 @@ def on_cpu(state: Any, *_: Any) -> Any:
 
 def sharded(run_dir: Path, overrides: list[str]) -> None:
     device = mock.patch.object(fully_sharded_data_parallel, "_init_device_handle", on_cpu)
-    with device, mock.patch("src.training.phases.strategy", side_effect=lambda _: OnCpu()):
+    with device, mock.patch("src.training.phases.default_strategy", side_effect=lambda _: OnCpu()):
         trainings.run(run_dir, overrides)
 
 
@@ -64,9 +64,9 @@ def test_sharding_reaches_the_trainer(
     config = composed("train", tmp_path, "experiment=arseg_street", *gpus)
     check_devices(config.trainer, [])
     with pytest.raises(UserError, match="channels_last=false"):
-        check_sharding(config)
+        check_sharding(config.trainer, config.channels_last)
     config.channels_last = False
-    check_sharding(config)
+    check_sharding(config.trainer, config.channels_last)
     monkeypatch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 2)
     monkeypatch.setattr("lightning.pytorch.accelerators.cuda.num_cuda_devices", lambda: 2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)

@@ -13,10 +13,10 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints.load import load_checkpoint
+from src.commands.evaluate import evaluate
 from src.commands.train import train
 from src.data.batch import ClipBatch
 from src.errors import UserError
-from src.evaluation.evaluate import evaluate
 from src.instantiate import instantiate
 from src.training.modules.tdnet import TDNetModule
 from tests.support.configs import compose_config

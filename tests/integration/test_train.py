@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from src.checkpoints.load import _refuse_foreign_code, load_checkpoint
 from src.cli.config import check_keys
+from src.commands.evaluate import evaluate
 from src.commands.train import train
 from src.errors import UserError
-from src.evaluation.evaluate import evaluate
 from src.models.arseg.net import ARSeg
 from tests.support.configs import CONF, compose_config
 

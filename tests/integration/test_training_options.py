@@ -14,7 +14,7 @@ from src.checkpoints.load import load_checkpoint
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.training.callbacks.ema import ExponentialMovingAverage
-from src.training.callbacks.pictures import ValidationPictures, draw_clip
+from src.training.callbacks.samples import ValidationSamples, draw_clip
 from src.training.precision import compile_parts
 from src.training.summary import read_curves
 from tests.support import trainings
@@ -83,7 +83,7 @@ def test_a_clip_is_drawn_from_what_the_network_saw() -> None:
     "make",
     [
         lambda: ExponentialMovingAverage(1.0),
-        lambda: ValidationPictures(-1, 24.0),
+        lambda: ValidationSamples(-1, 24.0),
         lambda: compile_parts(tiny_arseg(), "inductr"),
     ],
 )

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -17,16 +14,14 @@ from types import TracebackType
 from typing import TypeVar
 
 import cv2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from src.errors import UserError
+from src.progress import ProgressDisplay
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-QUIET = 30  # seconds between lines where there is no terminal
-
-log = logging.getLogger(__name__)
+SECONDS_PER_LINE = 30.0  # of the log, where there is no terminal
 
 
 class Pool:
@@ -55,7 +50,7 @@ class Pool:
         """
         futures = [self._pool.submit(work, task) for task in tasks]
         results = []
-        with _Shown(len(futures)) as shown:
+        with ProgressDisplay("clips", len(futures), SECONDS_PER_LINE) as display:
             for future in as_completed(futures):
                 try:
                     results.append(future.result())
@@ -66,7 +61,7 @@ class Pool:
                         "a process that prepares clips was killed, perhaps for want of memory; "
                         "give a lower data.workers and start again, what is made is kept"
                     ) from error
-                shown.advance()
+                display.advance()
         return results
 
 
@@ -82,32 +77,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         connection.wait([parent.sentinel])
         os._exit(1)
-
-
-class _Shown:
-    """A bar on a terminal, else a line every half minute."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._begin = total, 0, time.monotonic()
-        self._spoke = self._begin
-        parts = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(TextColumn("preparing clips"), *parts, disable=not sys.stdout.isatty())
-        self._task = self._bar.add_task("", total=total)
-
-    def __enter__(self) -> _Shown:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def advance(self) -> None:
-        self._done += 1
-        self._bar.advance(self._task)
-        now = time.monotonic()
-        if not sys.stdout.isatty() and (now - self._spoke > QUIET or self._done == self._total):
-            left = (now - self._begin) / self._done * (self._total - self._done)
-            log.info("prepared %d/%d clips, about %.0f min left", self._done, self._total, left / 60)
-            self._spoke = now

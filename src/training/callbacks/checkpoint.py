@@ -1,4 +1,4 @@
-"""Checkpoints of a training on disk: written whole or not at all, with one to fall back to."""
+"""Checkpoints of a training on disk: written atomically, with one to fall back to."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps, self.dirpath, self._step = every_n_steps, "", 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from here."""
+        """Count optimiser steps from here."""
         self._step = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save where it is time to and the epoch goes on."""
+        """Save every `every_n_steps` steps, except at the last batch, after which the epoch is saved."""
         step = trainer.global_step
         stepped, last = step > self._step, batch_idx + 1 == trainer.num_training_batches
         if self.every_n_steps and stepped and not last and step % self.every_n_steps == 0:
@@ -83,7 +83,7 @@ class LastCheckpoint(Checkpoint):
         self._step = step
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save."""
+        """Save at the end of the epoch."""
         self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
@@ -92,12 +92,12 @@ class LastCheckpoint(Checkpoint):
 
 
 def begun(folder: Path) -> bool:
-    """Whether a folder holds a checkpoint to go on from."""
+    """Return whether a folder holds a checkpoint to resume from."""
     return any((folder / name).exists() for name in (LAST, PREVIOUS))
 
 
 def newest(folder: Path) -> tuple[Path, int]:
-    """The newest checkpoint of a folder that can be read, and the optimiser steps done until then.
+    """Return the newest readable checkpoint of a folder and its optimiser step.
 
     Raises:
         UserError: none can be read.
@@ -110,7 +110,7 @@ def newest(folder: Path) -> tuple[Path, int]:
             damage.append(error)
             continue
         if damage:
-            log.warning("%s; going on from '%s', which is of step %d", damage[0], path, step)
+            log.warning("%s; resuming from '%s', which is of step %d", damage[0], path, step)
         return path, step
-    told = "; ".join(map(str, damage))
-    raise UserError(f"nothing to go on from in '{folder}': {told}; start in another hydra.run.dir")
+    reasons = "; ".join(map(str, damage))
+    raise UserError(f"no readable checkpoint in '{folder}': {reasons}; start in another hydra.run.dir")

@@ -1,4 +1,4 @@
-"""Progress on a terminal as a bar, in a log file as plain lines."""
+"""Progress of a training: a bar on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -10,41 +10,47 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
 
+from src.progress import Interval
+
+SECONDS_PER_LINE = 60.0
+
 log = logging.getLogger(__name__)
 
 
 class LineProgress(ProgressBar):
-    """One plain line after each validated epoch and each minute of training."""
+    """Logs one plain line after each validated epoch and each minute of training."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._start, self._spoke = time.monotonic(), time.monotonic()
+        self._start, self._interval, self._enabled = time.monotonic(), Interval(SECONDS_PER_LINE), True
 
     def disable(self) -> None:
-        """Lightning silences all ranks but the first with this."""
-        self._spoke = float("inf")
+        """Log nothing; Lightning calls this on all ranks but the first."""
+        self._enabled = False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Say where training is, at most once a minute."""
-        if time.monotonic() - self._spoke >= 60:
-            self._say(trainer, f"step {batch_idx + 1}/{trainer.num_training_batches}")
+        """Log epoch and step, at most once a minute."""
+        if self._interval.is_due():
+            self._log(trainer, f"step {batch_idx + 1}/{trainer.num_training_batches}")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say what validation found."""
+        """Log the validation score."""
         shown = [name for name in ("val/miou", "val/top1") if name in trainer.callback_metrics]
-        if self._spoke != float("inf") and shown:
-            self._say(trainer, f"{shown[0]} {float(trainer.callback_metrics[shown[0]]):.4f}")
+        if shown:
+            self._log(trainer, f"{shown[0]} {float(trainer.callback_metrics[shown[0]]):.4f}")
 
-    def _say(self, trainer: Trainer, what: str) -> None:
-        self._spoke = time.monotonic()
+    def _log(self, trainer: Trainer, text: str) -> None:
+        if not self._enabled:
+            return
+        self._interval.restart()
         loss = trainer.callback_metrics.get("train/loss")
         shown = f", train/loss {float(loss):.4f}" if loss is not None else ""
-        elapsed = (time.monotonic() - self._start) / 60
-        log.info("epoch %d/%s, %s%s, %.1f min", trainer.current_epoch + 1, trainer.max_epochs, what, shown, elapsed)
+        minutes = (time.monotonic() - self._start) / 60
+        log.info("epoch %d/%s, %s%s, %.1f min", trainer.current_epoch + 1, trainer.max_epochs, text, shown, minutes)
 
 
 def progress_bar() -> Callback:
-    """Rich's bar on a terminal, `LineProgress` elsewhere, where Rich would print nothing until the end."""
+    """Return Rich's bar on a terminal, `LineProgress` elsewhere, where Rich would print nothing until the end."""
     return RichProgressBar() if sys.stdout.isatty() else LineProgress()

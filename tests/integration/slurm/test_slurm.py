@@ -105,7 +105,7 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     assert "Restarts=1" in ended(run, job)
     print(text(log))
     [saved] = re.findall(r"time limit: step (\d+) is in", text(log))
-    assert f"going on after step {saved}" in text(log)
+    assert f"resuming after step {saved}" in text(log)
     phase = tmp_path / "train" / "arseg_street" / job / "high"
     assert json.loads((phase / "done.json").read_text())["epochs"] == 8
     trainer = torch.load(phase / "checkpoints" / "last.ckpt", weights_only=True)["card"]["resolved"]["trainer"]
@@ -132,7 +132,7 @@ def test_a_sweep_is_a_job_array_and_outlives_a_failed_and_a_requeued_job(
     assert "1 jobs of the multirun failed" in told
     assert "model.num_classes=7, but the data set has 11 classes" in told
     [saved] = re.findall(r"time limit: step (\d+) is in", log())
-    assert f"going on after step {saved}" in log()
+    assert f"resuming after step {saved}" in log()
     assert json.loads((tmp_path / "1" / "high" / "done.json").read_text())["epochs"] == 8
     turns = sorted(tmp_path.glob("1/high/wandb/offline-run-*/*.wandb"))
     assert {turn.name for turn in turns} == {f"run-{(tmp_path / '1' / 'wandb_id').read_text()}.wandb"}

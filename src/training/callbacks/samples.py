@@ -1,4 +1,4 @@
-"""What the network sees and says, the same clips after each validation."""
+"""Image, label, prediction and motion of the same validation clips, drawn after each validation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from src.video.types import MotionField
 KEY = "val/pictures"
 
 
-class ValidationPictures(Callback):
-    """Draws clips of the first process: picture, label, prediction and, where there is any, motion side by side.
+class ValidationSamples(Callback):
+    """Draws clips of the first process: image, label, prediction and, where there is any, motion side by side.
 
-    One picture per validation, a row for each clip, goes to `pictures/` in the phase's folder and to the loggers
-    that take pictures.
+    One image per validation, a row for each clip, goes to the folder `PHASE/pictures` and to the loggers that
+    take images.
 
     Args:
         count: clips, spread evenly over validation; 0 for none.
@@ -62,23 +62,23 @@ class ValidationPictures(Callback):
             self._rows.append(draw_clip(batch, outputs, card, self.longest))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the picture."""
+        """Write the image."""
         if not self._rows:
             return
-        picture = np.concatenate(self._rows)
+        sheet = np.concatenate(self._rows)
         self._rows = []
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / f"epoch_{trainer.current_epoch:04d}.png"), picture[..., ::-1])
+        cv2.imwrite(str(folder / f"epoch_{trainer.current_epoch:04d}.png"), sheet[..., ::-1])
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(KEY, picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image(KEY, sheet, trainer.global_step, dataformats="HWC")
             elif isinstance(logger, WandbLogger):
-                logger.log_image(KEY, [picture])
+                logger.log_image(KEY, [sheet])
 
 
 def draw_clip(batch: ClipBatch, predictions: Tensor, card: dict[str, Any], longest: float) -> NDArray[np.uint8]:
-    """The first clip of a batch as one row (H, 3 W or 4 W, 3) RGB, at the size of its labels.
+    """Draw the first clip of a batch as one row (H, 3 W or 4 W, 3) RGB, at the size of its labels.
 
     Args:
         batch: on any device.
