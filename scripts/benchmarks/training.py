@@ -137,7 +137,7 @@ class Case:
         """The checkpoint of an untrained one."""
         module = self.build(FP32, "high").module
         path = self.folder / "high.ckpt"
-        torch.save({"card": module.card, "state_dict": module.state_dict()}, path)
+        torch.save({"metadata": module.metadata, "state_dict": module.state_dict()}, path)
         return path
 
 

@@ -32,7 +32,7 @@ class Killer(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         phase, number, delay = os.environ.get("KILL_AT", "none:0:0").split(":")
-        if pl_module.card["phase"] == phase and trainer.fit_loop.total_batch_idx == int(number):
+        if pl_module.metadata["phase"] == phase and trainer.fit_loop.total_batch_idx == int(number):
             if float(delay) == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             threading.Timer(float(delay), os.kill, (os.getpid(), signal.SIGKILL)).start()
@@ -107,7 +107,7 @@ def _content(path: Path) -> dict[str, Any]:
     next score that is a new best.
     """
     content: dict[str, Any] = torch.load(path, weights_only=True)
-    del content["card"]
+    del content["metadata"]
     for state in content["callbacks"].values():
         for key in [key for key in state if key.endswith("path") or key in ("best_k_models", "current_score")]:
             del state[key]

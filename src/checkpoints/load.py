@@ -1,4 +1,4 @@
-"""From a checkpoint of ours to the network it holds; needs nothing but the file."""
+"""From a checkpoint to the network it holds; needs nothing but the file, and executes nothing in it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
+from src.checkpoints import cards, metadata
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
-from src.instantiate import instantiate
+from src.models.registry import build, without_initial_weights
 from src.models.video import VideoSegmenter, as_video_segmenter
+
+PREFIX = "net."  # of the network's tensors in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -25,52 +26,64 @@ class LoadedModel:
 
     Attributes:
         network: the method; a Segmenter runs on each frame at the scale that it was trained at.
-        config: the configuration of the run that trained it, its interpolations kept.
         classes: names and palette.
         normalisation: of its input.
-        fit: the size that pictures had in training before they were augmented; None: their own.
+        fit: the size that images had in training before augmentation; None for their own.
+        gop: frames from keyframe to keyframe in training.
+        metadata: of `src.checkpoints.metadata.check_metadata`, plain Python.
     """
 
     network: VideoSegmenter
-    config: DictConfig
     classes: ClassSet
     normalisation: Normalisation
-    fit: FitSize | None = None
+    fit: FitSize | None
+    gop: int
+    metadata: dict[str, Any]
 
 
 def load_checkpoint(path: str | Path) -> LoadedModel:
-    """The network of a checkpoint written by `src.train` or `src.convert`, on the CPU.
+    """Build the network of a checkpoint written by `src.train` or `src.convert`, on the CPU.
 
     Raises:
-        UserError: no such file, damaged, or not one of ours.
+        UserError: no such file, damaged, not written by this project, or a network that labels no pixels.
     """
     content = read_checkpoint(path)
-    card = content["card"]
-    config = OmegaConf.create(card["config"])
-    normalisation = card["normalisation"]
-    module = config.model.phases[card["phase"]].module
-    node = without_initial_weights(module.net)
-    _refuse_foreign_code(node, str(path))
-    net: nn.Module = instantiate(OmegaConf.create(node))
-    prefix = "net."
-    fit = OmegaConf.select(config, "data.fit")
-    state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-    net.load_state_dict(state)
-    lr_scale = float(module.get("lr_scale", config.model.get("lr_scale", 1.0)))
+    found = content[metadata.KEY]
+    network = as_video_segmenter(_filled(found["network"], content, str(path)), float(found["lr_scale"]))
+    fit, normalisation = found["fit"], found["normalisation"]
     return LoadedModel(
-        as_video_segmenter(net.eval(), lr_scale),
-        config,
-        ClassSet.from_dict(card["classes"]),
+        network.eval(),
+        ClassSet.from_dict(found["classes"]),
         Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
-        None if fit is None else FitSize(int(fit.short), int(fit.long)),
+        None if fit is None else FitSize(fit["short"], fit["long"]),
+        found["video"]["gop"],
+        found,
     )
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint of ours, checked to have a card.
+    """Read the content of a checkpoint, its metadata checked; those of earlier versions are translated.
 
     Raises:
-        UserError: no such file, damaged, or not one of ours.
+        UserError: no such file, damaged, or not written by this project.
+    """
+    content = read_content(path)
+    if metadata.KEY not in content:
+        try:
+            content[metadata.KEY] = cards.metadata_of_card(content[cards.KEY])
+        except ValueError as error:
+            raise UserError(
+                f"checkpoint '{path}' is refused: {error}; give a .ckpt file written by src.train or src.convert"
+            ) from error
+    content[metadata.KEY] = metadata.check_metadata(content[metadata.KEY], str(path))
+    return content
+
+
+def read_content(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint's plain Python and tensors, nothing of which is checked.
+
+    Raises:
+        UserError: no such file, damaged, or without metadata.
     """
     if not Path(path).is_file():
         raise MissingCheckpoint(
@@ -83,40 +96,47 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint '{path}' cannot be read ({type(error).__name__}); it is damaged or not a checkpoint, "
             "give a .ckpt file written by src.train"
         ) from error
-    if not isinstance(content, dict) or "card" not in content:
+    if not isinstance(content, dict) or not {metadata.KEY, cards.KEY} & content.keys():
         raise UserError(
-            f"checkpoint '{path}' was not written by this project (it carries no card); "
+            f"checkpoint '{path}' was not written by this project (it carries no metadata); "
             "convert official weights with python -m src.convert"
         )
     return content
 
 
-def _refuse_foreign_code(node: Any, path: str) -> None:
-    """A network is rebuilt by calling what its card names: only our own classes may be named there."""
-    if isinstance(node, dict):
-        target = str(node.get("_target_", "src."))
-        ours = ("src.", "tests.")  # the module too: src.MODULE.subprocess.run starts with src. as well
-        if not target.startswith(ours) or ("_target_" in node and not _home(target).startswith(ours)):
-            raise UserError(f"checkpoint '{path}' wants to call '{target}'; only networks of this project are loaded")
-    for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        _refuse_foreign_code(value, path)
+def network_state(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """Tensors of the network in a checkpoint, by their names in it.
+
+    Raises:
+        UserError: the checkpoint holds something else in their place.
+    """
+    state = content.get("state_dict")
+    tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
+    if not isinstance(state, dict) or not tensors:
+        raise UserError(f"checkpoint '{path}' holds no state dict; give a .ckpt file written by src.train")
+    return {str(k).removeprefix(PREFIX): v for k, v in state.items() if str(k).startswith(PREFIX)}
 
 
-def _home(target: str) -> str:
-    """The module that a target is defined in; empty where there is no such target."""
+def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.Module:
+    """The network with the checkpoint's tensors; built without memory first, so that sizes are known to fit."""
+    name, arguments = network["name"], without_initial_weights(network["arguments"])
+    state = network_state(content, path)
     try:
-        return str(getattr(get_object(target), "__module__", ""))
-    except (ImportError, AttributeError, ValueError):
-        return ""
-
-
-def without_initial_weights(node: Any) -> Any:
-    """The node with every name in `weights: ...` set to none: the checkpoint replaces initial weights anyway."""
-    if OmegaConf.is_config(node):
-        node = OmegaConf.to_container(node, resolve=True)
-    if isinstance(node, dict):
-        named = {k for k, v in node.items() if k == "weights" and isinstance(v, str)}  # those of losses are numbers
-        return {k: "none" if k in named else without_initial_weights(v) for k, v in node.items()}
-    if isinstance(node, list):
-        return [without_initial_weights(v) for v in node]
-    return node
+        with torch.device("meta"):
+            shapes = {key: value.shape for key, value in build(name, arguments).state_dict().items()}
+    except UserError as error:
+        raise UserError(f"checkpoint '{path}': {error}") from error
+    except (TypeError, ValueError, RuntimeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
+        reason = str(error).partition("\n")[0][:120]
+        raise UserError(
+            f"checkpoint '{path}' is refused: network '{name}' cannot be built with its arguments ({reason}); "
+            "give a .ckpt file written by src.train or src.convert"
+        ) from error
+    if shapes != {key: value.shape for key, value in state.items()}:
+        raise UserError(
+            f"checkpoint '{path}' is refused: its tensors are not those of its network '{name}'; "
+            "give a .ckpt file written by src.train or src.convert"
+        )
+    net = build(name, arguments)
+    net.load_state_dict(state)
+    return net.eval()

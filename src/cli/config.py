@@ -14,8 +14,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import UserError
+from src.models import registry
 
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
+NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
     bool: "true or false",
     (int, float): "a number",
@@ -83,12 +85,31 @@ def _check(value: Any, usual: Any, path: str) -> None:
     if target is not None:
         _check_arguments(value, str(target), path)
     known = usual if isinstance(usual, dict) else {}
+    is_network = value.keys() >= NETWORK
+    if is_network:
+        _check_network_arguments(value, known.get("arguments"), path)
+        known = {**dict.fromkeys(NETWORK), **known} if known else known
     for key, item in value.items():
+        if is_network and key == "arguments":
+            continue
         place = f"{path}.{key}" if path else str(key)
-        is_call = isinstance(item, dict) and "_target_" in item
+        is_call = isinstance(item, dict) and ("_target_" in item or item.keys() >= NETWORK)
         if target is None and known and key not in known and not is_call:
             raise UserError(_unknown(place, str(key), set(known)))
         _check(item, known.get(key), place)
+
+
+def _check_network_arguments(node: dict[str, Any], usual: Any, path: str) -> None:
+    """Reject arguments that the network of a node does not have, or of another kind than usual."""
+    name, arguments = _known_now(node["name"]), _known_now(node["arguments"])
+    if name is None or not isinstance(arguments, dict):
+        return
+    accepted = registry.arguments_of(str(name))
+    for key, item in arguments.items():
+        place = f"{path}.arguments.{key}"
+        if accepted is not None and key not in accepted:
+            raise UserError(_unknown(place, str(key), accepted))
+        _check(item, usual.get(key) if isinstance(usual, dict) else None, place)
 
 
 def _known_now(value: Any) -> Any:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 from src.cli.config import check_keys
 from src.cli.multirun import record_failure
+from src.cli.plugins import with_plugins
 from src.errors import UserError
 from src.files import FAILED
 
@@ -65,6 +66,8 @@ def reports_errors(task: Task) -> Callable[[DictConfig], float | None]:
 
     In a multirun nothing that a job raises ends the jobs after it, see `src.cli.multirun`.
     """
+
+    task = with_plugins(task)
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> float | None:

@@ -11,14 +11,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src.benchmarking.timing import TimingOptions, time_it
-from src.checkpoints.load import without_initial_weights
+from src.checkpoints.cards import network_of_node
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
 from src.files import write_json
 from src.inference.device import choose_device, choose_threads
-from src.instantiate import instantiate
 from src.metrics.cost import inference_cost
+from src.models import registry
 from src.models.deploy.reparameterise import merge
 from src.models.video import VideoSegmenter, as_video_segmenter
 from src.video.reading.decode import Video
@@ -56,9 +56,10 @@ def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
 
 def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
     """Build the method of a model configuration in eval mode, with random weights."""
-    node = without_initial_weights(config.model.net)
+    node: dict[str, Any] = OmegaConf.to_container(config.model.net, resolve=True)  # type: ignore[assignment]
+    network = network_of_node({}, node)
     with device:
-        net = instantiate(node)
+        net = registry.build(network["name"], registry.without_initial_weights(network["arguments"]))
     return as_video_segmenter(net, config.model.get("lr_scale", 1.0)).eval()
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from src.checkpoints.load import PREFIX
+from src.checkpoints.metadata import FORMAT, KEY, data_options
 from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
 from src.cli.config import plain
@@ -27,32 +29,35 @@ def convert_release(config: DictConfig) -> Path:
     output = Path(config.output)
     key_source = None if config.key_source is None else Path(config.key_source)
     net, info = convert(config.name, Path(config.source), key_source)
-    state = {f"net.{key}": value for key, value in net.state_dict().items()}
-    _save({"state_dict": state, "card": card(config, info)}, output)
+    state = {f"{PREFIX}{key}": value for key, value in net.state_dict().items()}
+    _save({"state_dict": state, KEY: metadata_of(config, info)}, output)
     print(f"checkpoint: {output}")
     return output
 
 
-def card(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
-    """Return the metadata of the checkpoint; interpolations are kept, as `src.train` does.
+def metadata_of(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
+    """Describe the network, in the form of `src.checkpoints.metadata`.
 
     Args:
         config: of conf/convert.yaml.
         info: of `src.checkpoints.official.load.convert`.
     """
-    kept = ("task", "seed", "video", "paths", *(["data"] if info["dataset"] == "camvid" else []))
-    given: dict[str, Any] = OmegaConf.to_container(config)  # type: ignore[assignment]
-    model = {
-        "num_classes": info["num_classes"],
-        "lr_scale": info["net"].get("lr_scale", 0.5 if "high" in info["net"] else 1.0),
-        "net": info["net"],
-        "phases": {PHASE: {"module": {"net": info["net"]}}},
-    }
+    resolved = plain(config)
+    arguments = info["network"]["arguments"]
     return {
-        "config": {**{key: given[key] for key in kept}, "model": model},
+        "format": FORMAT,
+        "network": info["network"],
         "phase": PHASE,
+        "lr_scale": arguments.get("lr_scale", 0.5 if info["network"]["name"] == "arseg" else 1.0),
         "classes": CLASSES[info["dataset"]].as_dict(),
         "normalisation": {"mean": info["mean"], "std": info["std"]},
+        "fit": None,
+        "video": resolved["video"],
+        "seed": resolved["seed"],
+        "data": {"name": "camvid", "groups": {}, "options": data_options(resolved["data"])}
+        if info["dataset"] == "camvid"
+        else {"name": info["dataset"], "groups": {}, "options": {}},
+        "config": resolved,
         "source": {"release": info["name"], "files": info["sources"]},
     }
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
-from src.cli.config import check_rate, plain
+from src.cli.config import plain
+from src.commands.evaluated_data import data_config
 from src.commands.provenance import write_provenance
 from src.data.clips.dataset import is_scored
 from src.data.module import ClipDataModule
@@ -51,11 +52,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
-    data = _merged(first.config, config)
+    data = data_config(first.metadata, config, next(iter(checkpoints)))
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
     device = choose_device(config.device)
-    about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": int(first.config.seed)}
+    about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
     if config.inputs == "stills":
         stills = module.source.images(config.split)
         if not stills:
@@ -118,16 +119,3 @@ def _check_classes(loaded: LoadedModel, module: ClipDataModule, config: DictConf
             f"the checkpoint labels {len(trained)} classes ({', '.join(trained[:3])}, ..), the data set has "
             f"{len(found)} ({', '.join(found[:3])}, ..); give data=NAME of a data set with its classes"
         )
-
-
-def _merged(trained: DictConfig, given: DictConfig) -> DictConfig:
-    """Return the training configuration with what the evaluation's command line sets in `data`, `video` and `paths`."""
-    check_rate(given)
-    merged = trained.copy()
-    if given.video.crf is not None:
-        OmegaConf.update(merged, "video.bitrate", None)
-    for group in ("data", "video", "paths"):
-        for key, value in given[group].items():
-            if value is not None:
-                OmegaConf.update(merged, f"{group}.{key}", value)
-    return merged

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.cli.config import plain
@@ -37,6 +37,7 @@ def segment_video(config: DictConfig) -> None:
     """
     exit_on_sigterm()
     given = plain(config)
+    del given["plugins"]  # imported by now
     print_summary(predict(PredictOptions(**given.pop("video"), **given)))
 
 
@@ -65,7 +66,7 @@ def _run(
     options: PredictOptions, folder: Path, video: Video, runner: FrameRunner, loaded: LoadedModel
 ) -> dict[str, Any]:
     info, threads = video.info, choose_threads(options.threads)
-    max_gop = options.max_gop or int(OmegaConf.select(loaded.config, "video.gop", default=12))
+    max_gop = options.max_gop or loaded.gop
     runner.warm_up(info.height, info.width)
     labels = folder / "labels"
     if options.save_labels:

@@ -13,15 +13,17 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src.errors import UserError
 from src.files import write_json
 from src.instantiate import instantiate
+from src.models.registry import build
 from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO, begun, newest
 from src.training.devices import default_strategy
 from src.training.loggers import ResumableCSVLogger
 from src.training.modules.base import TrainingModule
+from src.training.networks import metadata_of, network_of
 from src.training.precision import trainer_precision
 from src.training.preflight import rehearse
 from src.training.summary import DONE, draw_curves, last_values
@@ -64,7 +66,7 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
     if not resume and going:
         raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
     metrics: dict[str, float] = {}
-    rehearse(config, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
+    rehearse(config, resolved, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
     for name in pending:
         phase = build_phase(config, resolved, run_dir, name)
         if resume and name in going:
@@ -86,18 +88,10 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
             f"give model.num_classes={len(classes)}"
         )
     L.seed_everything(config.seed, workers=True, verbose=False)
+    network, module_node = network_of(resolved["model"]["phases"][name]["module"], resolved)
     needed = _needed(config, name, run_dir)
-    module = instantiate(spec.module, class_names=list(classes.names), **needed)
-    module.card = {
-        "config": OmegaConf.to_container(config),  # interpolations kept: an evaluation may change what they refer to
-        "resolved": resolved,
-        "phase": name,
-        "classes": classes.as_dict(),
-        "normalisation": {
-            "mean": list(data.source.normalisation.mean),
-            "std": list(data.source.normalisation.std),
-        },
-    }
+    module: TrainingModule = instantiate(module_node, net=build(**network), class_names=list(classes.names), **needed)
+    module.metadata = metadata_of(resolved, name, network, data.source, _groups())
     if config.channels_last:
         module.to(memory_format=torch.channels_last)  # a teacher too
     if config.compile is not None:
@@ -122,6 +116,12 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
     return Phase(name, folder, trainer, module, data)
+
+
+def _groups() -> dict[str, str]:
+    """The data set's configuration groups and what was chosen in each."""
+    choices = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    return {str(k): str(v) for k, v in choices.items() if str(k).startswith("data") and v is not None}
 
 
 def _checkpoints(run_dir: Path, name: str) -> Path:
@@ -149,7 +149,7 @@ def _fit(phase: Phase) -> dict[str, float]:
     for logger in trainer.loggers:
         if isinstance(logger, ResumableCSVLogger) and phase.resume and trainer.is_global_zero:
             logger.resume_at(phase.step)
-        logger.log_hyperparams(phase.module.card["resolved"])
+        logger.log_hyperparams(phase.module.metadata["config"])
     try:
         trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     except MisconfigurationException as error:  # such as a metric to monitor that nobody logs

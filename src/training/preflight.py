@@ -8,24 +8,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from src.checkpoints.load import read_checkpoint, without_initial_weights
+from src.checkpoints.load import read_checkpoint
+from src.checkpoints.metadata import KEY
 from src.data.datasets.base import LabelledDataset
 from src.data.module import ClipDataModule
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
+from src.models.registry import build, without_initial_weights
 from src.training.modules.base import build_optimizer
+from src.training.networks import network_of
 
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
 
 
-def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_dir: Path) -> None:
+def rehearse(
+    config: DictConfig, resolved: Mapping[str, Any], needed: Mapping[str, Mapping[str, Path]], run_dir: Path
+) -> None:
     """Build what phases are made of, without initial weights and without training.
 
     Args:
         config: of the training.
+        resolved: the same, resolved.
         needed: by phase that is to be trained, the checkpoints that are arguments of its module.
         run_dir: where those of phases to come will be.
 
@@ -41,12 +47,13 @@ def rehearse(config: DictConfig, needed: Mapping[str, Mapping[str, Path]], run_d
         for path in checkpoints.values():
             if path.exists() or not path.is_relative_to(run_dir):
                 _check_same_data(path, data.source)
-        parts = OmegaConf.create(without_initial_weights(spec.module))
-        optimizer = build_optimizer(instantiate(parts.optimizer), [nn.Parameter(torch.zeros(1))])
+        network, parts = network_of(resolved["model"]["phases"][name]["module"], resolved)
+        optimizer = build_optimizer(instantiate(parts["optimizer"]), [nn.Parameter(torch.zeros(1))])
         _check_clipping({**config.trainer, **spec.trainer}["gradient_clip_val"], optimizer)
-        instantiate(parts.scheduler)(optimizer, total_steps=100)
+        instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
-            instantiate(parts, class_names=list(data.source.classes.names), **checkpoints)
+            net = build(network["name"], without_initial_weights(network["arguments"]))
+            instantiate(parts, net=net, class_names=list(data.source.classes.names), **checkpoints)
         except MissingCheckpoint:  # the last thing that modules ask for
             if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
                 raise
@@ -63,10 +70,10 @@ def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> Non
 
 def _check_same_data(path: Path, source: LabelledDataset) -> None:
     """A network trained on other classes or another normalisation would be silently wrong here."""
-    card = read_checkpoint(path)["card"]
-    if tuple(card["classes"]["names"]) != tuple(source.classes.names):
+    theirs = read_checkpoint(path)[KEY]
+    if tuple(theirs["classes"]["names"]) != tuple(source.classes.names):
         raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
-    theirs, ours = card["normalisation"], source.normalisation
+    theirs, ours = theirs["normalisation"], source.normalisation
     if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
         raise UserError(
             f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "

@@ -12,6 +12,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+import tests.support.tiny_tdnet  # noqa: F401  # registers its network
 from src.checkpoints.load import load_checkpoint
 from src.commands.evaluate import evaluate
 from src.commands.train import train
@@ -47,7 +48,7 @@ Compose = Callable[..., DictConfig]
 
 def tiny(composed: Compose, run_dir: Path, *overrides: str, teacher: str = "pspnet18") -> DictConfig:
     config = composed("train", run_dir, *TINY, f"segmenter@model.teacher={teacher}", *overrides)
-    config.model.net = {"_target_": "tests.support.tiny_tdnet.tiny_tdnet", "num_classes": 11, "num_paths": 4}
+    config.model.net = {"name": "tiny_tdnet", "arguments": {"num_classes": 11, "num_paths": 4}}
     return config
 
 
@@ -169,6 +170,6 @@ def test_checkpoints_that_do_not_fit_are_refused(
         ("normalisation", {"mean": [0.1] * 3, "std": [0.2] * 3}, "data.source.mean"),
         ("classes", {"names": ["road"], "palette": [[0, 0, 0]]}, "other classes"),
     ):
-        torch.save({**content, "card": {**content["card"], key: value}}, tmp_path / "other.ckpt")
+        torch.save({**content, "metadata": {**content["metadata"], key: value}}, tmp_path / "other.ckpt")
         with pytest.raises(UserError, match=message):
             train(tiny(composed, tmp_path, cache, f"model.teacher_checkpoint={tmp_path / 'other.ckpt'}"))

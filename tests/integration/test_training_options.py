@@ -62,7 +62,7 @@ def test_a_run_shows_curves_and_pictures(run: Path) -> None:
 
 
 def test_a_clip_is_drawn_from_what_the_network_saw() -> None:
-    card = {
+    metadata = {
         "classes": {"names": ["a", "b"], "palette": [[10, 20, 30], [40, 50, 60]]},
         "normalisation": {"mean": [0.5] * 3, "std": [0.25] * 3},
     }
@@ -71,7 +71,7 @@ def test_a_clip_is_drawn_from_what_the_network_saw() -> None:
     still = ClipBatch(
         frames, labels, torch.zeros(1, 2, 2, 2), torch.ones(1, 2, 2, dtype=torch.bool), torch.zeros(1), ["x"]
     )
-    drawn = draw_clip(still, torch.zeros_like(labels), card, 10.0)
+    drawn = draw_clip(still, torch.zeros_like(labels), metadata, 10.0)
     assert drawn.shape == (2, 6, 3)
     assert (drawn[:, :2] == 191).all()
     assert drawn[0, 2:4].tolist() == [[10, 20, 30], [40, 50, 60]]

@@ -8,6 +8,7 @@ from torch import nn
 from src.models.arseg.fusion import CReFF
 from src.models.arseg.net import ARSeg
 from src.models.base import Segmenter
+from src.models.registry import register
 
 
 class Tiny(Segmenter):
@@ -33,6 +34,9 @@ class Tiny(Segmenter):
 
     def auxiliary(self, taps):
         return {"aux": self.aux(taps["body"])}
+
+
+register("tiny", Tiny)
 
 
 def tiny_arseg(scale=0.5, legacy=None, **fusion):

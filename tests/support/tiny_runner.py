@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.data.labels import ClassSet
-from src.instantiate import instantiate
 from src.models.base import Segmenter
+from src.models.registry import build, register
 from src.models.video import FrameInput, VideoSegmenter
 from src.video.reading.colour import from_rgb
 from src.video.types import CodecSettings
@@ -65,35 +65,46 @@ class Averager(VideoSegmenter):
         return -((total / count).mean(1, keepdim=True) - self.levels).abs(), (count, total)
 
 
-IMAGE_NODE = {"_target_": "tests.support.tiny_runner.TinySegmenter"}
-AR_NODE = {
-    "_target_": "src.models.arseg.net.ARSeg",
-    "high": IMAGE_NODE,
-    "low": IMAGE_NODE,
-    "fusion": {"_target_": "src.models.arseg.fusion.CReFF", "channels": 8},
-    "lr_scale": 0.5,
-}
-STATE_NODE = {"_target_": "tests.support.tiny_runner.Averager"}
+register("tiny_segmenter", TinySegmenter)
+register("averager", Averager)
+IMAGE: dict[str, Any] = {"name": "tiny_segmenter", "arguments": {}}
+AR: dict[str, Any] = {"name": "arseg", "arguments": {"network": IMAGE, "lr_scale": 0.5}}
+STATE: dict[str, Any] = {"name": "averager", "arguments": {}}
 
 
-def save_checkpoint(path: Path, node: dict[str, Any], lr_scale: float = 0.5, seed: int = 0, **data: Any) -> Path:
+def save_checkpoint(
+    path: Path, network: dict[str, Any], lr_scale: float = 0.5, seed: int = 0, fit: dict[str, int] | None = None
+) -> Path:
     """A checkpoint of a randomly initialised network, as `src.checkpoints.load` reads it."""
     torch.manual_seed(seed)
-    net = instantiate(node)
-    card = {
-        "config": {
-            "seed": seed,
-            "data": data,
-            "video": {"gop": TRAINING_GOP},
-            "model": {"lr_scale": lr_scale, "phases": {"only": {"module": {"net": node}}}},
-        },
+    state = {f"net.{key}": value for key, value in build(**network).state_dict().items()}
+    torch.save({"metadata": tiny_metadata(network, lr_scale=lr_scale, seed=seed, fit=fit), "state_dict": state}, path)
+    return path
+
+
+def tiny_metadata(network: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Metadata as `src.train` writes it."""
+    return {
+        "format": 2,
+        "network": network,
         "phase": "only",
+        "lr_scale": 1.0,
         "classes": CLASSES.as_dict(),
         "normalisation": {"mean": list(MEAN), "std": list(STD)},
+        "fit": None,
+        "video": {
+            "codec": "h264",
+            "gop": TRAINING_GOP,
+            "crf": 23,
+            "bitrate": None,
+            "preset": "fast",
+            "motion": "exact",
+        },
+        "seed": 0,
+        "data": {"name": "street", "groups": {}, "options": {}},
+        "config": {},
+        **changes,
     }
-    state = {f"net.{key}": value for key, value in net.state_dict().items()}
-    torch.save({"card": card, "state_dict": state}, path)
-    return path
 
 
 def pictures(count: int, height: int = 48, width: int = 64) -> Pictures:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from src.models.registry import register
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import SpatialNorm, SubNetwork
 
@@ -34,3 +35,6 @@ def tiny_tdnet(num_classes: int, num_paths: int) -> TDNet:
         for projection in net.projections.values():
             projection.linear.weight.mul_(4)
     return net
+
+
+register("tiny_tdnet", tiny_tdnet)

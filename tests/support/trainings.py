@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+import tests.support.tiny_arseg
+import tests.support.tiny_tdnet  # noqa: F401  # registers
 from src.cli.config import check_keys
 from src.commands.train import train
 from tests.support.configs import compose_config
@@ -28,7 +30,7 @@ FILMS = [
 ]
 ARSEG = [
     "model=arseg",
-    "model.segmenter={_target_: tests.support.tiny_arseg.Tiny, num_classes: 11}",
+    "model.segmenter={name: tiny, arguments: {num_classes: 11}}",
     "model.fusion.channels=6",
     "model.phases.constant=null",
     "model.high_epochs=2",
@@ -52,7 +54,7 @@ def run(run_dir: Path, overrides: list[str]) -> None:
     films = [] if any(override.startswith("data=") for override in overrides) else FILMS
     config = compose_config("train", run_dir, *films, *overrides)
     if config.model.get("num_paths"):
-        config.model.net = {"_target_": "tests.support.tiny_tdnet.tiny_tdnet", "num_classes": 11, "num_paths": 4}
+        config.model.net = {"name": "tiny_tdnet", "arguments": {"num_classes": 11, "num_paths": 4}}
     check_keys(config)
     train(config)
 

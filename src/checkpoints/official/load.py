@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
 from torch import Tensor, nn
 
 from src.checkpoints.official.names import KeyMap
@@ -17,6 +16,7 @@ from src.checkpoints.official.reader import read_checkpoint, unwrap
 from src.checkpoints.official.releases import RELEASES, Release
 from src.errors import UserError
 from src.models.arseg.net import ARSeg
+from src.models.registry import build
 
 
 def load_official(
@@ -42,7 +42,7 @@ def load_official(
     if key_state_dict is not None and release.key_branch is None:
         raise UserError(f"'{name}' has one branch and takes no second state dict; leave it out")
     own = unwrap(state_dict, f"the state dict of '{name}'")
-    net: nn.Module = instantiate(release.form(own))
+    net = build(**release.form(own))
     state = _translate(name, release, own, key_state_dict)
     _check(name, net, state)
     tensors = {ours: value for ours, (_, value) in state.items()}
@@ -57,7 +57,7 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
     """A release's file as our network, and what a checkpoint of ours records about it.
 
     Returns:
-        The network in eval mode, and `name`, `net` (the config node that builds it), `dataset`,
+        The network in eval mode, and `name`, `network` (its name and arguments), `dataset`,
         `num_classes`, `mean` and `std` (of RGB in 0..1), `sources` (file names).
 
     Raises:
@@ -74,7 +74,7 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
         )
     info = {
         "name": name,
-        "net": release.form(state),
+        "network": release.form(state),
         "dataset": release.dataset,
         "num_classes": release.num_classes,
         "mean": list(release.mean),

@@ -33,7 +33,7 @@ class Release:
     """One official network.
 
     Attributes:
-        net: config node that builds ours, in training form.
+        network: name and arguments of ours in `src.models.registry`, in training form.
         keys: names in the release's file.
         key_branch: names in the file of AR-Seg's high-resolution branch; None for networks of one file.
         dataset: whose classes it predicts.
@@ -44,7 +44,7 @@ class Release:
         deployable: also released in the form that its re-parameterisable blocks merge to.
     """
 
-    net: dict[str, Any]
+    network: dict[str, Any]
     keys: KeyMap
     key_branch: KeyMap | None = None
     dataset: str = "cityscapes"
@@ -55,19 +55,15 @@ class Release:
     deployable: bool = False
 
     def form(self, names: Iterable[str]) -> dict[str, Any]:
-        """Config node of the network in the form that the names of a state dict belong to."""
+        """Name and arguments of the network in the form that the names of a state dict belong to."""
         if self.deployable and any(MERGED in name for name in names):
-            return {"_target_": "src.models.deploy.reparameterise.deploy", "net": self.net}
-        return self.net
+            return {**self.network, "name": f"{self.network['name']}_deployed"}
+        return self.network
 
 
 CAMVID_STATISTICS = (0.39068785, 0.40521392, 0.41434407), (0.29652068, 0.30514979, 0.30080369)
 BISENET_STATISTICS = (0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115)
 IMAGENET_STATISTICS = IMAGENET_MEAN, IMAGENET_STD
-PSP_FULL = "src.models.pspnet.net.PSPNetFull"
-PSP = "src.models.pspnet.net.PSPNet"
-BISE = "src.models.bisenet.net.BiSeNet"
-CHANNELS = {PSP_FULL: 64, PSP: 512, BISE: 256}
 
 
 def _arseg(
@@ -77,10 +73,9 @@ def _arseg(
     statistics: tuple[Normalisation, Normalisation],
     outputs: str = "logits",
 ) -> Release:
-    fusion = {"_target_": "src.models.arseg.fusion.CReFF", "channels": CHANNELS[branch["_target_"]], "legacy": True}
-    net = {"_target_": "src.models.arseg.net.ARSeg", "high": branch, "low": branch, "fusion": fusion}
-    classes: int = branch["num_classes"]
-    return Release({**net, "legacy": outputs}, low_branch(keys), high_branch(keys), dataset, classes, *statistics)
+    network = {"name": "arseg", "arguments": {"network": branch, "legacy": outputs}}
+    classes: int = branch["arguments"]["num_classes"]
+    return Release(network, low_branch(keys), high_branch(keys), dataset, classes, *statistics)
 
 
 def _tdnet_tensor(ours: str, value: Tensor) -> Tensor:
@@ -94,45 +89,39 @@ def _tdnet_tensor(ours: str, value: Tensor) -> Tensor:
 
 
 def _tdnet(variant: str, paths: int, pairs: dict[str, str]) -> Release:
-    net = {"_target_": f"src.models.tdnet.variants.{variant}", "num_classes": 19, "auxiliary": False}
-    return Release(net, tdnet(paths, pairs), adapt=_tdnet_tensor)
+    return Release(_network(variant, 19, auxiliary=False), tdnet(paths, pairs), adapt=_tdnet_tensor)
 
 
 def _rdrnet(width: int, head_channels: int, large: bool = False) -> Release:
-    net = {
-        "_target_": "src.models.rdrnet.net.RDRNet",
-        "num_classes": 19,
-        "width": width,
-        "stem_blocks": [6, 5] if large else [4, 3],
-        "semantic_blocks": [7, 7, 2] if large else [5, 5, 1],
-        "detail_blocks": [6, 6, 2] if large else [4, 4, 1],
-        "head_channels": head_channels,
-    }
-    return Release(net, {}, deployable=True)
+    network = _network(
+        "rdrnet",
+        19,
+        width=width,
+        stem_blocks=[6, 5] if large else [4, 3],
+        semantic_blocks=[7, 7, 2] if large else [5, 5, 1],
+        detail_blocks=[6, 6, 2] if large else [4, 4, 1],
+        head_channels=head_channels,
+    )
+    return Release(network, {}, deployable=True)
 
 
-def _image_net(target: str, num_classes: int) -> dict[str, Any]:
-    return {"_target_": target, "num_classes": num_classes}
+def _network(name: str, num_classes: int, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": {"num_classes": num_classes, **arguments}}
 
 
-PSP_101 = {
-    **_image_net(PSP, 19),
-    "depth": 101,
-    "dilation": "multigrid",
-    "deep_stem": True,
-    "aux_channels": None,  # the release has no training head
-}
+# the release has no training head
+PSP_101 = _network("pspnet", 19, depth=101, dilation="multigrid", deep_stem=True, aux_channels=None)
 FOUR_PATHS = permutations(range(4), 2)
 
 RELEASES: dict[str, Release] = {
     "arseg_camvid_psp18": _arseg(
-        _image_net(PSP_FULL, 12), PSP_CAMVID, "camvid", CAMVID_STATISTICS, "log_probabilities"
+        _network("pspnet_camvid", 12), PSP_CAMVID, "camvid", CAMVID_STATISTICS, "log_probabilities"
     ),
-    "arseg_camvid_bise18": _arseg(_image_net(BISE, 12), BISENET, "camvid", CAMVID_STATISTICS),
+    "arseg_camvid_bise18": _arseg(_network("bisenet", 12), BISENET, "camvid", CAMVID_STATISTICS),
     "arseg_cityscapes_psp18": _arseg(
-        _image_net(PSP, 19), PSP_CITYSCAPES, "cityscapes", IMAGENET_STATISTICS, "coarse_logits"
+        _network("pspnet", 19), PSP_CITYSCAPES, "cityscapes", IMAGENET_STATISTICS, "coarse_logits"
     ),
-    "arseg_cityscapes_bise18": _arseg(_image_net(BISE, 19), BISENET, "cityscapes", BISENET_STATISTICS),
+    "arseg_cityscapes_bise18": _arseg(_network("bisenet", 19), BISENET, "cityscapes", BISENET_STATISTICS),
     "pspnet101": Release(PSP_101, PSP_TEACHER),
     "tdnet_td4_psp18": _tdnet("td4_psp18", 4, {f"atn{i + 1}_{j + 1}": f"{i}_{j}" for i, j in FOUR_PATHS}),
     "tdnet_td2_psp50": _tdnet("td2_psp50", 2, {"atn1": "0_1", "atn2": "1_0"}),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from copy import deepcopy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from src.errors import UserError
 from src.models.base import Segmenter
 from src.models.layers import ConvNormAct
 from src.models.rdrnet.layers import Shortcut
+from src.models.rdrnet.net import RDRNet
 from src.models.rdrnet.reparam import Mergeable, fold, replaced, scaled
 
 Net = TypeVar("Net", bound=Segmenter)
@@ -42,6 +44,20 @@ def deploy(net: Net, fold_batchnorm: bool = False) -> Net:
         )
     check_equal(reference, deployed)
     return deployed.to(device)
+
+
+def deployed_rdrnet(**arguments: Any) -> RDRNet:
+    """Build an untrained RDRNet in inference form, to load a deployed state dict into.
+
+    Args:
+        arguments: of `RDRNet`.
+    """
+    net = RDRNet(**arguments).eval()
+    merge(net, fold_batchnorm=False)
+    return net
+
+
+deployed_rdrnet.__signature__ = inspect.signature(RDRNet)  # type: ignore[attr-defined]
 
 
 def merge(module: nn.Module, fold_batchnorm: bool) -> int:

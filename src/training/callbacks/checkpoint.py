@@ -12,7 +12,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from src.checkpoints.load import read_checkpoint
+from src.checkpoints.load import read_content
 from src.errors import UserError, check_range
 from src.files import atomic_write
 
@@ -105,7 +105,7 @@ def newest(folder: Path) -> tuple[Path, int]:
     damage: list[UserError] = []
     for path in (folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()):
         try:
-            step = int(read_checkpoint(path)["global_step"])
+            step = int(read_content(path)["global_step"])
         except UserError as error:
             damage.append(error)
             continue

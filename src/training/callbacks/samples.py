@@ -58,8 +58,8 @@ class ValidationSamples(Callback):
         batches = int(trainer.num_val_batches[0])
         chosen = {k * batches // self.count for k in range(self.count)}
         if trainer.is_global_zero and isinstance(batch, ClipBatch) and batch_idx in chosen:
-            card: dict[str, Any] = pl_module.card  # type: ignore[assignment]
-            self._rows.append(draw_clip(batch, outputs, card, self.longest))
+            metadata: dict[str, Any] = pl_module.metadata  # type: ignore[assignment]
+            self._rows.append(draw_clip(batch, outputs, metadata, self.longest))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the image."""
@@ -77,20 +77,20 @@ class ValidationSamples(Callback):
                 logger.log_image(KEY, [sheet])
 
 
-def draw_clip(batch: ClipBatch, predictions: Tensor, card: dict[str, Any], longest: float) -> NDArray[np.uint8]:
+def draw_clip(batch: ClipBatch, predictions: Tensor, metadata: dict[str, Any], longest: float) -> NDArray[np.uint8]:
     """Draw the first clip of a batch as one row (H, 3 W or 4 W, 3) RGB, at the size of its labels.
 
     Args:
         batch: on any device.
         predictions: class indices (B, H, W).
-        card: of the module, with classes and normalisation.
+        metadata: of the module, with classes and normalisation.
         longest: see `draw_motion`.
     """
     labels, found = (_array(x[0]) for x in (batch.labels, predictions))
-    mean, std = (np.asarray(card["normalisation"][key]) for key in ("mean", "std"))
+    mean, std = (np.asarray(metadata["normalisation"][key]) for key in ("mean", "std"))
     frame = 255 * (_array(batch.frames[0, -1]).transpose(1, 2, 0) * std + mean)
     image = np.asarray(np.clip(np.rint(frame), 0, 255), np.uint8)
-    classes = ClassSet.from_dict(card["classes"])
+    classes = ClassSet.from_dict(metadata["classes"])
     parts = [image, classes.colour(labels), classes.colour(found)]
     if bool(batch.motion[0].any()):
         motion = MotionField(_array(batch.motion[0]), _array(batch.motion_valid[0]))

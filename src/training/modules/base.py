@@ -1,4 +1,4 @@
-"""Base of all LightningModules: optimiser, schedule, logged losses, the checkpoint's card."""
+"""Base of all LightningModules: optimiser, schedule, logged losses, the checkpoint's metadata."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.checkpoints.metadata import KEY
 from src.errors import UserError
 from src.training.precision import compile_parts
 
@@ -28,7 +29,7 @@ class TrainingModule(L.LightningModule):
         UserError: another `decay`.
     """
 
-    card: dict[str, Any]
+    metadata: dict[str, Any]
 
     def __init__(
         self,
@@ -42,7 +43,7 @@ class TrainingModule(L.LightningModule):
             raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
         self.net, self.decay = net, decay
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.card, self.is_compiled = {}, False
+        self.metadata, self.is_compiled = {}, False
 
     def compile_net(self, backend: str) -> None:
         """Compile the parts of the network with a backend of torch.compile.
@@ -83,7 +84,7 @@ class TrainingModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, index: int) -> None:
         """Seed dropout by batch and rank, so that a resumed run draws what an uninterrupted one does."""
-        seed = int(self.card.get("config", {}).get("seed", 0))
+        seed = int(self.metadata.get("seed", 0))
         place = (seed * 1_000_003 + self.current_epoch) * 1_000_003 + index
         torch.manual_seed((place * 1009 + self.global_rank) % 2**63)
 
@@ -95,8 +96,8 @@ class TrainingModule(L.LightningModule):
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the card: configuration, classes and normalisation, all that running the network needs."""
-        checkpoint["card"] = self.card
+        """Add the metadata: network, classes and normalisation, all that running the network needs."""
+        checkpoint[KEY] = self.metadata
 
 
 def build_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from src.checkpoints.load import read_checkpoint
+from src.checkpoints.load import network_state, read_checkpoint
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.metrics.confusion import DistanceConfusion
@@ -44,8 +44,7 @@ def load_pretrained(net: Segmenter, checkpoint: Path) -> None:
 
 
 def _state(checkpoint: Path) -> dict[str, Tensor]:
-    state = read_checkpoint(checkpoint)["state_dict"]
-    return {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
+    return network_state(read_checkpoint(checkpoint), checkpoint)
 
 
 def _other_network(checkpoint: Path, detail: str) -> UserError:

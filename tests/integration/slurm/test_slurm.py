@@ -108,7 +108,7 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     assert f"resuming after step {saved}" in text(log)
     phase = tmp_path / "train" / "arseg_street" / job / "high"
     assert json.loads((phase / "done.json").read_text())["epochs"] == 8
-    trainer = torch.load(phase / "checkpoints" / "last.ckpt", weights_only=True)["card"]["resolved"]["trainer"]
+    trainer = torch.load(phase / "checkpoints" / "last.ckpt", weights_only=True)["metadata"]["config"]["trainer"]
     assert (trainer["num_nodes"], trainer["devices"]) == (2, 1)
 
 

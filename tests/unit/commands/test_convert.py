@@ -33,9 +33,9 @@ def test_arseg_comes_back_with_its_conventions(composed, tmp_path):
     assert torch.equal(loaded.network.nonkey(small, features, motion), official.nonkey(small, features, motion))
     assert loaded.network.legacy == "log_probabilities"
     assert loaded.network.fusion.legacy
-    assert (len(loaded.classes), loaded.classes.names[-1], loaded.lr_scale) == (12, "void", 0.5)
+    assert (len(loaded.classes), loaded.classes.names[-1], loaded.network.scale) == (12, "void", 0.5)
     assert loaded.normalisation.mean == (0.39068785, 0.40521392, 0.41434407)
-    assert loaded.config.data.module.source.void  # src.eval finds its data set in the checkpoint
+    assert loaded.metadata["data"]["options"]["void"]  # src.eval composes its data set by it
     assert sorted(p.name for p in tmp_path.iterdir()) == ["key.pth", "ours.ckpt", "source.pth"]
 
 
@@ -44,7 +44,7 @@ def test_cityscapes_release(composed, tmp_path):
         config(composed, tmp_path, "rdrnet_s_simple", source={"state_dict": recipe.state_dict("rdrnet_s_simple")})
     )
     loaded = load_checkpoint(path)
-    assert (len(loaded.classes), loaded.classes.names[0], loaded.lr_scale) == (19, "road", 1.0)
+    assert (len(loaded.classes), loaded.classes.names[0], loaded.network.scale) == (19, "road", 1.0)
     assert loaded.normalisation.mean == (0.485, 0.456, 0.406)
 
 

@@ -18,9 +18,9 @@ from src.inference.options import PredictOptions
 from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
-    AR_NODE,
+    AR,
     CLASSES,
-    IMAGE_NODE,
+    IMAGE,
     TRAINING_GOP,
     exact_film,
     free_film,
@@ -30,12 +30,12 @@ from tests.support.tiny_runner import (
 
 @pytest.fixture(scope="module")
 def ar(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("ar") / "ar.ckpt", AR_NODE)
+    return save_checkpoint(tmp_path_factory.mktemp("ar") / "ar.ckpt", AR)
 
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
-    return save_checkpoint(tmp_path_factory.mktemp("image") / "image.ckpt", IMAGE_NODE)
+    return save_checkpoint(tmp_path_factory.mktemp("image") / "image.ckpt", IMAGE)
 
 
 def request(checkpoint, source, output, **changed):
@@ -51,8 +51,11 @@ def request(checkpoint, source, output, **changed):
     return PredictOptions(str(checkpoint), str(source), str(output), **(defaults | changed))
 
 
+PLUGIN = "plugins=[tests.support.tiny_runner]"
+
+
 def run_cli(*arguments):
-    command = [sys.executable, "-m", "src.predict", "threads=1", *arguments]
+    command = [sys.executable, "-m", "src.predict", "threads=1", PLUGIN, *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
 
 

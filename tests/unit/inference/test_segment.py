@@ -19,7 +19,7 @@ from src.models.video import FrameInput
 from src.ops.resize import downscale, resize
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
-from tests.support.tiny_runner import AR_NODE, IMAGE_NODE, MEAN, STATE_NODE, STD, exact_film, save_checkpoint
+from tests.support.tiny_runner import AR, IMAGE, MEAN, STATE, STD, exact_film, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -57,7 +57,7 @@ def assert_same_labels(found, expected):
 
 @torch.inference_mode()
 def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
-    loaded = load(tmp_path, AR_NODE)
+    loaded = load(tmp_path, AR)
     net, chain, expected = loaded.network, MotionChain(), []
     for frame in Video(film, motion="exact"):
         is_key = frame.index in (0, 4, 6, 10, 12)
@@ -78,7 +78,7 @@ def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
 
 @torch.inference_mode()
 def test_image_network_sees_each_frame_alone_at_its_scale(film, tmp_path):
-    loaded = load(tmp_path, IMAGE_NODE)
+    loaded = load(tmp_path, IMAGE)
     results = list(segment(Video(film, motion="none"), runner_of(loaded, CPU), KeyedMotion(4)))
     expected = [labels_of(at_half(loaded.network.net, tensor(f.image))) for f in Video(film, motion="none")]
     assert all(r.is_key and r.milliseconds.motion < 1 for r in results)
@@ -87,8 +87,8 @@ def test_image_network_sees_each_frame_alone_at_its_scale(film, tmp_path):
 
 @torch.inference_mode()
 def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_films(film, tmp_path):
-    fit = {"_target_": "src.data.transforms.FitSize", "short": 90, "long": 100}
-    loaded = load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR_NODE, fit=fit))
+    fit = {"short": 90, "long": 100}
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR, fit=fit))
     net, chain, features, expected = loaded.network, MotionChain(), None, []
     for frame in islice(Video(film, motion="exact"), 6):
         motion = chain.update(frame)
@@ -107,7 +107,7 @@ def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_fi
 
 @torch.inference_mode()
 def test_state_is_carried_from_frame_to_frame(film, tmp_path):
-    loaded = load(tmp_path, STATE_NODE)
+    loaded = load(tmp_path, STATE)
     state, expected = loaded.network.init_state(), []
     for frame in Video(film, motion="none"):
         logits, state = loaded.network.step(FrameInput(tensor(frame.image)), state)
@@ -117,7 +117,7 @@ def test_state_is_carried_from_frame_to_frame(film, tmp_path):
 
 
 def test_endless_film_needs_the_memory_of_one_frame(film, tmp_path):
-    network = runner_of(load(tmp_path, AR_NODE), CPU)
+    network = runner_of(load(tmp_path, AR), CPU)
     recorded = list(Video(film, motion="exact"))
     images = []
 

@@ -1,0 +1,90 @@
+"""The data that a checkpoint is evaluated on: a configuration of ours, never one out of the file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from src.cli.config import check_kind, check_rate
+from src.errors import UserError
+
+# Of this machine or of the data's origin, not of the data that a network was trained on.
+NEVER_TAKEN = ("root", "cache", "archive", "download", "workers")
+FIT = "src.data.transforms.FitSize"
+
+
+def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictConfig:
+    """Compose `data`, `video`, `paths` and `seed` for an evaluation.
+
+    The data set is composed from `conf/data` by the name that the checkpoint records; of its options the numbers
+    that have the same place in that configuration are taken, then what the evaluation's command line gives.
+
+    Args:
+        metadata: of the checkpoint, checked.
+        given: of conf/eval.yaml; values other than None in its `data`, `video` and `paths` win.
+        path: of the checkpoint, for messages.
+
+    Raises:
+        UserError: a data set that has no configuration here, an option of another kind, or both a quality and a
+            bitrate on the command line.
+    """
+    check_rate(given)
+    data = metadata["data"]
+    if data is None:
+        raise UserError(f"checkpoint '{path}' does not name the data set that it was trained on; train it again")
+    config = _composed(data, path)
+    with open_dict(config):
+        _take(config.data, data["options"], "data")
+        if metadata["fit"] is not None:
+            config.data.fit = {"_target_": FIT, **metadata["fit"]}
+        config.seed = metadata["seed"]
+        config.video = {**config.video, **metadata["video"]}
+        if given.video.crf is not None:
+            config.video.bitrate = None
+        for group in ("data", "video", "paths"):
+            for key, value in given[group].items():
+                if value is not None:
+                    OmegaConf.update(config, f"{group}.{key}", value)
+    kept: DictConfig = OmegaConf.masked_copy(config, ["data", "video", "paths", "seed"])
+    return kept
+
+
+def _composed(data: dict[str, Any], path: str) -> DictConfig:
+    overrides = [f"data={data['name']}", *(f"{group}={choice}" for group, choice in data["groups"].items())]
+    try:
+        return hydra.compose("train", overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(
+            f"checkpoint '{path}' was trained on data={data['name']}, which is no configuration here "
+            f"({str(error).partition(chr(10))[0][:100]}); give --config-dir=FOLDER of your own configuration"
+        ) from error
+
+
+def _take(config: DictConfig, options: dict[str, Any], place: str) -> None:
+    """Set numbers, and lists and groups of numbers, where the configuration has a value of its own."""
+    for key, value in options.items():
+        if key not in config or key in NEVER_TAKEN:
+            continue
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+            if isinstance(value, dict):
+                _take(node, value, f"{place}.{key}")
+        elif _is_numeric(value) and not (node._is_interpolation() or isinstance(config.get(key), str)):  # type: ignore[union-attr]
+            check_kind(value, _usual(node), f"{place}.{key}")
+            config[key] = value
+
+
+def _usual(node: Any) -> Any:
+    if node._is_none() or node._is_missing():
+        return None
+    return OmegaConf.to_container(node) if isinstance(node, ListConfig) else node._value()
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_numeric(item) for item in value)
+    return value is None or isinstance(value, (bool, int, float))

@@ -1,0 +1,85 @@
+"""Networks by name: every name builds, wrong ones are refused with a remedy, plugins add their own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from src.errors import UserError
+from src.models.arseg.net import ARSeg
+from src.models.registry import NETWORKS, build, load_plugins, register, without_initial_weights
+from tests.support.tiny_arseg import Tiny
+
+TDNETS = ("td4_psp18", "td2_psp50", "td4_bise18", "td2_fa18")
+BRANCH = {"name": "tiny", "arguments": {"num_classes": 3, "channels": 10}}
+
+
+def test_every_built_in_name_leads_to_a_constructor() -> None:
+    with torch.device("meta"):
+        for name in (
+            "bisenet",
+            "dfanet",
+            "pspnet",
+            "pspnet_camvid",
+            "td4_psp18",
+            "td2_psp50",
+            "td4_bise18",
+            "td2_fa18",
+        ):
+            assert build(name, {"num_classes": 3}).num_classes == 3
+
+
+def test_arseg_runs_over_any_network_with_the_channels_of_its_features() -> None:
+    net = build("arseg", {"network": BRANCH, "lr_scale": 0.3, "fusion": {"mix": "gate", "window": 5}})
+    assert isinstance(net, ARSeg)
+    assert (net.fusion.channels, net.fusion.window, net.fusion.mix, net.lr_scale) == (10, 5, "gate", 0.3)
+    assert isinstance(net.high, Tiny)
+    assert net.high.body is not net.low.body
+    assert not torch.equal(net.high.body[0].weight, net.low.body[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("bisnet", {}, r"did you mean bisenet, .*plugins=\[package.module\]"),
+        ("bisenet", {"num_classes": 3, "depth": 50}, "no argument 'depth'; known: num_classes, weights"),
+        ("bisenet", {}, "needs num_classes"),
+        ("rdrnet_deployed", {"num_classes": 3, "depth": 50}, "no argument 'depth'"),
+        ("arseg", {"network": {"name": "bisnet", "arguments": {}}}, "did you mean bisenet"),
+        ("arseg", {"network": {"name": "xception", "arguments": {"variant": "a"}}}, "not over a Xception"),
+        ("arseg", {"network": BRANCH, "fusion": {"channels": 3}}, "no option of the fusion; known: window, mix"),
+    ],
+)
+def test_wrong_names_and_arguments_are_refused_with_a_remedy(name: str, arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(name, arguments)
+
+
+def test_initial_weights_are_left_out_at_any_depth() -> None:
+    spec = {"name": "arseg", "arguments": {"network": {"name": "timm", "arguments": {"weights": "x.pth", "width": 8}}}}
+    left = without_initial_weights(spec)
+    assert left["arguments"]["network"]["arguments"] == {"weights": "none", "width": 8}
+
+
+def test_a_plugin_registers_a_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (
+        "from src.models.registry import register\nfrom torch import nn\n\n"
+        "class Mine(nn.Module):\n    pass\n\nregister('mine', Mine)\n"
+    )
+    (tmp_path / "my_nets.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("src.models.registry.NETWORKS", dict(NETWORKS))
+    load_plugins(["my_nets"])
+    assert type(build("mine", {})).__name__ == "Mine"
+    del sys.modules["my_nets"]
+    load_plugins(["my_nets"])  # the same again is no conflict
+    with pytest.raises(UserError, match="'mine' is registered already"):
+        register("mine", nn.Identity)
+    with pytest.raises(UserError, match="'bisenet' is registered already"):
+        register("bisenet", nn.Identity)
+    with pytest.raises(UserError, match="plugin 'my_nots' cannot be imported"):
+        load_plugins(["my_nots"])
