@@ -123,7 +123,7 @@ def test_checkpoints_need_nothing_but_the_file(finished: Path) -> None:
     assert loaded.network.scale == 0.5
     assert len(loaded.classes) == 11
     high = load_checkpoint(finished / "high" / "checkpoints" / "last.ckpt")
-    assert high.lr_scale == 1.0
+    assert high.network.scale == 1.0
     picture = torch.randn(1, 3, 48, 64)
     with torch.no_grad():
         assert torch.equal(loaded.network.key(picture)[0], high.network.net(picture)), (
