@@ -1,4 +1,4 @@
-"""What a data loader hands to a method."""
+"""Batches of clips, as data loaders hand them to a method."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClipBatch:
         labels: (B, H, W) int64 of the last frame, 255 = ignore.
         motion: (B, 2, H, W) float32 pixels (x, y): x_key = x + motion(x). Zero where T = 1.
         motion_valid: (B, H, W) bool, false where the chain to the keyframe passes an intra block or leaves
-            the picture.
+            the image.
         distance: (B,) int64, frames since the keyframe.
         name: one name per clip.
     """
@@ -36,11 +36,11 @@ class ClipBatch:
     name: list[str]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """The same batch on `device`; Lightning calls this to move batches."""
+        """Copy the batch to `device`; Lightning calls this to move batches."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> ClipBatch:
-        """The same batch in page-locked memory, for asynchronous copies to a GPU."""
+        """Copy the batch to page-locked memory, for asynchronous copies to a GPU."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
@@ -53,7 +53,7 @@ class ClipBatch:
 
 @dataclass
 class Sample:
-    """One clip before batching: the fields of `ClipBatch` without B, pictures still uint8.
+    """One clip before batching: the fields of `ClipBatch` without B, images as uint8.
 
     Attributes:
         frames: (T, H, W, 3) uint8 RGB, oldest first.
@@ -72,9 +72,9 @@ class Sample:
     name: str
 
 
-def normalise(pictures: Tensor, normalisation: Normalisation) -> Tensor:
-    """Float32 pictures (..., 3, H, W) with zero mean and unit variance, of uint8 RGB."""
+def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """Convert uint8 RGB (..., 3, H, W) to float32 of zero mean and unit variance."""
     shape = (3, 1, 1)
-    mean = torch.tensor(normalisation.mean, device=pictures.device).view(shape)
-    std = torch.tensor(normalisation.std, device=pictures.device).view(shape)
-    return (pictures.float() / 255 - mean) / std
+    mean = torch.tensor(normalisation.mean, device=images.device).view(shape)
+    std = torch.tensor(normalisation.std, device=images.device).view(shape)
+    return (images.float() / 255 - mean) / std

@@ -1,4 +1,4 @@
-"""What label values mean: class names, colours, and reading label pictures."""
+"""Read label maps, and name and colour their classes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ClassSet:
         return len(self.names)
 
     def colour(self, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """RGB picture (H, W, 3) of index labels (H, W); ignored pixels are black."""
+        """RGB image (H, W, 3) of index labels (H, W); ignored pixels are black."""
         table = np.zeros((256, 3), np.uint8)
         table[: len(self)] = self.palette
         coloured: NDArray[np.uint8] = table[labels]
@@ -48,7 +48,7 @@ class ClassSet:
 
 
 class LabelCoding(ABC):
-    """How a label picture says which class a pixel has; picklable, and compared by what it says."""
+    """The coding of classes in label maps; picklable, and compared by value."""
 
     @abstractmethod
     def read(self, path: Path) -> NDArray[np.uint8]:
@@ -82,7 +82,7 @@ class IndexCoding(LabelCoding):
         if (labels < 0).any():
             wrong = sorted(set(values[labels < 0].tolist()))
             raise UserError(
-                f"label picture '{path}' has the values {wrong}; only {_ranges(np.flatnonzero(table >= 0).tolist())} "
+                f"label map '{path}' has the values {wrong}; only {_ranges(np.flatnonzero(table >= 0).tolist())} "
                 "are known, correct the file or the class list"
             )
         return np.asarray(labels, np.uint8)
@@ -112,7 +112,7 @@ class ColourCoding(LabelCoding):
             if len(foreign):
                 shown = [tuple(int(v) >> shift & 255 for shift in (16, 8, 0)) for v in foreign[:3]]
                 raise UserError(
-                    f"label picture '{path}' has {len(foreign)} colours that no class has, such as {shown}; add "
+                    f"label map '{path}' has {len(foreign)} colours that no class has, such as {shown}; add "
                     "them to the class list, or to what it ignores"
                 )
         return labels
@@ -123,13 +123,13 @@ def _packed(colour: Colour) -> int:
 
 
 def _read_indices(path: Path) -> NDArray[np.uint8]:
-    values = decode_image("label picture", path, cv2.IMREAD_UNCHANGED)
+    values = decode_image("label map", path, cv2.IMREAD_UNCHANGED)
     if values.ndim == 3:
-        with Image.open(path) as picture:  # OpenCV has checked the file, but shows palette pictures in colour
-            if picture.mode == "P":
-                return np.asarray(picture, np.uint8)
+        with Image.open(path) as image:  # OpenCV has checked the file, but shows palette images in colour
+            if image.mode == "P":
+                return np.asarray(image, np.uint8)
     if values.ndim != 2 or values.dtype != np.uint8:
-        raise UserError(f"label picture '{path}' is not 8-bit indices of one channel; give index labels")
+        raise UserError(f"label map '{path}' is not 8-bit indices of one channel; give index labels")
     return np.asarray(values, np.uint8)
 
 

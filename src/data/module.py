@@ -74,7 +74,7 @@ class ClipDataModule(ResumableData):
 
     Args:
         source: the data set.
-        view: what a clip is: "still" (uncompressed labelled picture), "frame" (decoded frame), "pair" (keyframe
+        view: what a clip is: "still" (uncompressed labelled image), "frame" (decoded frame), "pair" (keyframe
             and current frame with the motion between them), "window" (the last `window` decoded frames).
         window: T of the view "window".
         distance: of training clips to their keyframe: "fixed" (pairs: L - 1, the paper's), "uniform" (a labelled
@@ -86,7 +86,7 @@ class ClipDataModule(ResumableData):
         encoding: of the clips.
         motion: of pairs: "exact", "estimate", or "auto", which is exact where the codec allows it.
         transform: augmentation of training clips.
-        fit: of pictures before validation, or None; labels keep their size.
+        fit: of images before validation, or None; labels keep their size.
         train_split, val_split: names of splits of the source, joined ones as "train+val".
         batch_size, val_batch_size: clips per process and step.
         workers: loader processes, and processes that prepare clips.

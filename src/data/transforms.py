@@ -1,6 +1,6 @@
-"""Geometric and colour augmentation of clips, and the way from pictures to tensors.
+"""Geometric and colour augmentation of clips, and the way from images to tensors.
 
-One draw serves all frames of a clip, and motion changes with the picture: its values are scaled and mirrored, and
+One draw serves all frames of a clip, and motion changes with the image: its values are scaled and mirrored, and
 vectors that lead out of the crop become invalid.
 """
 
@@ -24,7 +24,7 @@ from src.errors import check_range
 
 @dataclass(frozen=True)
 class FitSize:
-    """Pictures enlarged or shrunk, keeping their shape, to the largest size of at most `short` by `long` pixels.
+    """Images enlarged or shrunk, keeping their shape, to the largest size of at most `short` by `long` pixels.
 
     Labels keep their size, so that networks are scored at that of the data set (RDRNet's rule for VOC 2012).
     """
@@ -37,7 +37,7 @@ class FitSize:
         return min(self.short / min(height, width), self.long / max(height, width))
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) that a picture gets."""
+        """(height, width) that an image gets."""
         ratio = self.ratio(height, width)
         return round(height * ratio), round(width * ratio)
 
@@ -54,7 +54,7 @@ class TrainTransform:
     """Random scale, crop, horizontal flip and colour jitter.
 
     Args:
-        fit: the size that `scale` is a factor of; None: that of the picture.
+        fit: the size that `scale` is a factor of; None: that of the image.
         crop: (height, width) of the result.
         scale: factor drawn uniformly in the logarithm from (low, high), or one of a longer list.
         flip: probability of mirroring.
@@ -87,7 +87,7 @@ class TrainTransform:
         return sample
 
     def _window(self, sample: Sample, rng: np.random.Generator) -> tuple[int, int, int, int]:
-        """Top, left, height and width, in source pixels, of what becomes the crop; may exceed the picture."""
+        """Top, left, height and width, in source pixels, of what becomes the crop; may exceed the image."""
         height, width = sample.labels.shape
         if len(self.scale) == 2:
             scale = float(np.exp(rng.uniform(*np.log(self.scale))))
@@ -103,7 +103,7 @@ class TrainTransform:
 def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tuple[int, int]) -> Sample:
     """The part `window` = (top, left, height, width) of a clip, resized to `size` = (height, width).
 
-    Where the window exceeds the picture, pixels are black, labels ignored and motion invalid.
+    Where the window exceeds the image, pixels are black, labels ignored and motion invalid.
     """
     _, _, tall, wide = window
     height, width = size
@@ -111,9 +111,9 @@ def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tupl
     shrinks = height < tall or width < wide
     smooth = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
 
-    def cut(picture: NDArray[np.uint8], fill: int, interpolation: int) -> NDArray[np.uint8]:
-        part = _part(picture, window, fill)
-        return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation), picture.dtype)
+    def cut(image: NDArray[np.uint8], fill: int, interpolation: int) -> NDArray[np.uint8]:
+        part = _part(image, window, fill)
+        return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation), image.dtype)
 
     frames = np.stack([cut(frame, 0, smooth) for frame in sample.frames])
     labels = cut(sample.labels, IGNORE, cv2.INTER_NEAREST_EXACT)
@@ -147,9 +147,9 @@ def to_tensors(sample: Sample, normalisation: Normalisation) -> dict[str, Tensor
     }
 
 
-def _part(picture: NDArray[np.uint8], window: tuple[int, int, int, int], fill: int) -> NDArray[np.uint8]:
+def _part(image: NDArray[np.uint8], window: tuple[int, int, int, int], fill: int) -> NDArray[np.uint8]:
     top, left, tall, wide = window
-    inner = picture[max(0, top) : top + tall, max(0, left) : left + wide]
+    inner = image[max(0, top) : top + tall, max(0, left) : left + wide]
     above, before = max(0, -top), max(0, -left)
     below, behind = tall - above - inner.shape[0], wide - before - inner.shape[1]
     if not (above or before or below or behind):

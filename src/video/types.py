@@ -1,4 +1,4 @@
-"""What the video code hands to everything above it."""
+"""Types shared by everything that reads, writes or follows videos."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "sl
 
 @dataclass(frozen=True)
 class Frame:
-    """One displayed picture of a film.
+    """One displayed frame of a video.
 
     Attributes:
         image: (H, W, 3) uint8 RGB, upright.
-        picture_type: "I", "P", "B", or "?" where the decoder does not say.
+        frame_type: "I", "P", "B", or "?" where the decoder does not say.
         vectors: (N, 6) float32 rows [x0, y0, w, h, dx, dy] in pixels: top-left corner and size of a block,
             and its displacement to the previous displayed frame, x_previous = x + dx. Intra blocks have
             no row. None where no motion is known: an I frame of the codec, the first frame, or not asked for.
         pts: presentation time in seconds.
-        index: display order, from 0 at the start of the film.
+        index: display order, from 0 at the start of the video.
         damaged: the decoder lost data here; make it a keyframe rather than trust its motion.
     """
 
@@ -44,7 +44,7 @@ class MotionField:
 
     Attributes:
         field: (2, H, W) float32 pixels (x, y): x_earlier = x + field(x).
-        valid: (H, W) bool, false where the way back passes an intra block or leaves the picture.
+        valid: (H, W) bool, false where the way back passes an intra block or leaves the frame.
     """
 
     field: NDArray[np.float32]
@@ -53,7 +53,7 @@ class MotionField:
 
 @dataclass(frozen=True)
 class CodecSettings:
-    """How a clip is coded: one I frame every `gop` frames, all others P with the previous frame as reference.
+    """Codec settings of a clip: one I frame every `gop` frames, all others P with the previous frame as reference.
 
     Attributes:
         codec: "h264", "mpeg4" or "hevc" (which has no motion vectors that FFmpeg exports).
@@ -82,12 +82,12 @@ class CodecSettings:
         if self.gop < 1:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:
-            raise UserError(f"fps {self.fps} is not positive; give the frame rate of the film")
+            raise UserError(f"fps {self.fps} is not positive; give the frame rate of the video")
         if self.crf is not None:
             check_range(0 <= self.crf <= 51, "video.crf", self.crf, "a quality from 0 (lossless) to 51")
         if self.bitrate is not None:
             check_range(self.bitrate > 0, "video.bitrate", self.bitrate, "kbit/s above 0")
-            object.__setattr__(self, "crf", None)  # so that equal films have equal encodings
+            object.__setattr__(self, "crf", None)  # so that equal videos have equal settings
         elif self.crf is None:
             raise UserError("neither crf nor bitrate is given; set video.crf, or video.bitrate in kbit/s")
         elif self.codec == "mpeg4":

@@ -25,6 +25,8 @@ IDENTIFIERS = [  # parts of users' configurations, files and commands, and names
     r"data/clips(@[\w.]+)?=films|clips/films|clips: films",
     r"data\.source\.films|\bfilms: ?(\{|\$\{|null|\d|true|false|$)|\bfilms=|\"films\"",
     r"data\.pictures|\bpictures:( ?\w+| ?\$\{|$)|callbacks\.pictures",
+    r"\bfilms: (bool|dict|take|number)|= films\b|\bfilms and not|in films\.items|tuple\(films\)|`films`",
+    r"SPLIT/(films|pictures)|clips: ?films",
     r"\bfilm=|\bfilm: ?(null|\?\?\?)|config\.film\b|\"film\"",
     r"picture_type|pict_type|PictureType",  # PyAV, and the field of timing.json that holds it
     r"val/pictures|\"pictures\"|/pictures\b",
@@ -36,7 +38,6 @@ ALLOWED: set[str] = {
     "conf/benchmark.yaml",
     "conf/callbacks",
     "conf/convert.yaml",
-    "conf/data",
     "conf/experiment",
     "conf/hydra",
     "conf/model",
@@ -45,12 +46,10 @@ ALLOWED: set[str] = {
     "conf/prepare.yaml",
     "conf/train.yaml",
     "conf/video",
-    "docs/data.md",
     "src/benchmarking",
     "src/checkpoints",
     "src/cli",
     "src/commands",
-    "src/data",
     "src/errors.py",
     "src/eval.py",
     "src/evaluation",
@@ -60,7 +59,6 @@ ALLOWED: set[str] = {
     "src/predict.py",
     "src/reports",
     "src/training",
-    "src/video",
 }
 
 FILES = sorted(

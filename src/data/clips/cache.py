@@ -1,4 +1,4 @@
-"""Clips on disk: encoded films with their labels, made once and kept under a hash of everything that made them."""
+"""Prepare clips: encoded videos with their labels, kept under a hash of everything that decides their bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from src.errors import UserError
 from src.video.types import CodecSettings
 from src.video.writing import encode
 
-SAMPLE = 4  # clips that tell the need of disk space before anything is kept
+SAMPLE = 4  # clips from which disk usage is estimated before anything is kept
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class ClipJob(ABC):
     """One clip to be made; picklable, so that processes can share the work."""
 
     name: str
-    start: int  # index of the clip's first frame in its sequence; tells which frames of several clips are one
+    start: int  # index of the clip's first frame in its video; identifies equal frames of several clips
 
     @abstractmethod
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class ClipJob(ABC):
 
 
 class ClipRecipe(ABC):
-    """How a split of a data set becomes clips."""
+    """A way to make clips of a split of a data set."""
 
     @abstractmethod
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
@@ -76,7 +76,7 @@ class Clip:
     Attributes:
         name: for messages and results.
         video: written by `src.video.writing.encode`, an I frame every `gop` frames.
-        labels: .npz with one index picture (H, W) uint8 per labelled frame, named by the frame's index.
+        labels: .npz with one label map (H, W) uint8 per labelled frame, named by the frame's index.
         start: index of the first frame in the sequence the clip was cut from.
         length: frames.
         gop: frames from keyframe to keyframe.
@@ -101,7 +101,7 @@ class Clip:
 def prepare(
     jobs: list[ClipJob], encoding: CodecSettings, cache: Path, workers: int, on_damage: str = "stop"
 ) -> list[Clip]:
-    """The clips of all jobs, in order; those not in the cache are made, by `workers` processes.
+    """Return the clips of all jobs, in order; make those not in the cache, in `workers` processes.
 
     A run that is killed loses at most the clips in work. Under on_damage="skip" clips of damaged files are left
     out, with a warning each.
@@ -175,7 +175,7 @@ Missing = list[tuple[ClipJob, Path]]
 
 
 def _sample(missing: Missing) -> tuple[Missing, Missing]:
-    """A few clips from the whole length of the list, by which the need of the others is told, and the others."""
+    """Choose a few clips from the whole length of the list, to estimate disk usage; return them and the others."""
     chosen = {number * len(missing) // SAMPLE for number in range(SAMPLE)}
     others = [task for number, task in enumerate(missing) if number not in chosen]
     return [missing[number] for number in sorted(chosen)], others

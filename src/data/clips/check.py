@@ -1,4 +1,4 @@
-"""Whether prepared clips are still what was prepared."""
+"""Compare prepared clips with their records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from src.video.types import CodecSettings
 
 
 def faults(jobs: list[ClipJob], encoding: CodecSettings, cache: Path) -> list[str]:
-    """What is missing, torn or different among the clips of the jobs and in the manifest, one line each.
+    """List what is missing, torn or different among the clips of the jobs and in the manifest, one line each.
 
     A clip is missing too where its source files, the encoder or our code have changed since it was made.
     """

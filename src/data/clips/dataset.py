@@ -47,8 +47,9 @@ def one_per_frame(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def is_scored(clip: Clip, index: int) -> bool:
-    """Whether a frame can be reached at every distance: of a film coded from each of its first L frames on,
-    the frames L-1, L, .. of the film.
+    """Check that a frame can be reached at every distance.
+
+    These are the frames L-1, L, .. of a video that is encoded once from each of its first L frames on.
 
     Only these are scored, so that all distances and all methods are compared on the same frames.
     """
@@ -56,9 +57,9 @@ def is_scored(clip: Clip, index: int) -> bool:
 
 
 def scored_candidates(clips: list[Clip], distances: list[int], stride: int, frames: int = 1) -> list[Candidate]:
-    """One candidate per scored frame at one of the distances; every `stride`-th of the film's frames.
+    """One candidate per scored frame at one of the distances; every `stride`-th of the video's frames.
 
-    Of the scored frames only those count that are the last of `frames` frames in every coding of the film.
+    Of the scored frames only those count that are the last of `frames` frames in every coding of the video.
     """
     found = []
     for clip in clips:
@@ -119,8 +120,8 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
             first = index - self.frames + 1
             decoded = read_gop(clip.video, first - first % clip.gop, index, "none")
             frames = np.stack([frame.image for frame in decoded[-self.frames :]])
-            still = identity(*labels.shape)
-            field, valid = still.field, still.valid
+            at_rest = identity(*labels.shape)
+            field, valid = at_rest.field, at_rest.valid
         return Sample(frames, labels, field, valid, index - candidate.key, f"{clip.name}:{index}")
 
 
@@ -128,36 +129,36 @@ Transform = Callable[[Sample, np.random.Generator], Sample]
 
 
 class ImageDataset(Dataset[dict[str, "Tensor | int | str"]]):
-    """Pictures of a split, T = 1, distance 0.
+    """Labelled images as samples with T = 1 and distance 0.
 
     Args:
-        stills: what to read.
+        images: what to read.
         normalisation: of the network's input.
         transform: augmentation, or None.
 
     Raises:
-        UserError: no stills.
+        UserError: there are none.
     """
 
-    def __init__(self, stills: list[LabelledImage], normalisation: Normalisation, transform: Transform | None) -> None:
-        if not stills:
-            raise UserError("the data set has no stills of this split; take decoded frames: data.pictures=frame")
-        self.stills, self.normalisation, self.transform = stills, normalisation, transform
+    def __init__(self, images: list[LabelledImage], normalisation: Normalisation, transform: Transform | None) -> None:
+        if not images:
+            raise UserError("the data set has no still images in this split; take decoded frames: data.pictures=frame")
+        self.images, self.normalisation, self.transform = images, normalisation, transform
 
     def __len__(self) -> int:
-        return len(self.stills)
+        return len(self.images)
 
     def __getitem__(self, draw: SampleIndex | int) -> dict[str, Tensor | int | str]:
         """Fields of `ClipBatch` without B."""
         index, seed = as_sample_index(draw)
-        picture, labels = self.stills[index].read()
+        image, labels = self.images[index].read()
         sample = Sample(
-            picture[None],
+            image[None],
             labels,
             np.zeros((2, *labels.shape), np.float32),
             np.ones(labels.shape, np.bool_),
             0,
-            self.stills[index].name,
+            self.images[index].name,
         )
         if self.transform is not None:
             sample = self.transform(sample, np.random.default_rng(seed))

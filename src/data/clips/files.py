@@ -1,4 +1,4 @@
-"""One prepared clip on disk: film, labels and a record of what it was made from and of what is in the files.
+"""Write and read one prepared clip: video, labels and a record of what it was made from and what the files hold.
 
 The record is written last. A clip whose record exists and whose files have the sizes it states counts as made.
 """
@@ -25,11 +25,11 @@ import numpy as np
 from src.data.images import ImageArray
 from src.files import atomic_write
 from src.video.types import CodecSettings
-from src.video.vectors import vector_file as sidecar
+from src.video.vectors import vector_file
 from src.video.writing import encode
 
 VIDEO, LABELS, RECORD = ".mp4", ".npz", ".json"
-PARTS = {"film": VIDEO, "labels": LABELS, "vectors": sidecar.SUFFIX}  # vectors of HEVC films only
+PARTS = {"film": VIDEO, "labels": LABELS, "vectors": vector_file.SUFFIX}  # vectors of HEVC videos only
 MANIFEST = "manifest.jsonl"
 TOOLS = {
     "av": av.__version__,
@@ -42,7 +42,7 @@ Record = dict[str, Any]
 
 
 class Job(Protocol):
-    """What is coded, see `src.data.clips.cache.ClipJob`."""
+    """Frames to encode, see `src.data.clips.cache.ClipJob`."""
 
     name: str
     start: int
@@ -52,7 +52,7 @@ class Job(Protocol):
 
 
 def write_clip(job: Job, place: Path, encoding: CodecSettings) -> Record:
-    """Make the files of a clip, the record last; its content.
+    """Make the files of a clip, the record last; return its content.
 
     Whatever moment the process is killed at, a file under its name is whole.
 
@@ -67,7 +67,7 @@ def write_clip(job: Job, place: Path, encoding: CodecSettings) -> Record:
 
 def _write(job: Job, place: Path, encoding: CodecSettings) -> Record:
     content = _Content(job)
-    encoded = encode.encode(content.pictures(), place.with_suffix(VIDEO), encoding)
+    encoded = encode.encode(content.images(), place.with_suffix(VIDEO), encoding)
     np.savez_compressed(place.with_suffix(LABELS), **content.labels)  # type: ignore[arg-type]
     record = {
         "name": job.name,
@@ -103,20 +103,20 @@ def unfinished_folder(cache: Path) -> Iterator[Path]:
 
 
 class _Content:
-    """Passes a job's pictures on, keeps its labels and hashes both."""
+    """Pass on the images of a job, keep its labels and hash both."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._hash = hashlib.sha256()
         self.labels: dict[str, ImageArray] = {}
 
-    def pictures(self) -> Iterator[ImageArray]:
-        for index, (picture, labels) in enumerate(self._job.frames()):
-            self._hash.update(np.ascontiguousarray(picture).data)
+    def images(self) -> Iterator[ImageArray]:
+        for index, (image, labels) in enumerate(self._job.frames()):
+            self._hash.update(np.ascontiguousarray(image).data)
             if labels is not None:
                 self._hash.update(np.ascontiguousarray(labels).data)
                 self.labels[str(index)] = labels
-            yield picture
+            yield image
 
     def digest(self) -> str:
         return self._hash.hexdigest()
@@ -138,7 +138,7 @@ def read_record(place: Path) -> Record | None:
 
 
 def is_made(place: Path) -> bool:
-    """Whether record and files are there, with the sizes that the record states."""
+    """Check that record and files are there, with the sizes that the record states."""
     record = read_record(place)
     with suppress(OSError):
         return record is not None and all(

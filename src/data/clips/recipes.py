@@ -1,4 +1,4 @@
-"""The ways to get clips from a data set: its own films, or films made from its stills.
+"""Make clips of a data set: of its own videos, or of videos rendered from its still images.
 
 Every way puts labelled frames at chosen distances from the keyframe before them, by where a clip begins.
 """
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoClipJob(ClipJob):
-    """Frames start..stop - 1 of a film; frame t lies (t - start) mod L after its keyframe.
+    """Frames start..stop - 1 of a video; frame t lies (t - start) mod L after its keyframe.
 
     Attributes:
         only: index of the one frame whose labels are kept; None: all.
@@ -39,30 +39,30 @@ class VideoClipJob(ClipJob):
     name: str
     start: int
     stop: int
-    sequence: LabelledVideo
+    video: LabelledVideo
     only: int | None = None
 
     def __len__(self) -> int:
         return self.stop - self.start
 
     def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
-        """Pictures and labels."""
-        for index, (picture, labels) in enumerate(self.sequence.frames(self.start, self.stop), start=self.start):
-            yield picture, labels if self.only in (None, index) else None
+        """Images and labels."""
+        for index, (image, labels) in enumerate(self.video.frames(self.start, self.stop), start=self.start):
+            yield image, labels if self.only in (None, index) else None
 
     def fingerprint(self) -> Any:
         """The sequence, and what of it is taken."""
-        return [self.sequence.fingerprint(), self.start, self.stop, self.only]
+        return [self.video.fingerprint(), self.start, self.stop, self.only]
 
 
 @dataclass(frozen=True)
 class AnimatedClipJob(ClipJob):
-    """A synthetic film of one GOP that ends at a labelled still, from its frame `start` on."""
+    """A synthetic video of one GOP that ends at a labelled image, from its frame `start` on."""
 
     name: str
     start: int
     length: int
-    still: LabelledImage
+    image: LabelledImage
     seed: int
     motion: SceneMotion
     roles: SceneRoles
@@ -71,21 +71,21 @@ class AnimatedClipJob(ClipJob):
         return self.length - self.start
 
     def frames(self) -> Iterator[tuple[ImageArray, ImageArray | None]]:
-        """The rendered film, labelled on every frame."""
-        image, labels = self.still.read()
+        """The rendered video, labelled on every frame."""
+        image, labels = self.image.read()
         rng = np.random.default_rng(self.seed)
         frames = animate_image(image, labels, self.length, rng, self.motion, self.roles)
         return islice(zip(*frames, strict=True), self.start, None)
 
     def fingerprint(self) -> Any:
-        """The still, what is rendered, and what of it is taken."""
+        """The image, what is rendered, and what of it is taken."""
         drawn = [render.FORMAT, self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
-        return [self.still.fingerprint(), *drawn]
+        return [self.image.fingerprint(), *drawn]
 
 
 @dataclass(frozen=True)
 class ClipsFromVideos(ClipRecipe):
-    """A data set's own films as a whole, each coded once per phase of the GOP: for films with labels throughout.
+    """A data set's own videos as a whole, each coded once per phase of the GOP: for videos with labels throughout.
 
     Args:
         phases: how many of the L phases; None: all, so that every frame occurs at every distance.
@@ -94,31 +94,31 @@ class ClipsFromVideos(ClipRecipe):
     phases: int | None
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
-        """One clip per film and phase.
+        """One clip per video and phase.
 
         Raises:
-            UserError: no films, films shorter than one GOP, or more phases than it has.
+            UserError: no videos, videos shorter than one GOP, or more phases than it has.
         """
         if self.phases is not None:
             allowed = f"1 to {gop}, or null for all phases of the GOP"
             check_range(1 <= self.phases <= gop, "data.module.clips.phases", self.phases, allowed)
-        sequences = _films(source, split)
+        sequences = _videos(source, split)
         for sequence in sequences:
             if len(sequence) < gop:
-                raise UserError(f"film '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
+                raise UserError(f"video '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
         starts = range(gop if self.phases is None else self.phases)
         return [VideoClipJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
 
 
 @dataclass(frozen=True)
 class ClipsAtLabels(ClipRecipe):
-    """For each labelled frame of a data set's films, clips that begin at each of its distances before it.
+    """For each labelled frame of a data set's videos, clips that begin at each of its distances before it.
 
-    The paper's way (AR-Seg, section 4.1), for films of which few frames are labelled.
+    The paper's way (AR-Seg, section 4.1), for videos of which few frames are labelled.
 
     Args:
         distances: "all", 0..L-1, or the "last", L-1.
-        whole_gop: code the frames after the labelled one too, up to the end of its GOP or of the film.
+        whole_gop: code the frames after the labelled one too, up to the end of its GOP or of the video.
 
     Raises:
         UserError: other distances.
@@ -134,13 +134,13 @@ class ClipsAtLabels(ClipRecipe):
         """One clip per labelled frame and distance; frames that have too few before them are left out.
 
         Raises:
-            UserError: no films, or none of their labelled frames has L-1 frames before it.
+            UserError: no videos, or none of their labelled frames has L-1 frames before it.
         """
-        labelled = [(sequence, n) for sequence in _films(source, split) for n in sequence.labelled_frames()]
+        labelled = [(sequence, n) for sequence in _videos(source, split) for n in sequence.labelled_frames()]
         latest = max(n for _, n in labelled)
         if latest < gop - 1:
             raise UserError(
-                f"video.gop={gop} needs {gop - 1} frames before a labelled frame, the films of '{split}' have at most "
+                f"video.gop={gop} needs {gop - 1} frames before a labelled frame, the videos of '{split}' have at most "
                 f"{latest}; give video.gop={latest + 1} or less"
             )
         early = sum(n < gop - 1 for _, n in labelled)
@@ -160,11 +160,11 @@ class ClipsAtLabels(ClipRecipe):
 
 @dataclass(frozen=True)
 class ClipsFromImages(ClipRecipe):
-    """Synthetic films of one GOP that end at a data set's stills.
+    """Synthetic videos of one GOP that end at a data set's still images.
 
     Args:
-        variants: films per still.
-        distances: of the still from its keyframe: "all", 0..L-1, or the "last", L-1.
+        variants: videos per image.
+        distances: of the image from its keyframe: "all", 0..L-1, or the "last", L-1.
         seed: of their motion.
         motion: its distribution.
 
@@ -181,15 +181,15 @@ class ClipsFromImages(ClipRecipe):
         _check_distances(self.distances)
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
-        """One clip per still, variant and distance.
+        """One clip per image, variant and distance.
 
         Raises:
-            UserError: the split has no stills.
+            UserError: the split has no still images.
         """
-        stills = images_of(source, split)
-        if not stills:
+        images = images_of(source, split)
+        if not images:
             raise UserError(
-                f"split '{split}' has no stills; take clips from its films (data/clips@data.module.clips=films)"
+                f"split '{split}' has no still images; take clips from its videos (data/clips@data.module.clips=films)"
             )
         starts = range(gop) if self.distances == "all" else range(1)
         return [
@@ -197,19 +197,19 @@ class ClipsFromImages(ClipRecipe):
                 f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles
             )
             for v in range(self.variants)
-            for s in stills
+            for s in images
             for start in starts
         ]
 
-    def _seed(self, still: LabelledImage, variant: int) -> int:
-        return zlib.crc32(f"{still.name}/{variant}/{self.seed}".encode())
+    def _seed(self, image: LabelledImage, variant: int) -> int:
+        return zlib.crc32(f"{image.name}/{variant}/{self.seed}".encode())
 
 
-def _films(source: LabelledDataset, split: str) -> list[LabelledVideo]:
+def _videos(source: LabelledDataset, split: str) -> list[LabelledVideo]:
     sequences = videos_of(source, split)
     if not sequences:
         raise UserError(
-            f"split '{split}' has no films; make clips from its stills (data/clips@data.module.clips=stills)"
+            f"split '{split}' has no videos; make clips from its still images (data/clips@data.module.clips=stills)"
         )
     return sequences
 

@@ -1,4 +1,4 @@
-"""Work shared among processes, with a progress bar and an estimate of what is left."""
+"""Share work among processes, with a progress bar and an estimate of the time left."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Pool:
                     failed(error)
                 except BrokenProcessPool as error:
                     raise UserError(
-                        "a process that prepares clips was killed, perhaps for want of memory; "
+                        "a process that prepares clips was killed, probably out of memory; "
                         "give a lower data.workers and start again, what is made is kept"
                     ) from error
                 display.advance()

@@ -1,7 +1,7 @@
-"""CamVid: where its files are and what its labels mean.
+"""CamVid: its files and label values.
 
 Two layouts are recognised below `root`: the 480x360 copy with index labels (train/, trainannot/, val/, valannot/,
-test/, testannot/) and the official 960x720 release (701_StillsRaw_full/, LabeledApproved_full/), with the raw films
+test/, testannot/) and the official 960x720 release (701_StillsRaw_full/, LabeledApproved_full/), with the raw videos
 beside these two folders where motion is to come from them.
 """
 
@@ -27,7 +27,7 @@ PALETTE = (
 )  # fmt: skip
 VOID = (0, 0, 0)
 SPLITS = ("train", "val", "test")
-FILM_RATE = 30  # frame numbers in file names count 30 Hz frames
+VIDEO_RATE = 30  # frame numbers in file names count 30 Hz frames
 
 
 def camvid_classes(void: bool) -> ClassSet:
@@ -36,7 +36,7 @@ def camvid_classes(void: bool) -> ClassSet:
 
 
 def label_coding(void: bool, coloured: bool) -> LabelCoding:
-    """What label values mean: unlabelled pixels are `IGNORE`, or class 11 where void is a class."""
+    """Return the meaning of label values: unlabelled pixels are `IGNORE`, or class 11 where void is a class."""
     if coloured:  # the other 20 colours of the official release are ignored
         palette = camvid_classes(void).palette
         return ColourCoding(tuple((colour, index) for index, colour in enumerate(palette)), None)
@@ -50,11 +50,11 @@ class CamVid(LabelledDataset):
     Args:
         root: folder of either layout.
         void: learn void as a twelfth class, as AR-Seg's released networks do.
-        films: take sequences from the raw films.
-        fps: of the raw films.
+        films: take videos from the raw videos.
+        fps: of the raw videos.
         mean: of RGB in 0..1.
         std: of RGB in 0..1.
-        on_damage: "stop" at pictures that are not named as CamVid names them, or "skip" them.
+        on_damage: "stop" at images that are not named as CamVid names them, or "skip" them.
 
     Raises:
         UserError: no root, or neither layout below it.
@@ -72,7 +72,8 @@ class CamVid(LabelledDataset):
     ) -> None:
         if root is None:
             raise UserError("data.root is not set; give data.root=PATH or set CAMVID_ROOT to the CamVid folder")
-        self.root, self.films, self.fps, self.on_damage = Path(root), films, fps, on_damage
+        self.root, self.fps, self.on_damage = Path(root), fps, on_damage
+        self.has_raw = films
         self.coloured = (self.root / "701_StillsRaw_full").is_dir()
         if not self.coloured and not (self.root / "train").is_dir():
             raise UserError(
@@ -81,7 +82,7 @@ class CamVid(LabelledDataset):
             )
         if films and not self.coloured:
             raise UserError(
-                f"data.root '{root}' is the 480x360 copy, raw films belong to the official release; use data=camvid"
+                f"data.root '{root}' is the 480x360 copy, raw videos belong to the official release; use data=camvid"
             )
         self.splits = SPLITS if self.coloured else tuple(s for s in SPLITS if (self.root / s).is_dir())
         self.coding = label_coding(void, self.coloured)
@@ -89,39 +90,39 @@ class CamVid(LabelledDataset):
         self.normalisation = Normalisation.of(mean, std)
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Labelled pictures of train (367), val (101) or test (233)."""
+        """Labelled images of train (367), val (101) or test (233)."""
         return list(self._frames(split))
 
     def videos(self, split: str) -> list[LabelledVideo]:
-        """The raw films with labels on some frames; without `films`, runs of stills two film frames apart.
+        """The raw videos with labels on some frames; without `films`, runs of labelled images two video frames apart.
 
-        Of these runs val has one, a film of 15 Hz; train and test have none.
+        Of these runs val has one, a video of 15 Hz; train and test have none.
         """
         stills = self._frames(split)
-        return raw_videos(self.root, stills, self.fps) if self.films else _runs(stills)
+        return raw_videos(self.root, stills, self.fps) if self.has_raw else _runs(stills)
 
     def _frames(self, split: str) -> list[ImageFile]:
         if self.coloured:
-            pictures = self._named((self.root / "701_StillsRaw_full").glob("*.png"))
-            pictures = [p for p in pictures if _split(p.stem) == split]
-            pairs = [(p, self.root / "LabeledApproved_full" / f"{p.stem}_L.png") for p in pictures]
+            images = self._named((self.root / "701_StillsRaw_full").glob("*.png"))
+            images = [p for p in images if _split(p.stem) == split]
+            pairs = [(p, self.root / "LabeledApproved_full" / f"{p.stem}_L.png") for p in images]
         else:
-            pictures = self._named((self.root / split).glob("*.png"))
-            pairs = [(p, self.root / f"{split}annot" / p.name) for p in pictures]
+            images = self._named((self.root / split).glob("*.png"))
+            pairs = [(p, self.root / f"{split}annot" / p.name) for p in images]
         if not pairs:
-            raise UserError(f"data.root '{self.root}' has no pictures of the split '{split}'; unpack them there")
+            raise UserError(f"data.root '{self.root}' has no images of the split '{split}'; unpack them there")
         missing = [labels for _, labels in pairs if not labels.is_file()]
         if missing:
             raise UserError(
-                f"{len(missing)} of {len(pairs)} pictures of '{split}' have no labels, the first is '{missing[0]}'; "
-                "unpack the labels beside the pictures"
+                f"{len(missing)} of {len(pairs)} images of '{split}' have no labels, the first is '{missing[0]}'; "
+                "unpack the labels beside the images"
             )
         return [ImageFile(p.stem, p, labels, self.coding) for p, labels in sorted(pairs)]
 
-    def _named(self, pictures: Iterable[Path]) -> list[Path]:
+    def _named(self, images: Iterable[Path]) -> list[Path]:
         """Those named as CamVid names them."""
         found = []
-        for path in sorted(pictures):
+        for path in sorted(images):
             if is_name(path.stem):
                 found.append(path)
             else:
@@ -135,16 +136,16 @@ def _runs(stills: list[ImageFile]) -> list[LabelledVideo]:
     for still, following in pairwise(stills):
         if not runs or runs[-1][-1] != still:
             runs.append([still])
-        (film, number), (film_after, number_after) = parse_name(still.name), parse_name(following.name)
-        if film_after == film and number_after - number <= 2:
+        (video, number), (video_after, number_after) = parse_name(still.name), parse_name(following.name)
+        if video_after == video and number_after - number <= 2:
             runs[-1].append(following)
     return [
         ImageSequence(
             run[0].name,
-            FILM_RATE // 2,
+            VIDEO_RATE // 2,
             tuple((index, still.labels) for index, still in enumerate(run)),
             run[0].coding,
-            tuple(still.picture for still in run),
+            tuple(still.image for still in run),
         )
         for run in runs
         if len(run) > 1
@@ -152,8 +153,8 @@ def _runs(stills: list[ImageFile]) -> list[LabelledVideo]:
 
 
 def _split(name: str) -> str:
-    """The split of the 367 / 101 / 233 protocol, which follows from film and frame number."""
-    film, number = parse_name(name)
-    if film == "Seq05VD" or (film == "0001TP" and number >= 8550):
+    """The split of the 367 / 101 / 233 protocol, which follows from video and frame number."""
+    video, number = parse_name(name)
+    if video == "Seq05VD" or (video == "0001TP" and number >= 8550):
         return "test"
-    return "val" if film == "0016E5" and 7959 <= number <= 8159 and number % 2 else "train"
+    return "val" if video == "0016E5" and 7959 <= number <= 8159 and number % 2 else "train"

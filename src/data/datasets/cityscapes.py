@@ -1,7 +1,7 @@
-"""Cityscapes: where its files are and what its labels mean.
+"""Cityscapes: its files and label values.
 
 Below `root`, as the archives unpack: gtFine/SPLIT/CITY/CITY_SEQ_FRAME_gtFine_labelIds.png and, of the same names,
-leftImg8bit/.._leftImg8bit.png (labelled pictures) and leftImg8bit_sequence/.._leftImg8bit.png (snippets of 30 frames
+leftImg8bit/.._leftImg8bit.png (labelled images) and leftImg8bit_sequence/.._leftImg8bit.png (snippets of 30 frames
 at 17 Hz, of which the 20th is labelled).
 """
 
@@ -29,7 +29,7 @@ CITYSCAPES = ClassSet(
     ),
 )  # fmt: skip
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)  # of the classes 0..18
-HIGHEST_ID = 33  # the licence plate, -1 in the table of labels, is drawn by no label picture
+HIGHEST_ID = 33  # the licence plate, -1 in the table of labels, is drawn by no label map
 LABELLED, SNIPPET = 19, 30  # index of the labelled frame in its snippet, and frames of a snippet
 ORIGIN = "register at https://www.cityscapes-dataset.com and unpack {archive} below data.root"
 _NAME = re.compile(r"(?P<place>[a-z-]+_\d{6})_(?P<frame>\d{6})_gtFine_labelIds\.png")
@@ -72,11 +72,11 @@ class Cityscapes(LabelledDataset):
         self.normalisation = Normalisation.of(mean, std)
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Labelled pictures of train (2975) or val (500); from the snippets where leftImg8bit/ is not unpacked."""
+        """Labelled images of train (2975) or val (500); from the snippets where leftImg8bit/ is not unpacked."""
         folder = "leftImg8bit" if (self.root / "leftImg8bit").is_dir() else "leftImg8bit_sequence"
         self._check_unpacked(folder, "leftImg8bit_trainvaltest.zip")
         return [
-            ImageFile(f"{place}_{frame:06d}", self._picture(folder, labels, place, frame), labels, label_coding())
+            ImageFile(f"{place}_{frame:06d}", self._image(folder, labels, place, frame), labels, label_coding())
             for labels, place, frame in self._labels(split)
         ]
 
@@ -87,11 +87,11 @@ class Cityscapes(LabelledDataset):
 
     def _snippet(self, labels: Path, place: str, frame: int) -> ImageSequence:
         first = frame - LABELLED
-        pictures = tuple(self._picture("leftImg8bit_sequence", labels, place, n) for n in range(first, first + SNIPPET))
+        images = tuple(self._image("leftImg8bit_sequence", labels, place, n) for n in range(first, first + SNIPPET))
         name = f"{place}_{frame:06d}"
-        return ImageSequence(name, self.fps, ((LABELLED, labels),), label_coding(), pictures)
+        return ImageSequence(name, self.fps, ((LABELLED, labels),), label_coding(), images)
 
-    def _picture(self, folder: str, labels: Path, place: str, frame: int) -> Path:
+    def _image(self, folder: str, labels: Path, place: str, frame: int) -> Path:
         split, city = labels.parts[-3:-1]
         return self.root / folder / split / city / f"{place}_{frame:06d}_leftImg8bit.png"
 

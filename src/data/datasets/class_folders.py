@@ -1,4 +1,4 @@
-"""Pictures sorted into one folder per class, ImageNet's form, for the pretraining of backbones."""
+"""Images sorted into one folder per class, ImageNet's form, for the pretraining of backbones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, as_sampl
 from src.errors import UserError
 
 Labelled = tuple[Tensor, int]
-NO_LABEL = -1  # of a picture that does not count
+NO_LABEL = -1  # of an image that does not count
 
 
 class ClassFolders(LabelledDataset):
@@ -37,15 +37,15 @@ class ClassFolders(LabelledDataset):
         if root is None:
             raise UserError("data.root is not set; give data.root=PATH of a folder with train/CLASS/ and val/CLASS/")
         self.root = Path(root)
-        names = tuple(self.pictures("train").classes)
+        names = tuple(self.image_folder("train").classes)
         self.classes = ClassSet(names, ((0, 0, 0),) * len(names))
         self.normalisation = Normalisation.of(mean, std)
 
-    def pictures(self, split: str) -> ImageFolder:
-        """Pictures of a split with the indices of their classes, sorted by name.
+    def image_folder(self, split: str) -> ImageFolder:
+        """Images of a split with the indices of their classes, sorted by name.
 
         Raises:
-            UserError: no such folder, a class without pictures, or not the classes of `train`.
+            UserError: no such folder, a class without images, or not the classes of `train`.
         """
         try:
             found = ImageFolder(self.root / split)
@@ -57,31 +57,31 @@ class ClassFolders(LabelledDataset):
 
 
 class ImageClassDataset(Dataset[Labelled]):
-    """Pictures of a split behind a transform whose draws follow the sampler's seeds."""
+    """Images of a split behind a transform whose draws follow the sampler's seeds."""
 
-    def __init__(self, pictures: ImageFolder, transform: v2.Transform) -> None:
-        self.pictures, self.transform = pictures, transform
+    def __init__(self, images: ImageFolder, transform: v2.Transform) -> None:
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, draw: SampleIndex | int) -> Labelled:
-        """Normalised picture (3, size, size) and class index."""
+        """Normalised image (3, size, size) and class index."""
         index, seed = as_sample_index(draw)
-        picture, label = self.pictures[index]
+        image, label = self.images[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return self.transform(picture), label
+            return self.transform(image), label
 
 
 class ClassFolderModule(ResumableData):
-    """Loaders of (pictures (B, 3, size, size), class indices (B,)).
+    """Loaders of (images (B, 3, size, size), class indices (B,)).
 
     Args:
-        source: the pictures.
-        size: of what the network sees; training takes random parts of a picture, validation its centre.
+        source: the images.
+        size: of what the network sees; training takes random parts of an image, validation its centre.
         resize: of the shorter side in validation, before the centre is cut out.
-        batch_size: pictures per process and step.
+        batch_size: images per process and step.
         workers: loader processes.
         seed: of order and augmentation.
     """
@@ -93,19 +93,19 @@ class ClassFolderModule(ResumableData):
 
     def train_dataloader(self) -> DataLoader[Labelled]:
         """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
-        dataset = self._pictures("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
+        dataset = self._images("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
         sampler = self.training_sampler(len(dataset), self.batch_size, self.seed)
         return self._loader(dataset, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:
-        """Centres, every picture once."""
-        dataset = self._pictures("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
+        """Centres, every image once."""
+        dataset = self._images("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
         return self._loader(PaddedDataset(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
 
-    def _pictures(self, split: str, *geometry: v2.Transform) -> ImageClassDataset:
+    def _images(self, split: str, *geometry: v2.Transform) -> ImageClassDataset:
         normal = self.source.normalisation
         numbers = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)]
-        return ImageClassDataset(self.source.pictures(split), v2.Compose([*geometry, *numbers]))
+        return ImageClassDataset(self.source.image_folder(split), v2.Compose([*geometry, *numbers]))
 
     def _loader(self, dataset: Dataset[Labelled], sampler: EpochSampler, drop_last: bool) -> DataLoader[Labelled]:
         return DataLoader(
@@ -119,5 +119,5 @@ class ClassFolderModule(ResumableData):
         )
 
 
-def _unlabelled(picture: Labelled) -> Labelled:
-    return picture[0], NO_LABEL
+def _unlabelled(image: Labelled) -> Labelled:
+    return image[0], NO_LABEL

@@ -41,7 +41,7 @@ class Archive:
 
 
 def fetch(archive: Archive, folder: Path) -> None:
-    """Download an archive and unpack it into `folder`; a second call goes on where one was interrupted.
+    """Download an archive and unpack it into `folder`; a second call resumes an interrupted one.
 
     Raises:
         UserError: no connection, a wrong checksum, or a folder that cannot be written.
@@ -61,7 +61,7 @@ def fetch(archive: Archive, folder: Path) -> None:
         partial.unlink()
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
         raise UserError(
-            f"'{archive.url}' could not be fetched into '{folder}' ({error}); start again to go on, or download and "
+            f"'{archive.url}' could not be fetched into '{folder}' ({error}); start again to resume, or download and "
             "unpack it yourself"
         ) from error
 
@@ -79,7 +79,7 @@ def _download(url: str, partial: Path) -> None:
             fruitless = 0 if partial.exists() and partial.stat().st_size > before else fruitless + 1
             if fruitless == ATTEMPTS:
                 raise
-            log.warning("%s: connection lost (%s), going on", url, error)
+            log.warning("%s: connection lost (%s), resuming", url, error)
 
 
 def _append(url: str, partial: Path, start: int) -> None:

@@ -1,4 +1,4 @@
-"""Stills and films of a data set that lies on disk as pictures, films and label pictures."""
+"""Labelled images and videos of a data set on disk."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ LabelFiles = tuple[tuple[int, Path], ...]  # by index of the frame
 
 @dataclass(frozen=True)
 class ImageFile(LabelledImage):
-    """A picture and its label picture."""
+    """An image and its label map."""
 
     name: str
-    picture: Path
+    image: Path
     labels: Path
     coding: LabelCoding
 
     def read(self) -> tuple[ImageArray, ImageArray]:
         """RGB (H, W, 3) and labels (H, W)."""
-        picture, labels = read_image(self.picture), self.coding.read(self.labels)
-        _check_size(self.labels, labels, self.picture, picture)
-        return picture, labels
+        image, labels = read_image(self.image), self.coding.read(self.labels)
+        _check_size(self.labels, labels, self.image, image)
+        return image, labels
 
     def fingerprint(self) -> Any:
         """The two files and what label values mean."""
-        return [FORMAT, file_fingerprint(self.picture), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
+        return [FORMAT, file_fingerprint(self.image), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True)
 class StoredVideo(LabelledVideo):
-    """Frames on disk with label pictures of some of them."""
+    """Frames on disk with label maps of some of them."""
 
     name: str
     fps: int
@@ -50,7 +50,7 @@ class StoredVideo(LabelledVideo):
     coding: LabelCoding
 
     def labelled_frames(self) -> tuple[int, ...]:
-        """Indices of the frames that have a label picture."""
+        """Indices of the frames that have a label map."""
         return tuple(index for index, _ in self.labels)
 
     def fingerprint(self) -> Any:
@@ -65,40 +65,40 @@ class StoredVideo(LabelledVideo):
     def _frame_files(self) -> Any:
         raise NotImplementedError
 
-    def _labels_of(self, index: int, picture: ImageArray) -> ImageArray | None:
+    def _labels_of(self, index: int, image: ImageArray) -> ImageArray | None:
         path = dict(self.labels).get(index)
         if path is None:
             return None
         labels = self.coding.read(path)
-        _check_size(path, labels, f"frame {index} of '{self.name}'", picture)
+        _check_size(path, labels, f"frame {index} of '{self.name}'", image)
         return labels
 
 
 @dataclass(frozen=True)
 class ImageSequence(StoredVideo):
-    """A film that lies on disk as one picture per frame."""
+    """A video that lies on disk as one image per frame."""
 
-    pictures: tuple[Path, ...]
+    images: tuple[Path, ...]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
-        """Pictures, all of one size, with their labels."""
+        """Images, all of one size, with their labels."""
         first: ImageArray | None = None
         for index in range(start, len(self) if stop is None else stop):
-            picture = read_image(self.pictures[index])
-            first = picture if first is None else first
-            _check_size(self.pictures[index], picture, self.pictures[start], first)
-            yield picture, self._labels_of(index, picture)
+            image = read_image(self.images[index])
+            first = image if first is None else first
+            _check_size(self.images[index], image, self.images[start], first)
+            yield image, self._labels_of(index, image)
 
     def _frame_files(self) -> Any:
-        return [file_fingerprint(path) for path in self.pictures]
+        return [file_fingerprint(path) for path in self.images]
 
 
 @dataclass(frozen=True)
 class VideoFile(StoredVideo):
-    """A film file whose frames are found by index, whatever its codec."""
+    """A video file whose frames are found by index, whatever its codec."""
 
     video: Path
 
@@ -107,8 +107,8 @@ class VideoFile(StoredVideo):
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ImageArray, ImageArray | None]]:
         """Decoded frames with their labels."""
-        for index, picture in enumerate(read_frames(self.video, start, stop), start=start):
-            yield picture, self._labels_of(index, picture)
+        for index, image in enumerate(read_frames(self.video, start, stop), start=start):
+            yield image, self._labels_of(index, image)
 
     def _frame_files(self) -> Any:
         return file_fingerprint(self.video)
@@ -127,9 +127,9 @@ def file_fingerprint(path: Path) -> Any:
     return [path.name, status.st_size, int(status.st_mtime)]
 
 
-def _check_size(path: Path, picture: ImageArray, other: Path | str, expected: ImageArray) -> None:
-    if picture.shape[:2] != expected.shape[:2]:
-        (height, width), (tall, wide) = picture.shape[:2], expected.shape[:2]
+def _check_size(path: Path, image: ImageArray, other: Path | str, expected: ImageArray) -> None:
+    if image.shape[:2] != expected.shape[:2]:
+        (height, width), (tall, wide) = image.shape[:2], expected.shape[:2]
         shown = f"'{other}'" if isinstance(other, Path) else other
         raise UserError(f"'{path}' is {width}x{height}, {shown} is {wide}x{tall}; both must have one size, replace one")
 

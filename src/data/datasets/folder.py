@@ -1,10 +1,10 @@
-"""A user's own films and pictures, with a file that says what label values mean.
+"""A user's own videos and images, with a file that describes the label values.
 
 Below `root`:
     classes.yaml                        names, colours, labels: index or colour, ignore
-    SPLIT/pictures/NAME.png (.jpg, ..)  stills, labelled by SPLIT/labels/NAME.png
-    SPLIT/films/NAME.mp4 (.mkv, ..)     films; SPLIT/labels/NAME/INDEX.png labels a frame, counted from 0
-    SPLIT/films/NAME/*.png              a film as one picture per frame; SPLIT/labels/NAME/PICTURE.png labels one
+    SPLIT/pictures/NAME.png (.jpg, ..)  still images, labelled by SPLIT/labels/NAME.png
+    SPLIT/films/NAME.mp4 (.mkv, ..)     videos; SPLIT/labels/NAME/INDEX.png labels a frame, counted from 0
+    SPLIT/films/NAME/*.png              a video as one image per frame; SPLIT/labels/NAME/FILE.png labels one
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
 from src.video.reading.random_access import count_frames
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-FILMS = (".mp4", ".mkv", ".mov", ".avi", ".mxf", ".webm", ".m4v", ".ts", ".mpg")
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".mxf", ".webm", ".m4v", ".ts", ".mpg")
 
 
 class Folder(LabelledDataset):
@@ -32,10 +32,10 @@ class Folder(LabelledDataset):
 
     Args:
         root: folder with classes.yaml and a folder for each split.
-        fps: of films that are coded, frames per second.
+        fps: of videos that are coded, frames per second.
         mean: of RGB in 0..1.
         std: of RGB in 0..1.
-        on_damage: "stop" at pictures and labels that do not belong together, or "skip" them.
+        on_damage: "stop" at images and labels that do not belong together, or "skip" them.
 
     Raises:
         UserError: no root, or a class file that is missing or wrong.
@@ -52,50 +52,50 @@ class Folder(LabelledDataset):
         self.normalisation = Normalisation.of(mean, std)
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Pictures of a split that have a label picture."""
+        """Images of a split that have a label map."""
         folder = self._split(split)
-        labels = {path.stem: path for path in _with_suffix(folder / "labels", PICTURES)}
+        labels = {path.stem: path for path in _with_suffix(folder / "labels", IMAGES)}
         found: list[LabelledImage] = []
-        for picture in _with_suffix(folder / "pictures", PICTURES):
-            if picture.stem in labels:
-                found.append(ImageFile(picture.stem, picture, labels.pop(picture.stem), self.coding))
+        for image in _with_suffix(folder / "pictures", IMAGES):
+            if image.stem in labels:
+                found.append(ImageFile(image.stem, image, labels.pop(image.stem), self.coding))
             else:
-                self._odd(f"picture '{picture}' has no labels '{folder / 'labels' / picture.stem}.png'")
+                self._odd(f"image '{image}' has no labels '{folder / 'labels' / image.stem}.png'")
         for path in labels.values():
-            self._odd(f"label picture '{path}' belongs to no picture in '{folder / 'pictures'}'")
+            self._odd(f"label map '{path}' belongs to no image in '{split}/pictures'")
         return found
 
     def videos(self, split: str) -> list[LabelledVideo]:
-        """Films of a split that have labelled frames."""
+        """Videos of a split that have labelled frames."""
         folder = self._split(split)
-        films = _with_suffix(folder / "films", FILMS)
-        pictures = sorted(p for p in (folder / "films").glob("*") if p.is_dir())
-        found = [self._film(path, folder) for path in films] + [self._pictures(path, folder) for path in pictures]
+        videos = _with_suffix(folder / "films", VIDEOS)
+        images = sorted(p for p in (folder / "films").glob("*") if p.is_dir())
+        found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
         return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
 
-    def _film(self, film: Path, folder: Path) -> VideoFile:
+    def _video(self, video: Path, folder: Path) -> VideoFile:
         labels = []
-        for path in _with_suffix(folder / "labels" / film.stem, PICTURES):
-            if path.stem.isdecimal() and int(path.stem) < count_frames(film):
+        for path in _with_suffix(folder / "labels" / video.stem, IMAGES):
+            if path.stem.isdecimal() and int(path.stem) < count_frames(video):
                 labels.append((int(path.stem), path))
             else:
-                self._odd(f"label picture '{path}' is not named by one of the {count_frames(film)} frames of '{film}'")
-        return VideoFile(film.stem, self.fps, tuple(sorted(labels)), self.coding, film)
+                self._odd(f"label map '{path}' is not named by one of the {count_frames(video)} frames of '{video}'")
+        return VideoFile(video.stem, self.fps, tuple(sorted(labels)), self.coding, video)
 
-    def _pictures(self, film: Path, folder: Path) -> ImageSequence:
-        pictures = tuple(_with_suffix(film, PICTURES))
-        place = {picture.stem: index for index, picture in enumerate(pictures)}
+    def _images(self, video: Path, folder: Path) -> ImageSequence:
+        images = tuple(_with_suffix(video, IMAGES))
+        place = {image.stem: index for index, image in enumerate(images)}
         labels = []
-        for path in _with_suffix(folder / "labels" / film.name, PICTURES):
+        for path in _with_suffix(folder / "labels" / video.name, IMAGES):
             if path.stem in place:
                 labels.append((place[path.stem], path))
             else:
-                self._odd(f"label picture '{path}' belongs to no picture in '{film}'")
-        return ImageSequence(film.name, self.fps, tuple(sorted(labels)), self.coding, pictures)
+                self._odd(f"label map '{path}' belongs to no image in '{video}'")
+        return ImageSequence(video.name, self.fps, tuple(sorted(labels)), self.coding, images)
 
     def _is_labelled(self, sequence: VideoFile | ImageSequence) -> bool:
         if not sequence.labels:
-            self._odd(f"film '{sequence.name}' has no labelled frame in a folder labels/{sequence.name}/")
+            self._odd(f"video '{sequence.name}' has no labelled frame in a folder labels/{sequence.name}/")
         return bool(sequence.labels)
 
     def _odd(self, what: str) -> None:
@@ -118,7 +118,7 @@ OTHERS = "others"
 
 @dataclass(frozen=True)
 class ClassFile:
-    """Classes, and how label pictures code them."""
+    """Classes, and how label maps code them."""
 
     classes: ClassSet
     coding: LabelCoding

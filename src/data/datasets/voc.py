@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012 segmentation: stills with 21 classes, where the files are and what labels mean.
+"""PASCAL VOC 2012 segmentation: still images with 21 classes, its files and label values.
 
 Below `root`, as the archive unpacks: VOCdevkit/VOC2012/ with ImageSets/Segmentation/SPLIT.txt, JPEGImages/NAME.jpg and
-SegmentationClass/NAME.png (palette pictures; the border of objects has the value 255).
+SegmentationClass/NAME.png (palette images; the border of objects has the value 255).
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Voc(LabelledDataset):
         self.normalisation = Normalisation.of(mean, std)
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Labelled pictures of train (1464), val (1449) or trainval."""
+        """Labelled images of train (1464), val (1449) or trainval."""
         listing = self.folder / "ImageSets" / "Segmentation" / f"{split}.txt"
         if not listing.is_file():
             raise UserError(f"list '{listing}' does not exist; unpack VOCtrainval_11-May-2012.tar completely")
@@ -74,5 +74,5 @@ class Voc(LabelledDataset):
         return [self._still(name) for name in names]
 
     def _still(self, name: str) -> ImageFile:
-        picture = self.folder / "JPEGImages" / f"{name}.jpg"
-        return ImageFile(name, picture, self.folder / "SegmentationClass" / f"{name}.png", self.coding)
+        image = self.folder / "JPEGImages" / f"{name}.jpg"
+        return ImageFile(name, image, self.folder / "SegmentationClass" / f"{name}.png", self.coding)

@@ -1,4 +1,4 @@
-"""Takes one labelled still apart into layers with a depth: far background, standing scene, objects.
+"""Split a labelled image into layers with a depth: far background, standing scene, objects.
 
 Depth comes from the labels alone: road and pavement are the ground plane, the sky is infinitely far, and
 whatever stands does so at the depth of the place where it touches the ground.
@@ -18,18 +18,18 @@ from src.data.labels import IGNORE
 
 _SKY, _GROUND, _STANDING, _OBJECT = range(4)
 _MIN_OBJECT_PIXELS = 48
-_MAX_OBJECT_WIDTH = 0.3  # of the picture; a row of parked cars in one piece does not face the camera
+_MAX_OBJECT_WIDTH = 0.3  # of the image; a row of parked cars in one piece does not face the camera
 _FARTHEST = 60.0  # camera heights; closer to the horizon the contact row says nothing any more
 
 
 @dataclass(frozen=True)
 class SceneRoles:
-    """What the classes of a data set are in space; a class not named stands at the side of the street.
+    """Roles of the classes of a data set in space; a class not named stands at the side of the street.
 
     Attributes:
         sky: infinitely far.
         ground: on the ground plane.
-        thin: upright objects that stand still (poles, signs).
+        thin: upright objects that do not move (poles, signs).
         moving: upright objects that may move on their own.
     """
 
@@ -41,15 +41,15 @@ class SceneRoles:
 
 @dataclass(frozen=True)
 class Layer:
-    """A cut-out of the still.
+    """A cut-out of the image.
 
     Attributes:
-        picture: (h, w, 4) uint8, RGB and coverage 0 or 255.
-        labels: (h, w) uint8; 255 where the still itself shows nothing.
-        origin: (x, y) of the cut-out's first pixel in the still, may be negative.
+        pixels: (h, w, 4) uint8, RGB and coverage 0 or 255.
+        labels: (h, w) uint8; 255 where the image itself shows nothing.
+        origin: (x, y) of the cut-out's first pixel in the image, may be negative.
     """
 
-    picture: ImageArray
+    pixels: ImageArray
     labels: ImageArray
     origin: tuple[int, int]
 
@@ -69,7 +69,7 @@ class SceneObject(Layer):
 
 @dataclass(frozen=True)
 class SceneLayers:
-    """A still taken apart; drawn background first, then `standing`, then `objects`, it is itself again.
+    """The layers of an image; drawn background first, then `standing`, then `objects`, it is itself again.
 
     Attributes:
         background: sky and ground, complete behind everything else.
@@ -87,7 +87,7 @@ class SceneLayers:
 
 
 def as_image(array: NDArray[Any]) -> ImageArray:
-    """What OpenCV returned, known to be uint8."""
+    """Convert what OpenCV returned, which is known to be uint8."""
     return np.asarray(array, dtype=np.uint8)
 
 
@@ -156,14 +156,14 @@ def _take(values: ImageArray, index: NDArray[np.intp]) -> ImageArray:
 
 
 def _mirrored(image: ImageArray, cover: ImageArray, labels: ImageArray) -> Layer:
-    """A layer that goes on by half a picture on all sides, as its mirror image; labels are ignored there."""
+    """Extend a layer by half an image on all sides, as its mirror image; labels are ignored there."""
     height, width = labels.shape
     sides = (height // 2, height // 2, width // 2, width // 2)
-    picture = cv2.copyMakeBorder(np.dstack([image, cover]), *sides, borderType=cv2.BORDER_REFLECT)
-    if (cover == 0).any():  # nothing stands upside down below the picture
-        picture[-(height // 2) :, :, 3] = 0
+    pixels = cv2.copyMakeBorder(np.dstack([image, cover]), *sides, borderType=cv2.BORDER_REFLECT)
+    if (cover == 0).any():  # nothing stands upside down below the image
+        pixels[-(height // 2) :, :, 3] = 0
     wide = cv2.copyMakeBorder(labels, *sides, borderType=cv2.BORDER_CONSTANT, value=(IGNORE,))
-    return Layer(as_image(picture), as_image(wide), (-(width // 2), -(height // 2)))
+    return Layer(as_image(pixels), as_image(wide), (-(width // 2), -(height // 2)))
 
 
 def _standing_nearness(kind: ImageArray, horizon: float, focal: float) -> NDArray[np.float32]:
@@ -191,23 +191,23 @@ def _cut(
     standing: NDArray[np.float32],
     roles: SceneRoles,
 ) -> SceneObject:
-    """One object; beyond the edge of the still it goes on as its mirror image, with ignored labels."""
+    """One object; beyond the edge of the image it continues as its mirror image, with ignored labels."""
     x, y, w, h = box
     height, width = labels.shape
     cover = np.where(mask, 255, 0).astype(np.uint8)
-    picture = np.dstack([image[y : y + h, x : x + w], cover])
+    pixels = np.dstack([image[y : y + h, x : x + w], cover])
     # A rim of its own colours around the cut-out: interpolation must not mix in what was behind it.
-    picture[..., :3] = _take(picture[..., :3].copy(), _nearest(mask))
+    pixels[..., :3] = _take(pixels[..., :3].copy(), _nearest(mask))
     top, left = (h if y == 0 else 0), (w if x == 0 else 0)
     bottom, right = (h if y + h == height else 0), (w if x + w == width else 0)
-    picture = cv2.copyMakeBorder(picture, top, bottom, left, right, borderType=cv2.BORDER_REFLECT)
-    picture = cv2.copyMakeBorder(picture, 1, 1, 1, 1, borderType=cv2.BORDER_REPLICATE)
-    picture[[0, -1], :, 3] = 0
-    picture[:, [0, -1], 3] = 0
+    pixels = cv2.copyMakeBorder(pixels, top, bottom, left, right, borderType=cv2.BORDER_REFLECT)
+    pixels = cv2.copyMakeBorder(pixels, 1, 1, 1, 1, borderType=cv2.BORDER_REPLICATE)
+    pixels[[0, -1], :, 3] = 0
+    pixels[:, [0, -1], 3] = 0
     top, left = top + 1, left + 1
-    cut_labels = np.full(picture.shape[:2], IGNORE, np.uint8)
+    cut_labels = np.full(pixels.shape[:2], IGNORE, np.uint8)
     cut_labels[top : top + h, left : left + w] = labels[y : y + h, x : x + w]
     centre = min(x + w // 2, width - 1)
     nearness = max((y + h - horizon) / focal, float(standing[centre]))
     moves = int(labels[y : y + h, x : x + w][mask][0]) in roles.moving
-    return SceneObject(as_image(picture), cut_labels, (x - left, y - top), nearness, moves)
+    return SceneObject(as_image(pixels), cut_labels, (x - left, y - top), nearness, moves)

@@ -1,4 +1,4 @@
-"""How the camera and the objects of a synthetic clip move; numbers only, no pictures.
+"""Draw the motion of the camera and the objects of a synthetic clip; numbers only, no images.
 
 Lengths are in camera heights (about 1.3 m in a car), so that a ground point `y` pixels below the horizon has
 depth `focal / y`, whatever the car.
@@ -21,14 +21,14 @@ class SceneMotion:
     The defaults reproduce, at 480x360 and 15 Hz, the size of the optical flow of the CamVid test drive.
 
     Attributes:
-        focal: focal length in picture widths.
-        standing: probability that the camera stands still.
+        focal: focal length in image widths.
+        standing: probability that the camera stands.
         speed: least and largest forward speed, camera heights per frame (0.4 is 8 m/s at 15 Hz).
         acceleration: standard deviation of the change of speed per frame.
         drift: standard deviation of the sideways speed, as a fraction of the forward speed.
-        yaw: standard deviation of the yaw rate, picture widths per frame.
+        yaw: standard deviation of the yaw rate, image widths per frame.
         turning: probability of a turn, which has four times that yaw rate.
-        pitch: standard deviation of the amplitude of the nodding, picture widths.
+        pitch: standard deviation of the amplitude of the nodding, image widths.
         roll: the same for rolling, radians.
         moving: probability that a car, pedestrian or bicyclist moves on its own.
         object_speed: standard deviation of its speed along and across the street, camera heights per frame.
@@ -63,7 +63,7 @@ class CameraPath:
         back: (T,) how far the camera was behind its last place, camera heights, never decreasing.
         side: (T,) how far it was to the right of it, camera heights.
         shift: (T, 2) displacement (x, y) of infinitely far points by yaw and pitch, pixels.
-        roll: (T,) rotation of the picture, radians.
+        roll: (T,) rotation of the image, radians.
     """
 
     back: FloatArray
@@ -73,7 +73,7 @@ class CameraPath:
 
 
 def draw_camera_path(motion: SceneMotion, length: int, width: int, rng: np.random.Generator) -> CameraPath:
-    """One drive of `length` frames, counted back from the last; `width` of the picture in pixels."""
+    """One drive of `length` frames, counted back from the last; `width` of the image in pixels."""
     steps = np.arange(length, dtype=np.float64)
     start = 0.0 if rng.random() < motion.standing else rng.uniform(*motion.speed)
     speed = np.clip(start - rng.normal(0.0, motion.acceleration) * steps, 0.0, motion.speed[1])

@@ -1,7 +1,7 @@
-"""Short synthetic films that end at a labelled still.
+"""Render short synthetic videos that end at a labelled image.
 
 Training on keyframe and distant frame needs video; data sets such as CamVid's training part label single
-stills. Each earlier frame is rendered directly from the still, its labels by the same maps, so that image and
+images. Each earlier frame is rendered directly from the image, its labels by the same maps, so that image and
 labels stay aligned and no blur accumulates.
 """
 
@@ -36,7 +36,7 @@ def animate_image(
     motion: SceneMotion | None = None,
     roles: SceneRoles | None = None,
 ) -> tuple[ImageArray, ImageArray]:
-    """A film of `length` frames whose last frame is the still itself.
+    """Render a video of `length` frames whose last frame is the image itself.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -47,7 +47,7 @@ def animate_image(
         roles: which classes are sky, ground, thin and moving; None: those of CamVid.
 
     Returns:
-        frames (length, H, W, 3) uint8 and labels (length, H, W) uint8. Places the still does not show are
+        frames (length, H, W, 3) uint8 and labels (length, H, W) uint8. Places the image does not show are
         filled by reflection in the image and 255 in the labels.
     """
     motion, roles = motion or SceneMotion(), roles or SceneRoles()
@@ -69,7 +69,7 @@ def animate_image(
 
 
 class _View:
-    """The scene as seen `back` frames before the still: x, y below are relative to the vanishing point."""
+    """The scene as seen `back` frames before the image: x, y below are relative to the vanishing point."""
 
     def __init__(self, layers: SceneLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]) -> None:
         self.layers, self.back, self.focal = layers, back, focal
@@ -107,7 +107,7 @@ class _View:
         x0, y0, x1, y1 = box
         forward[:, 2] -= (x0, y0)
         size = (x1 - x0, y1 - y0)
-        front = as_image(cv2.warpAffine(thing.picture, forward, size, flags=cv2.INTER_LINEAR))
+        front = as_image(cv2.warpAffine(thing.pixels, forward, size, flags=cv2.INTER_LINEAR))
         labels = as_image(cv2.warpAffine(thing.labels, forward, size, flags=cv2.INTER_NEAREST, borderValue=(IGNORE,)))
         area = np.s_[y0:y1, x0:x1]
         _blend(self.image[area], self.labels[area], _colours(front), labels, front[..., 3])
@@ -115,15 +115,15 @@ class _View:
     def _background_map(self, x: Map, y: Map) -> tuple[Map, Map]:
         """Ground at depth Z was at Z + travel: y = y' / (1 - travel * y' / focal); the sky stays."""
         floor = self.height - self.layers.horizon
-        edge = np.float32(floor / (1.0 + self.travel * floor / self.focal))  # where the still's last row was
+        edge = np.float32(floor / (1.0 + self.travel * floor / self.focal))  # where the image's last row was
         ground = np.clip(y, np.float32(0.0), edge)
         zoom = 1.0 / (1.0 - np.float32(self.travel / self.focal) * ground)
         ground_source = ground * zoom
-        # Below `edge` the still shows nothing: its mirror image, at the scale of the last row.
+        # Below `edge` the image shows nothing: its mirror image, at the scale of the last row.
         return x * zoom + np.float32(self.side) * ground_source, ground_source + (y - ground)
 
     def _standing_map(self, x: Map, y: Map) -> tuple[Map, Map]:
-        """Per column of the still its place in this frame, inverted on a table."""
+        """Per column of the image its place in this frame, inverted on a table."""
         wide = np.pad(self.layers.nearness, self.width, mode="edge")
         source = np.arange(-self.width, 2 * self.width) - float(self.centre[0])
         seen = (source - self.focal * self.side * wide) / (1.0 + self.travel * wide)
@@ -138,9 +138,9 @@ class _View:
     def _sample(self, layer: Layer, x: Map, y: Map) -> tuple[ImageArray, ImageArray, ImageArray]:
         left, top = (self.centre - layer.origin).astype(np.float32)
         x, y = x + left, y + top
-        picture = as_image(cv2.remap(layer.picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        pixels = as_image(cv2.remap(layer.pixels, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
         labels = as_image(cv2.remap(layer.labels, x, y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE))
-        return _colours(picture), labels, picture[..., 3]
+        return _colours(pixels), labels, pixels[..., 3]
 
 
 def _box(
@@ -154,8 +154,8 @@ def _box(
     return None if (high <= low).any() else (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
 
 
-def _colours(picture: ImageArray) -> ImageArray:
-    return as_image(cv2.cvtColor(picture, cv2.COLOR_RGBA2RGB))
+def _colours(pixels: ImageArray) -> ImageArray:
+    return as_image(cv2.cvtColor(pixels, cv2.COLOR_RGBA2RGB))
 
 
 def _blend(

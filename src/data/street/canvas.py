@@ -57,15 +57,15 @@ class Camera:
     focal: float
 
     def project(self, points: NDArray[np.float64], centre: tuple[float, float]) -> NDArray[np.float32]:
-        """Picture coordinates (N, 2) of `points` (N, 3), which lie in front of the camera."""
+        """Image coordinates (N, 2) of `points` (N, 3), which lie in front of the camera."""
         x, y, z = (points - (self.x, self.y, self.z)).T
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
         x, z = cos * x - sin * z, sin * x + cos * z
         cos, sin = np.cos(self.pitch), np.sin(self.pitch)
         y, z = cos * y - sin * z, sin * y + cos * z
         z = np.maximum(z, 0.05)
-        picture = np.stack([centre[0] + self.focal * x / z, centre[1] - self.focal * y / z], axis=1)
-        return picture.astype(np.float32)
+        projected = np.stack([centre[0] + self.focal * x / z, centre[1] - self.focal * y / z], axis=1)
+        return projected.astype(np.float32)
 
 
 class Canvas:
@@ -103,7 +103,7 @@ class Canvas:
         source: NDArray[np.float32],
         labels: tuple[int, int],
     ) -> None:
-        """Fills `rows` with the plane whose four picture `points` (4, 2) show the texture at `source` (4, 2).
+        """Fills `rows` with the plane whose four image `points` (4, 2) show the texture at `source` (4, 2).
 
         Covered places get the first of the `labels`, the others the second.
         """
@@ -147,7 +147,7 @@ def _warp(
     box: Box,
     border: int = cv2.BORDER_CONSTANT,
 ) -> Texture:
-    """The texture's `source` points at the picture's `target` points; the part of the picture in `box`."""
+    """The texture's `source` points at the image's `target` points; the part of the image in `box`."""
     corner = np.array(box[:2], np.float32) + 0.5
     matrix = cv2.getPerspectiveTransform(source - np.float32(0.5), target - corner)
     size = (box[2] - box[0], box[3] - box[1])

@@ -1,4 +1,4 @@
-"""The embedded default data set `street` as a source of films; nothing is downloaded or stored."""
+"""The built-in data set `street`; nothing is downloaded or stored."""
 
 from __future__ import annotations
 
@@ -34,37 +34,37 @@ class StreetVideo(LabelledVideo):
         yield from islice(rendered, start, stop)
 
     def fingerprint(self) -> Any:
-        """What the renderer is given."""
+        """The arguments of the renderer, and its format number."""
         return [render.FORMAT, self.seed, self.length, self.height, self.width, self.fps]
 
 
 class Street(LabelledDataset):
-    """Films of procedural streets; the splits have seeds of their own, so no street occurs twice.
+    """Videos of procedural streets; the splits have seeds of their own, so no street occurs twice.
 
     Args:
-        films: number of films by split.
-        length: frames per film.
+        films: number of videos by split.
+        length: frames per video.
         height, width: of the frames, pixels.
         fps: frames per second.
 
     Raises:
-        UserError: no films or frames, or frames below 32 pixels.
+        UserError: no videos or frames, or frames below 32 pixels.
     """
 
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
         for split, number in films.items():
-            check_range(number > 0, f"data.source.films.{split}", number, "a number of films above 0")
+            check_range(number > 0, f"data.source.films.{split}", number, "a number of videos above 0")
         for key, value, least in (("length", length, 1), ("height", height, 32), ("width", width, 32), ("fps", fps, 1)):
             check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
-        self.films, self.length, self.height, self.width, self.fps = films, length, height, width, fps
+        self.counts, self.length, self.height, self.width, self.fps = films, length, height, width, fps
         self.splits = tuple(films)
         self.classes = camvid_classes(void=False)
         self.normalisation = Normalisation((0.45, 0.45, 0.45), (0.25, 0.25, 0.25))
 
     def videos(self, split: str) -> list[LabelledVideo]:
-        """The films of a split."""
-        first = 10_000 * list(self.films).index(split)
+        """The videos of a split."""
+        first = 10_000 * list(self.counts).index(split)
         return [
             StreetVideo(f"street{first + n:05d}", self.fps, first + n, self.length, self.height, self.width)
-            for n in range(self.films[split])
+            for n in range(self.counts[split])
         ]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from src.data.street.canvas import Texture
 from src.data.street.textures import FINE, PAINT, pick, solid
 
-PHASES = 4  # pictures of one step or turn of the pedals
+PHASES = 4  # phases of one step or turn of the pedals
 
 _CLOTHES = ((40, 40, 50), (170, 50, 45), (55, 70, 130), (190, 180, 170), (60, 90, 60), (200, 160, 60))
 _SKIN = ((215, 170, 140), (150, 105, 80))
@@ -52,7 +52,7 @@ def _pixels(points: list[tuple[float, float]]) -> NDArray[np.int32]:
 def pedestrian(rng: np.random.Generator) -> list[Texture]:
     """The phases of a walk, each 0.9 m wide and 1.8 m high."""
     coat, trousers, skin = pick(rng, _CLOTHES), pick(rng, _CLOTHES), pick(rng, _SKIN)
-    pictures = []
+    phases = []
     for phase in range(PHASES):
         swing = 0.16 * np.sin(2 * np.pi * phase / PHASES)
         figure = _Sketch(0.9, 1.8, coat)
@@ -63,14 +63,14 @@ def pedestrian(rng: np.random.Generator) -> list[Texture]:
         figure.line([(0.62, 0.42), (0.66 - swing, 0.95)], 0.10, coat)
         figure.disc(0.45, 0.17, 0.13, skin)
         figure.area([(0.33, 0.04), (0.57, 0.04), (0.57, 0.12), (0.33, 0.12)], (40.0, 32.0, 28.0))
-        pictures.append(figure.texture(rng))
-    return pictures
+        phases.append(figure.texture(rng))
+    return phases
 
 
 def cyclist_from_behind(rng: np.random.Generator) -> list[Texture]:
     """The phases of pedalling seen along the street, each 0.9 m wide and 1.8 m high."""
     coat, trousers, skin, helmet = (pick(rng, c) for c in (_CLOTHES, _CLOTHES, _SKIN, PAINT))
-    pictures = []
+    phases = []
     for phase in range(PHASES):
         step = 0.12 * np.sin(2 * np.pi * phase / PHASES)
         figure = _Sketch(0.9, 1.8, coat)
@@ -83,14 +83,14 @@ def cyclist_from_behind(rng: np.random.Generator) -> list[Texture]:
         figure.line([(0.64, 0.40), (0.72, 0.88)], 0.10, coat)
         figure.disc(0.45, 0.19, 0.12, skin)
         figure.area([(0.32, 0.03), (0.58, 0.03), (0.58, 0.15), (0.32, 0.15)], helmet)
-        pictures.append(figure.texture(rng))
-    return pictures
+        phases.append(figure.texture(rng))
+    return phases
 
 
 def cyclist_from_the_side(rng: np.random.Generator) -> list[Texture]:
     """The phases of pedalling seen across the street, each 1.8 m wide and 1.8 m high, riding to the right."""
     coat, trousers, skin, frame = (pick(rng, c) for c in (_CLOTHES, _CLOTHES, _SKIN, PAINT))
-    pictures = []
+    phases = []
     for phase in range(PHASES):
         turn = 2 * np.pi * phase / PHASES
         figure = _Sketch(1.8, 1.8, coat)
@@ -104,8 +104,8 @@ def cyclist_from_the_side(rng: np.random.Generator) -> list[Texture]:
         figure.area([(0.62, 0.92), (0.82, 0.95), (1.12, 0.45), (0.92, 0.36)], coat)
         figure.line([(1.02, 0.46), (1.24, 0.82)], 0.09, coat)
         figure.disc(1.12, 0.22, 0.13, skin)
-        pictures.append(figure.texture(rng))
-    return pictures
+        phases.append(figure.texture(rng))
+    return phases
 
 
 def car_end(rng: np.random.Generator, paint: tuple[float, float, float], front: bool) -> Texture:

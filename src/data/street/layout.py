@@ -1,4 +1,4 @@
-"""What stands and moves in one procedural street, and where; nothing is drawn here.
+"""Lay out one procedural street: what stands and moves where; nothing is drawn here.
 
 Metres and seconds; x to the right of the middle of the road, z along the street from where the camera starts.
 """
@@ -15,7 +15,7 @@ from src.data.street.canvas import Pyramid, Texture, pyramid
 
 SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLIST = range(11)
 CAR_LENGTH = 4.2
-_PHASE_METRES = 0.35  # way per picture of a walk or of turning pedals
+_PHASE_METRES = 0.35  # way per phase of a walk or of turning pedals
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Thing:
     Attributes:
         x, z: place of its foot at time 0.
         width, bottom, top: extent; `bottom` above the ground.
-        pictures: the phases of its motion, one if it has none.
+        phases: the phases of its motion, one if it has none.
         label: class.
         velocity: (across, along) in m/s.
-        side: picture of the side of a car.
+        side: texture of the side of a car.
     """
 
     x: float
@@ -48,7 +48,7 @@ class Thing:
     width: float
     bottom: float
     top: float
-    pictures: list[Pyramid]
+    phases: list[Pyramid]
     label: int
     velocity: tuple[float, float] = (0.0, 0.0)
     side: Pyramid | None = None
@@ -57,10 +57,10 @@ class Thing:
         """(x, z) at `time`."""
         return self.x + time * self.velocity[0], self.z + time * self.velocity[1]
 
-    def picture(self, time: float) -> Pyramid:
+    def phase(self, time: float) -> Pyramid:
         """The phase of its motion at `time`."""
         way = time * math.hypot(*self.velocity) + self.z
-        return self.pictures[int(way / _PHASE_METRES) % len(self.pictures)]
+        return self.phases[int(way / _PHASE_METRES) % len(self.phases)]
 
 
 @dataclass

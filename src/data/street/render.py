@@ -1,4 +1,4 @@
-"""The built-in data set `street`: procedural films of a drive through a street, labels on every pixel.
+"""The built-in data set `street`: procedural videos of a drive through a street, labels on every pixel.
 
 Each seed is another street, light and drive. Classes and their numbers are those of CamVid; thin and small
 things (poles, signs, people) are as frequent as there, so that resolution matters.
@@ -20,15 +20,15 @@ from src.data.street.layout import CAR, CAR_LENGTH, PAVEMENT, ROAD, TREE, Street
 FORMAT = 1  # raise when the same seed gives other frames or labels; prepared clips are made again then
 
 _VIEW = 60.0  # metres the camera looks ahead
-_FOCAL = 0.95  # picture widths
+_FOCAL = 0.95  # image widths
 
 
 def render_street(
     seed: int, frames: int, height: int, width: int, fps: float = 15.0
 ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
-    """Frames of the film number `seed`: image (height, width, 3) uint8 RGB and labels (height, width) uint8.
+    """Frames of the video number `seed`: image (height, width, 3) uint8 RGB and labels (height, width) uint8.
 
-    The same arguments give the same film. Labels are 0..10, every pixel is labelled.
+    The same arguments give the same video. Labels are 0..10, every pixel is labelled.
     """
     rng = np.random.default_rng([seed, 0x57])
     drive = _draw_drive(rng, frames, fps)
@@ -62,7 +62,7 @@ def _draw_drive(rng: np.random.Generator, frames: int, fps: float) -> NDArray[np
 
 
 def _draw_light(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Exposure, contrast and colour cast of a film as a table (256, 1, 3)."""
+    """Exposure, contrast and colour cast of a video as a table (256, 1, 3)."""
     level = np.linspace(0.0, 1.0, 256)[:, None]
     gain = rng.uniform(0.55, 1.1) * rng.normal(1.0, 0.04, 3)
     table = 255.0 * np.clip(gain * level ** rng.uniform(0.85, 1.2), 0.0, 1.0)
@@ -119,5 +119,5 @@ def _planes(things: list[Thing], camera: Camera, time: float, reach: float) -> l
                 flank = x + (0.9 if camera.x > x else -0.9)
                 planes.append((z + 0.01, Plane(along(flank, z, z + CAR_LENGTH, 1.5), thing.side, CAR)))
             corners = upright(x, z, thing.width, thing.bottom, thing.top)
-            planes.append((z, Plane(corners, thing.picture(time), thing.label)))
+            planes.append((z, Plane(corners, thing.phase(time), thing.label)))
     return [plane for _, plane in sorted(planes, key=itemgetter(0), reverse=True)]

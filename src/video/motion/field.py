@@ -1,4 +1,4 @@
-"""From block vectors to a dense motion field that leads back to the keyframe."""
+"""Chain block vectors to a dense motion field that leads back to the keyframe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rasterise(vectors: NDArray[np.float32], height: int, width: int) -> MotionFi
     """One hop: the dense motion of a frame to its previous frame.
 
     Pixels that no block covers (intra) keep their place and are invalid, and so are those whose
-    source lies outside the picture. Where blocks overlap, the last one wins.
+    source lies outside the frame. Where blocks overlap, the last one wins.
     """
     return extend(identity(height, width), vectors)
 
@@ -51,7 +51,7 @@ def chain(to_key_of_previous: MotionField, hop: MotionField) -> MotionField:
     """Motion to the keyframe through one dense hop to the previous frame.
 
     field(x) = hop(x) + previous(x + hop(x)), the previous field sampled bilinearly, borders replicated.
-    Valid where the hop is, where x + hop(x) lies inside the picture, and where every sample used is valid.
+    Valid where the hop is, where x + hop(x) lies inside the frame, and where every sample used is valid.
     """
     field, valid = np.empty_like(hop.field), np.empty_like(hop.valid)
     chain_pixels(to_key_of_previous.field, to_key_of_previous.valid, hop.field, hop.valid, field, valid)
@@ -72,7 +72,7 @@ def warp(image: NDArray[Any], motion: MotionField, nearest: bool = False) -> NDA
 
 
 class MotionChain:
-    """Follows a film frame by frame and knows the motion of the latest frame to its keyframe.
+    """Follow a video frame by frame and keep the motion of the latest frame to its keyframe.
 
     The first frame and every I frame are keyframes; `reset` makes one of any other. A frame without
     vectors that is no keyframe (its motion was lost) gets its predecessor's field, invalid everywhere.

@@ -62,7 +62,7 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
         step_x, step_y = int(np.floor(dx)), int(np.floor(dy))
         right, below = np.float32(dx - step_x), np.float32(dy - step_y)
         beside, under = int(right > 0), int(below > 0)
-        # Columns [inner0, inner1) have all their samples inside the picture; elsewhere borders need care.
+        # Columns [inner0, inner1) have all their samples inside the frame; elsewhere borders need care.
         inner0 = min(max(x0, -step_x), x1)
         inner1 = max(min(x1, width - beside - step_x), inner0)
         for y in range(y0, y1):

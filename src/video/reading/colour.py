@@ -15,7 +15,7 @@ _SUBSAMPLER = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolatio
 
 
 def matrix_by_size(height: int, width: int) -> Colorspace:
-    """The matrix where a film does not name one: BT.709 above standard definition, else BT.601.
+    """The matrix where a video does not name one: BT.709 above standard definition, else BT.601.
 
     Standard definition is at most 576 lines of less than 1280 pixels, the rule common players follow.
     """
@@ -25,7 +25,7 @@ def matrix_by_size(height: int, width: int) -> Colorspace:
 def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of a decoded frame of any pixel format, its matrix and range honoured.
 
-    A film without range is taken as limited. High dynamic range is not tone-mapped.
+    A video without range is taken as limited. High dynamic range is not tone-mapped.
     """
     if frame.colorspace == BT709:
         matrix = Colorspace.ITU709

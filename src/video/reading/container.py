@@ -1,4 +1,4 @@
-"""Opening a film, or saying in one line why it is none."""
+"""Open video files, and report in one line what is wrong with them."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
     """The container, to be closed by the caller, and its video stream, which decodes damaged frames too.
 
     Args:
-        path: of the film.
+        path: of the video.
         threads: of the decoder.
         coded_here: by `encode`, whose headers say all; else FFmpeg decodes the first frame to find out the rest.
 
     Raises:
-        UserError: no such file, empty, unreadable, a picture, or nothing but sound.
+        UserError: no such file, empty, unreadable, a still image, or without a video stream.
     """
     if not path.is_file():
-        raise UserError(f"film '{path}' is not a file; check the path")
+        raise UserError(f"video '{path}' is not a file; check the path")
     if path.stat().st_size == 0:
-        raise UserError(f"film '{path}' is empty (0 bytes); copy or encode it again")
+        raise UserError(f"video '{path}' is empty (0 bytes); copy or encode it again")
     try:
         options: Any = [{"skip_frame": "all"}] if coded_here else None
         container = av.open(str(path), stream_options=options)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
-            f"film '{path}' cannot be read ({_reason(error)}): no film, cut short or corrupt; copy it again"
+            f"video '{path}' cannot be read ({_reason(error)}): no video, cut short or corrupt; copy it again"
         ) from error
     try:
         return container, _video_stream(container, path, threads)
@@ -60,15 +60,15 @@ def visible_comment(height: int, width: int) -> str:
 def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoStream:
     kind = container.format.name
     if kind.endswith("_pipe") or kind == "image2":
-        raise UserError(f"film '{path}' is a single picture ({kind.removesuffix('_pipe')}); give a video file")
+        raise UserError(f"video '{path}' is a still image ({kind.removesuffix('_pipe')}); give a video file")
     if kind == "tty":  # FFmpeg plays any text file as a teletype
-        raise UserError(f"film '{path}' is a text file; give a video file")
+        raise UserError(f"video '{path}' is a text file; give a video file")
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
-        raise UserError(f"film '{path}' has no video stream (sound only?); give a file with pictures")
+        raise UserError(f"video '{path}' has no video stream (sound only?); give a file with frames")
     stream = streams[0]
     if stream.codec_context is None or not stream.width:
-        raise UserError(f"film '{path}' has a video stream that cannot be decoded; convert it to H.264")
+        raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
     stream.codec_context.flags |= av.codec.context.Flags.output_corrupt

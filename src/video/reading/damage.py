@@ -1,4 +1,4 @@
-"""Decoding that notices lost and corrupt data instead of passing concealed pictures on."""
+"""Detect lost and corrupt data while decoding."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from src.errors import UserError
 
 Policy = Literal["stop", "continue"]
 
-# Others have hidden pictures (VP8, AV1) or pack two in a packet.
+# Others have hidden frames (VP8, AV1) or pack two in a packet.
 _FRAME_PER_PACKET = ("h264", "hevc", "mpeg4")
 
-_REMEMBERED = 1000  # packets; decoders hold back a few dozen pictures at most
+_REMEMBERED = 1000  # packets; decoders hold back a few dozen frames at most
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """A decoded picture as the codec has it, its place in display order, and whether data was lost there."""
+    """A decoded frame as the codec has it, its place in display order, and whether data was lost there."""
 
-    picture: av.VideoFrame
+    frame: av.VideoFrame
     index: int
     damaged: bool
 
 
 class DamageDetector:
-    """Decodes a stream and says where data was lost: "stop" raises, "continue" warns and marks the picture.
+    """Decode a stream and report where data was lost: "stop" raises, "continue" warns and marks the frame.
 
-    Where pictures were lost, the next one is marked, and the lost ones keep their index as far as their
-    packets are there, so that later indices stay aligned with labels. Bit errors that still decode leave no
+    Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
+    packets are there, so that later indices stay aligned with labels. Bit errors that decode leave no
     trace: H.264 and its like carry no checksum.
     """
 
@@ -48,13 +48,13 @@ class DamageDetector:
         self._packets = self._next = 0
         self._ranked = stream.codec_context.codec.canonical_name in _FRAME_PER_PACKET
         self._untimed = container.format.name == "avi"  # FFmpeg makes times up, wrong ones with B frames
-        self._times: list[int] = []  # sorted pts of the latest packets: a picture's rank is its index
-        self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the film
+        self._times: list[int] = []  # sorted pts of the latest packets: a frame's rank is its index
+        self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the video
         self._base: int | None = None
         self._end = Fraction(0)
 
     def __iter__(self) -> Iterator[DecodedFrame]:
-        """Pictures in display order.
+        """Frames in display order.
 
         Raises:
             UserError: damage under "stop".
@@ -65,23 +65,23 @@ class DamageDetector:
                 self._report("the container marks data as missing")
                 torn = 2
             try:
-                pictures = packet.decode()
+                frames = packet.decode()
             except av.FFmpegError:
                 self._report("a frame does not decode")
                 self._next += not self._ranked
                 failed += 1
                 continue
-            for picture in pictures:
+            for frame in frames:
                 if self._untimed:
-                    picture.pts = None
-                index = self._index(picture)
+                    frame.pts = None
+                index = self._index(frame)
                 lost = index - self._next
                 if lost > failed:
                     self._report(f"{lost} frames are lost")
-                elif picture.is_corrupt and not failed:
-                    self._report("data is missing and the decoder invented a replacement")
-                self._note(picture, index)
-                yield DecodedFrame(picture, index, failed > 0 or lost > 0 or torn > 0 or picture.is_corrupt)
+                elif frame.is_corrupt and not failed:
+                    self._report("corrupt frame (decoder concealed missing data)")
+                self._note(frame, index)
+                yield DecodedFrame(frame, index, failed > 0 or lost > 0 or torn > 0 or frame.is_corrupt)
                 failed, torn = 0, max(0, torn - 1)
         self._check_end()
 
@@ -93,28 +93,28 @@ class DamageDetector:
             except StopIteration:
                 return
             except av.FFmpegError:
-                self._report("the file cannot be read on from here")
+                self._report("the rest of the file cannot be read")
                 return
             self._packets += packet.size > 0
             if packet.size and not packet.is_discard and packet.pts is not None:
                 insort(self._times, packet.pts)
             yield packet
 
-    def _index(self, picture: av.VideoFrame) -> int:
-        if not self._ranked or picture.pts is None:
+    def _index(self, frame: av.VideoFrame) -> int:
+        if not self._ranked or frame.pts is None:
             return self._next
-        rank = self._forgotten + bisect_left(self._times, picture.pts)
+        rank = self._forgotten + bisect_left(self._times, frame.pts)
         if len(self._times) > 2 * _REMEMBERED:
             del self._times[:_REMEMBERED]
             self._forgotten += _REMEMBERED
-        if self._base is None:  # leading pictures of an open GOP that the film was cut in are never shown
+        if self._base is None:  # leading frames of an open GOP that the video was cut in are never shown
             self._base = rank
         return max(rank - self._base, self._next)
 
-    def _note(self, picture: av.VideoFrame, index: int) -> None:
+    def _note(self, frame: av.VideoFrame, index: int) -> None:
         self._next = index + 1
-        if picture.pts is not None and picture.time_base is not None:
-            self._end = (picture.pts + (picture.duration or 0)) * picture.time_base
+        if frame.pts is not None and frame.time_base is not None:
+            self._end = (frame.pts + (frame.duration or 0)) * frame.time_base
 
     def _check_end(self) -> None:
         promised = self._stream.frames  # 0 where the container does not say
@@ -131,10 +131,10 @@ class DamageDetector:
     def _report(self, what: str) -> None:
         rate = self._stream.average_rate
         time = f" ({float(self._next / rate):.2f} s)" if rate else ""
-        message = f"film '{self._path}' is damaged at frame {self._next}{time}: {what}"
+        message = f"video '{self._path}' is damaged at frame {self._next}{time}: {what}"
         if self._policy == "stop":
             raise UserError(f"{message}; copy it again, or set on_damage=continue")
-        log.warning("%s; going on", message)
+        log.warning("%s; continuing", message)
 
 
 def _stated_end(stream: VideoStream) -> Fraction:

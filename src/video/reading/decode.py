@@ -1,4 +1,4 @@
-"""Any film as upright RGB frames with block motion to the previous frame."""
+"""Decode any video to upright RGB frames with block motion to the previous frame."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a film before it is decoded.
+    """Properties of a video that are known before it is decoded.
 
     Attributes:
         codec: FFmpeg's name, e.g. "h264", "hevc".
@@ -45,9 +45,9 @@ class VideoInfo:
         time_base: seconds that every `pts` is a multiple of.
         frames: as the container states them, 0 where it does not.
         all_intra: the codec has nothing but I frames (MJPEG, ProRes).
-        orientation: how coded pictures are turned upright.
+        orientation: how coded frames are turned upright.
         motion: where vectors come from: "none", "exact" or "estimate".
-        inexact: why the film has no exact vectors, None where it has.
+        inexact: why the video has no exact vectors, None where it has.
     """
 
     codec: str
@@ -63,17 +63,17 @@ class VideoInfo:
 
 
 class Video:
-    """A film that can be iterated, any number of times, giving `Frame`s in display order.
+    """A video that can be iterated, any number of times, giving `Frame`s in display order.
 
     Args:
-        path: of the film.
-        motion: "exact" takes the codec's vectors, "estimate" FFmpeg's block search on the decoded pictures
+        path: of the video.
+        motion: "exact" takes the codec's vectors, "estimate" FFmpeg's block search on the decoded frames
             (any codec), "auto" exact where possible, logging which and why, "none" neither.
         on_damage: "stop" raises at the first lost or corrupt data; "continue" warns and marks the frame.
         threads: of the decoder.
 
     Raises:
-        UserError: no readable film, an unknown `motion`, motion="exact" where there is none; while iterating, damage.
+        UserError: no readable video, an unknown `motion`, motion="exact" where there is none; while iterating, damage.
     """
 
     def __init__(
@@ -89,12 +89,12 @@ class Video:
         with container:
             watch = DamageDetector(self.path, container, stream, self.on_damage)
             if self.info.motion == "exact":
-                pictures = self._with_exact_vectors(watch, stream)
+                frames = self._with_exact_vectors(watch, stream)
             elif self.info.motion == "estimate":
-                pictures = with_estimated_vectors(watch)
+                frames = with_estimated_vectors(watch)
             else:
-                pictures = ((coded, None) for coded in watch)
-            for coded, vectors in pictures:
+                frames = ((coded, None) for coded in watch)
+            for coded, vectors in frames:
                 yield self._frame(coded, vectors)
 
     def _probe(self, motion: MotionSource) -> VideoInfo:
@@ -105,7 +105,7 @@ class Video:
             except av.FFmpegError:
                 first = None
             if first is None:
-                raise UserError(f"film '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
+                raise UserError(f"video '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
             orientation = orientation_of(first)
             height, width = orientation.size(*visible_size(container, stream))
             inexact = ExactVectors(self.path, stream).reason
@@ -132,14 +132,14 @@ class Video:
         if motion != "auto":
             return motion
         if inexact:
-            log.info("%s: motion estimated from the pictures, because %s", self.path, inexact)
+            log.info("%s: motion estimated from the frames, because %s", self.path, inexact)
             return "estimate"
         log.info("%s: exact motion from the codec (one reference frame, no B frames)", self.path)
         return "exact"
 
     def _no_exact(self, reason: str) -> str:
         return (
-            f"film '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate, or encode it "
+            f"video '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate, or encode it "
             "with one reference frame and without B frames (x264: bframes=0:ref=1)"
         )
 
@@ -147,30 +147,30 @@ class Video:
         exact = ExactVectors(self.path, stream)
         exact.request(stream)
         for one in coded:
-            frame_type = _type_of(one.picture)
+            frame_type = _type_of(one.frame)
             if frame_type not in "IP":
                 reason = f"frame {one.index} is of type {frame_type}"
                 raise UserError(self._no_exact(reason))
-            yield one, exact.of(one.picture, one.index) if frame_type == "P" else None
+            yield one, exact.of(one.frame, one.index) if frame_type == "P" else None
 
     def _frame(self, coded: DecodedFrame, vectors: NDArray[np.float32] | None) -> Frame:
-        info, picture = self.info, coded.picture
+        info, frame = self.info, coded.frame
         height, width = info.orientation.size(info.height, info.width)
-        image = info.orientation.image(to_rgb(picture)[:height, :width])
+        image = info.orientation.image(to_rgb(frame)[:height, :width])
         if image.shape[:2] != (info.height, info.width):
             raise UserError(
-                f"film '{self.path}' changes its size at frame {coded.index} from {info.width}x{info.height} "
+                f"video '{self.path}' changes its size at frame {coded.index} from {info.width}x{info.height} "
                 f"to {image.shape[1]}x{image.shape[0]}; cut or re-encode it to one size"
             )
         if vectors is not None:
             vectors = info.orientation.vectors(vectors, info.height, info.width)
-        return Frame(image, _type_of(picture), vectors, _seconds(coded, info.fps), coded.index, coded.damaged)
+        return Frame(image, _type_of(frame), vectors, _seconds(coded, info.fps), coded.index, coded.damaged)
 
 
 def decode(
     path: Path | str, motion: MotionSource = "exact", on_damage: Policy = "stop", threads: int = 1
 ) -> Iterator[Frame]:
-    """The frames of `Video`, for those who need no more."""
+    """Iterate over the frames of a `Video`."""
     return iter(Video(path, motion, on_damage, threads))
 
 
@@ -180,12 +180,12 @@ def _some_packets(container: InputContainer, stream: VideoStream) -> Iterator[av
         yield from islice(packets, PROBED)
 
 
-def _type_of(picture: av.VideoFrame) -> str:
-    name = PictureType(picture.pict_type).name
+def _type_of(frame: av.VideoFrame) -> str:
+    name = PictureType(frame.pict_type).name
     return name if name in ("I", "P", "B") else "?"
 
 
 def _seconds(coded: DecodedFrame, fps: Fraction | None) -> Fraction:
-    if coded.picture.pts is None or coded.picture.time_base is None:  # raw streams carry no times
+    if coded.frame.pts is None or coded.frame.time_base is None:  # raw streams carry no times
         return Fraction(coded.index) / (fps or 25)
-    return coded.picture.pts * coded.picture.time_base
+    return coded.frame.pts * coded.frame.time_base

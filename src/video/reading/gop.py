@@ -1,4 +1,4 @@
-"""Random access to clips of exact GOPs, as a data loader needs it: one keyframe and the frames after it."""
+"""Read one keyframe and the frames after it from a clip with exact GOPs."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class KeyedFrame:
 
 
 def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "exact") -> list[Frame]:
-    """Frames key_index..last_index of a film written by `encode`, the first of them an I frame.
+    """Frames key_index..last_index of a video written by `encode`, the first of them an I frame.
 
     Decodes nothing before the keyframe and nothing after last_index, with one thread. Later I frames in the
     range are allowed; their `vectors` are None, as those of the first.
 
     Args:
-        path: of the film.
+        path: of the video.
         key_index, last_index: of frames, both included.
-        motion: "exact" takes the codec's vectors, "estimate" searches blocks in the decoded pictures, "none" neither.
+        motion: "exact" takes the codec's vectors, "estimate" searches blocks in the decoded frames, "none" neither.
 
     Raises:
         UserError: no I frame at key_index, fewer frames than last_index, damage, or no exact vectors.
@@ -62,8 +62,8 @@ def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "
         coded = _coded(path, container, stream, key_index, last_index)
         return [
             Frame(
-                _rgb(one.picture, size),
-                "I" if _is_key(one.picture) else "P",
+                _rgb(one.frame, size),
+                "I" if _is_key(one.frame) else "P",
                 vectors,
                 Fraction(one.index) / _rate(stream),
                 one.index,
@@ -73,9 +73,9 @@ def read_gop(path: Path, key_index: int, last_index: int, motion: ClipMotion = "
 
 
 def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exact") -> KeyedFrame:
-    """Frame `index` of a film written by `encode`, with the latest keyframe and the motion chained to it.
+    """Frame `index` of a video written by `encode`, with the latest keyframe and the motion chained to it.
 
-    Converts two pictures to RGB however far apart they are. Arguments and errors as of `read_gop`.
+    Converts two frames to RGB however far apart they are. Arguments and errors as of `read_gop`.
     """
     container, stream = open_video(path, coded_here=True)
     with container:
@@ -84,7 +84,7 @@ def read_keyed(path: Path, key_index: int, index: int, motion: ClipMotion = "exa
         to_key, spare = identity(*size), identity(*size)
         coded = _coded(path, container, stream, key_index, index)
         for one, vectors in _with_vectors(path, coded, stream, motion):
-            current = one.picture
+            current = one.frame
             if _is_key(current):
                 key, to_key = current, identity(*size)
             elif motion != "none":
@@ -101,15 +101,15 @@ def _with_vectors(
         exact = ExactVectors(path, stream)
         if exact.reason:
             raise UserError(
-                f"film '{path}' has no exact motion vectors: {exact.reason}; set video.motion=estimate, or code it "
+                f"video '{path}' has no exact motion vectors: {exact.reason}; set video.motion=estimate, or code it "
                 "as h264"
             )
         exact.request(stream)
-        return ((one, None if _is_key(one.picture) else exact.of(one.picture, one.index)) for one in coded)
+        return ((one, None if _is_key(one.frame) else exact.of(one.frame, one.index)) for one in coded)
     if motion == "none":
         return ((one, None) for one in coded)
     estimated = with_estimated_vectors(coded)
-    return ((one, None if _is_key(one.picture) else vectors) for one, vectors in estimated)
+    return ((one, None if _is_key(one.frame) else vectors) for one, vectors in estimated)
 
 
 def _coded(
@@ -119,24 +119,24 @@ def _coded(
     ticks = 1 / (_rate(stream) * Fraction(stream.time_base or 1))
     container.seek(start + round(key_index * ticks), stream=stream)
     index = key_index
-    for picture in _sound(container, stream):
-        at = -1 if picture.pts is None else round((picture.pts - start) / ticks)
-        if at != index or (index == key_index and not _is_key(picture)):
+    for frame in _sound(container, stream):
+        at = -1 if frame.pts is None else round((frame.pts - start) / ticks)
+        if at != index or (index == key_index and not _is_key(frame)):
             break
-        yield DecodedFrame(picture, index, False)
+        yield DecodedFrame(frame, index, False)
         if index == last_index:
             return
         index += 1
     raise UserError(
-        f"film '{path}' gives no sound frame {index} after an I frame at {key_index}; "
+        f"video '{path}' has no intact frame {index} after an I frame at {key_index}; "
         "remove it, and it is encoded again"
     )
 
 
 def _sound(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Pictures up to the first that the decoder had to conceal or could not decode."""
+    """Frames up to the first that the decoder had to conceal or could not decode."""
     try:
-        yield from takewhile(lambda picture: not picture.is_corrupt, container.decode(stream))
+        yield from takewhile(lambda frame: not frame.is_corrupt, container.decode(stream))
     except av.FFmpegError:
         return
 
@@ -145,9 +145,9 @@ def _rate(stream: VideoStream) -> Fraction:
     return Fraction(stream.average_rate or 25)
 
 
-def _rgb(picture: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(to_rgb(picture)[: size[0], : size[1]])
+def _rgb(frame: av.VideoFrame, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(to_rgb(frame)[: size[0], : size[1]])
 
 
-def _is_key(picture: av.VideoFrame) -> bool:
-    return picture.pict_type == PictureType.I
+def _is_key(frame: av.VideoFrame) -> bool:
+    return frame.pict_type == PictureType.I

@@ -1,4 +1,4 @@
-"""The display matrix of a film: which way up its pictures are meant to be seen."""
+"""The display matrix of a video: which way up its frames are meant to be seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from src.errors import UserError
 
 @dataclass(frozen=True)
 class Orientation:
-    """Transpose first, then flip: any of the eight ways to lay a picture on the pixel grid."""
+    """Transpose first, then flip: any of the eight ways to lay a frame on the pixel grid."""
 
     transpose: bool = False
     flip_x: bool = False
@@ -32,7 +32,7 @@ class Orientation:
         return np.ascontiguousarray(image)
 
     def vectors(self, vectors: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
-        """Rows [x0, y0, w, h, dx, dy] as coded to upright; the size is that of the upright picture."""
+        """Rows [x0, y0, w, h, dx, dy] as coded to upright; the size is that of the upright frame."""
         turned = vectors[:, [1, 0, 3, 2, 5, 4]] if self.transpose else vectors.copy()
         if self.flip_x:
             turned[:, 0] = width - turned[:, 0] - turned[:, 2]
@@ -57,4 +57,4 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
         return Orientation(False, a < 0, d < 0)
     if a == d == 0 and b and c:
         return Orientation(True, c < 0, b < 0)
-    raise UserError("the film is turned by no multiple of 90 degrees; re-encode it upright")
+    raise UserError("the video is turned by no multiple of 90 degrees; re-encode it upright")

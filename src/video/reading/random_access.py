@@ -1,4 +1,4 @@
-"""Frames of any film by their index, without decoding what lies before them."""
+"""Read frames of any video by index, decoding from the keyframe before them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def count_frames(path: Path) -> int:
     """Number of frames, from the packets rather than from what the container promises.
 
     Raises:
-        UserError: no readable film, or one without times.
+        UserError: no readable video, or one without times.
     """
     return len(_index_of(path).times)
 
@@ -43,19 +43,19 @@ def read_frames(path: Path, start: int = 0, stop: int | None = None) -> Iterator
     Any codec, and any frame rate, constant or not. Decoding starts at the keyframe before `start`.
 
     Raises:
-        UserError: no such frames, damage, or a film without times.
+        UserError: no such frames, damage, or a video without times.
     """
     index = _index_of(path)
     stop = len(index.times) if stop is None else stop
     if not 0 <= start < stop <= len(index.times):
-        raise UserError(f"film '{path}' has {len(index.times)} frames, not {start}..{stop - 1}; give the whole film")
+        raise UserError(f"video '{path}' has {len(index.times)} frames, not {start}..{stop - 1}; give the whole video")
     at = start
     for image in _sound(path, index, start):
         yield image
         at += 1
         if at == stop:
             return
-    raise UserError(f"film '{path}' is damaged at frame {at}: it does not decode; copy it again")
+    raise UserError(f"video '{path}' is damaged at frame {at}: it does not decode; copy it again")
 
 
 def _sound(path: Path, index: _Index, start: int) -> Iterator[NDArray[np.uint8]]:
@@ -67,17 +67,17 @@ def _sound(path: Path, index: _Index, start: int) -> Iterator[NDArray[np.uint8]]
             container.seek(index.keys[bisect_right(index.keys, index.times[start]) - 1], stream=stream)
         expected = iter(index.times[start:])
         with suppress(av.FFmpegError):
-            for picture in container.decode(stream):
-                if _time(picture) < index.times[start]:
+            for frame in container.decode(stream):
+                if _time(frame) < index.times[start]:
                     continue
-                if picture.is_corrupt or _time(picture) != next(expected, None):
+                if frame.is_corrupt or _time(frame) != next(expected, None):
                     return
-                yield orientation_of(picture).image(to_rgb(picture)[:height, :width])
+                yield orientation_of(frame).image(to_rgb(frame)[:height, :width])
 
 
 def _index_of(path: Path) -> _Index:
     if not path.is_file():
-        raise UserError(f"film '{path}' is not a file; check data.root")
+        raise UserError(f"video '{path}' is not a file; check data.root")
     status = path.stat()
     return _indexed(path, status.st_size, status.st_mtime_ns)
 
@@ -93,7 +93,7 @@ def _indexed(path: Path, size: int, modified: int) -> _Index:
     keys = tuple(sorted(time for time, is_key in packets if is_key))
     times = tuple(sorted(time for time, _ in packets))
     if not keys or len(set(times)) < len(times):
-        raise UserError(f"film '{path}' does not say when each frame is shown; convert it to .mp4")
+        raise UserError(f"video '{path}' has no time stamp for each frame; convert it to .mp4")
     return _Index(times, keys)
 
 

@@ -1,4 +1,4 @@
-"""Block motion of any codec, from FFmpeg's `mestimate` filter on the decoded pictures."""
+"""Block motion of any codec, from FFmpeg's `mestimate` filter on the decoded frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ FrameWithVectors = tuple[DecodedFrame, NDArray[np.float32] | None]
 BLOCK = 8  # pixels; with 16 the warped keyframe is 12-21 % worse
 
 
-def with_estimated_vectors(pictures: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
-    """Each displayed picture with its (N, 6) whole-pixel vectors to the one before it; None for the first.
+def with_estimated_vectors(frames: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
+    """Each displayed frame with its (N, 6) whole-pixel vectors to the one before it; None for the first.
 
-    Holds at most three pictures: the filter also looks forward, so each comes out one late.
+    Holds at most three frames: the filter also looks forward, so each comes out one late.
     """
     graph: Graph | None = None
     previous: DecodedFrame | None = None
     pushed = 0
-    for coded in pictures:
-        graph = graph or _graph(coded.picture)
-        _push(graph, coded.picture, pushed)
+    for coded in frames:
+        graph = graph or _graph(coded.frame)
+        _push(graph, coded.frame, pushed)
         if previous is not None:
             yield previous, _pull(graph, first=pushed == 1)
         previous, pushed = coded, pushed + 1
     if graph is not None and previous is not None:
-        _push(graph, previous.picture, pushed)  # the filter gives a picture out when the next arrives
+        _push(graph, previous.frame, pushed)  # the filter gives a frame out when the next arrives
         yield previous, _pull(graph, first=pushed == 1)
 
 
@@ -61,10 +61,10 @@ def _push(graph: Graph, frame: av.VideoFrame, count: int) -> None:
 
 def _pull(graph: Graph, first: bool) -> NDArray[np.float32] | None:
     frame = graph.vpull()
-    if first:  # the filter compares the first picture with itself
+    if first:  # the filter compares the first frame with itself
         return None
     vectors = estimated_vectors(frame)
-    # Blocks cover whole multiples of their size only: the last ones speak for the rest of the picture.
+    # Blocks cover whole multiples of their size only: the last ones are extended over the rest of the frame.
     covered_x, covered_y = frame.width // BLOCK * BLOCK, frame.height // BLOCK * BLOCK
     vectors[vectors[:, 0] + BLOCK == covered_x, 2] += frame.width - covered_x
     vectors[vectors[:, 1] + BLOCK == covered_y, 3] += frame.height - covered_y

@@ -36,13 +36,13 @@ EXPORTING = (
 
 
 class ExactVectors:
-    """Exact vectors to the previous frame, from the decoder or from the file that `encode` puts beside HEVC films.
+    """Exact vectors to the previous frame, from the decoder or from the file that `encode` puts beside HEVC videos.
 
     Made before the first frame is decoded.
 
     Args:
-        path: of the film.
-        stream: of the film.
+        path: of the video.
+        stream: of the video.
 
     Attributes:
         reason: why there are none, or None.
@@ -60,16 +60,16 @@ class ExactVectors:
         if self._saved is None:
             stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
 
-    def of(self, picture: av.VideoFrame, index: int) -> NDArray[np.float32]:
+    def of(self, frame: av.VideoFrame, index: int) -> NDArray[np.float32]:
         """(N, 6) [x0, y0, w, h, dx, dy] of a P frame."""
         if self._saved is None:
-            return exported_vectors(picture, self._offset)
+            return exported_vectors(frame, self._offset)
         saved = self._saved[index] if index < len(self._saved) else None
         return NO_ROWS if saved is None else saved
 
 
 def why_inexact(stream: VideoStream) -> str | None:
-    """What the stream's header says against exact vectors to the previous frame, or None."""
+    """Return the reason why exported vectors are not exact, from the stream's header; None if they are."""
     context = stream.codec_context
     codec = context.codec.canonical_name
     if codec not in EXPORTING:
@@ -83,12 +83,12 @@ def why_inexact(stream: VideoStream) -> str | None:
         return "its H.264 parameter sets are missing"
     references = max(s.references for s in sets)
     if references > 1:
-        return f"its P frames choose among {references} reference frames and FFmpeg does not tell which"
+        return f"its P frames choose among {references} reference frames and FFmpeg does not report which"
     return None if all(s.progressive for s in sets) else "it is interlaced"
 
 
 def crop_offset(stream: VideoStream) -> tuple[int, int]:
-    """(x, y) of the visible picture in the coded one, where blocks are counted from."""
+    """(x, y) of the visible frame in the coded one, where blocks are counted from."""
     if stream.codec_context.codec.canonical_name != "h264":
         return 0, 0
     sets = read_sps(stream.codec_context.extradata or b"")
@@ -96,7 +96,7 @@ def crop_offset(stream: VideoStream) -> tuple[int, int]:
 
 
 def has_layers(packets: Iterable[av.Packet[VideoStream]], stream: VideoStream) -> bool:
-    """Whether some H.264 frame is skipped by the vectors of the next: temporal layers, as in conferencing."""
+    """Check whether some H.264 frame is skipped by the vectors of the next: temporal layers, as in conferencing."""
     if stream.codec_context.codec.canonical_name != "h264":
         return False
     extradata, skipped = stream.codec_context.extradata or b"", False
@@ -125,7 +125,7 @@ def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def block_rows(blocks: NDArray[Any], exact: bool, left: int, top: int) -> NDArray[np.float32]:
-    """(N, 6) float32 [x0, y0, w, h, dx, dy] of FFmpeg's blocks, which have centres, in a picture cut by (left, top).
+    """(N, 6) float32 [x0, y0, w, h, dx, dy] of FFmpeg's blocks, which have centres, in a frame cut by (left, top).
 
     The motion is that of the motion fields if `exact`, or else from place to place in whole pixels.
     """

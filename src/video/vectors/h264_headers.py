@@ -1,4 +1,4 @@
-"""The few facts of an H.264 bit stream that decide whether its motion vectors can be trusted."""
+"""Read what decides whether the motion vectors of an H.264 bit stream are exact."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_sps(extradata: bytes) -> list[Sps]:
 
 
 def is_reference(packet: bytes, extradata: bytes) -> bool:
-    """Whether later frames may be predicted from the picture in `packet` (nal_ref_idc of its slices)."""
+    """Check whether later frames may be predicted from the frame in `packet` (nal_ref_idc of its slices)."""
     prefix = (extradata[4] & 3) + 1 if extradata[:1] == b"\x01" else 0
     units = _length_prefixed(packet, prefix) if prefix else _annex_b(packet)
     return next((unit[0] >> 5 > 0 for unit in units if unit and unit[0] & 31 in _SLICES), True)
@@ -96,7 +96,7 @@ def _parse(unit: bytes) -> Sps:
     bits.unsigned()  # seq_parameter_set_id
     chroma = _skip_high_profile(bits) if profile in _HIGH_PROFILES else 1
     bits.unsigned()  # log2_max_frame_num_minus4
-    _skip_picture_order(bits)
+    _skip_order_count(bits)
     references = bits.unsigned()
     bits.take(1)  # gaps_in_frame_num_value_allowed_flag
     bits.unsigned(), bits.unsigned()  # size in macroblocks
@@ -130,7 +130,7 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
         last = following or last
 
 
-def _skip_picture_order(bits: _Bits) -> None:
+def _skip_order_count(bits: _Bits) -> None:
     kind = bits.unsigned()
     if kind == 0:
         bits.unsigned()

@@ -58,18 +58,18 @@ class _Units:
     parts: int
 
 
-def read_vectors(path: Path, film: Path, height: int, width: int) -> list[NDArray[np.float32] | None]:
+def read_vectors(path: Path, video: Path, height: int, width: int) -> list[NDArray[np.float32] | None]:
     """Per frame (N, 6) rows [x0, y0, w, h, dx, dy] to the previous frame as in `Frame.vectors`; None of an I frame.
 
     Args:
         path: of the analysis file.
-        film: that it is about, which names the version of x265.
-        height, width: of the coded pictures.
+        video: that it is about, which names the version of x265.
+        height, width: of the coded frames.
 
     Raises:
         UnknownAnalysis: another version or layout, or a reference other than the previous frame.
     """
-    _check_version(film)
+    _check_version(video)
     content = path.read_bytes()
     at = _HEADER
     frames: list[NDArray[np.float32] | None] = []
@@ -86,8 +86,8 @@ def read_vectors(path: Path, film: Path, height: int, width: int) -> list[NDArra
     return frames
 
 
-def _check_version(film: Path) -> None:
-    found = re.search(rb"x265 \(build \d+\) - ([0-9.]+)", film.read_bytes())
+def _check_version(video: Path) -> None:
+    found = re.search(rb"x265 \(build \d+\) - ([0-9.]+)", video.read_bytes())
     version = found[1].decode() if found else "unknown"
     if version not in KNOWN_VERSIONS:
         raise UnknownAnalysis(f"x265 {version} is not one of {', '.join(KNOWN_VERSIONS)}")

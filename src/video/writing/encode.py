@@ -1,4 +1,4 @@
-"""Frames to a clip of exact GOPs: an I frame every L frames, P frames that refer to the frame before them."""
+"""Encode frames with exact GOPs: an I frame every L frames, P frames that refer to the frame before them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodedVideo:
-    """What was written.
+    """Properties of a written video.
 
     Attributes:
         frames: their number.
@@ -58,16 +58,16 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: CodecSetti
     The same frames give the same bytes (one thread). 4:2:0 needs even sizes: an odd one is padded by
     repeating its last row or column, and the visible size is noted in the container's comment, to which
     `Video` and `read_gop` crop; other players show the extra line. Colours are limited range, BT.601 or
-    BT.709 by size (see `matrix_by_size`), and tagged so. An HEVC film gets a file with its motion vectors
+    BT.709 by size (see `matrix_by_size`), and tagged so. An HEVC video gets a file with its motion vectors
     beside it (see `src.video.vectors.vector_file`) where the version of x265 is one whose analysis can be read. Each
-    packet is decoded again; the film appears under its name only after its I frames and frame count were
+    packet is decoded again; the video appears under its name only after its I frames and frame count were
     found right.
 
     Raises:
         UserError: no frames, frames of different sizes, or another suffix.
     """
     if path.suffix not in (".mp4", ".mkv"):  # AVI keeps no presentation times, by which frames are found
-        raise UserError(f"film '{path}' cannot be written as '{path.suffix}'; name it .mp4 or .mkv")
+        raise UserError(f"video '{path}' cannot be written as '{path.suffix}'; name it .mp4 or .mkv")
     iterator = iter(frames)
     first = next(iterator, None)
     if first is None:
@@ -90,21 +90,21 @@ def encode(frames: Iterable[NDArray[np.uint8]], path: Path, encoding: CodecSetti
 
 @cache
 def has_exact_vectors(codec: str) -> bool:
-    """Whether films that `encode` writes come with exact vectors: HEVC where x265's analysis can be read."""
+    """Check whether videos that `encode` writes come with exact vectors: HEVC where x265's analysis can be read."""
     if codec != "hevc":
         return True
     with TemporaryDirectory() as folder:
-        film = Path(folder) / "probe.mp4"
-        encode([np.zeros((64, 64, 3), np.uint8)] * 2, film, CodecSettings(codec, 2, 25, crf=28))
-        return vector_file_of(film).exists()
+        video = Path(folder) / "probe.mp4"
+        encode([np.zeros((64, 64, 3), np.uint8)] * 2, video, CodecSettings(codec, 2, 25, crf=28))
+        return vector_file_of(video).exists()
 
 
-def _keep_vectors(film: Path, analysis: Path, shape: tuple[int, ...]) -> bool:
-    """Write what x265 saved about a film as the film's sidecar; whether that could be read."""
+def _keep_vectors(video: Path, analysis: Path, shape: tuple[int, ...]) -> bool:
+    """Write the vectors that x265 saved about a video as its vector file; return whether that could be read."""
     try:
-        write_vector_file(film, read_vectors(analysis, film, shape[0] + shape[0] % 2, shape[1] + shape[1] % 2))
+        write_vector_file(video, read_vectors(analysis, video, shape[0] + shape[0] % 2, shape[1] + shape[1] % 2))
     except UnknownAnalysis as error:
-        log.warning("no exact vectors beside the film, estimate them (video.motion=estimate): %s", error)
+        log.warning("no exact vectors beside the video, estimate them (video.motion=estimate): %s", error)
         return False
     return True
 

@@ -1,4 +1,4 @@
-"""What an encoder made of its frames: decoded again packet by packet, while it still encodes."""
+"""PSNR and frame types, measured while encoding by decoding each packet again."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PEAK = 255
 
 
 class PsnrMeter:
-    """Picture types and luma error of what comes out of an encoder.
+    """Frame types and luma error of what comes out of an encoder.
 
-    Holds the luma of the frames that the encoder still looks at, as the encoder itself does.
+    Holds the luma of the frames that the encoder holds back, as the encoder itself does.
 
     Args:
         encoder: whose packets are given to `coded`.
@@ -60,12 +60,12 @@ class PsnrMeter:
             self._decoder = context
         return self._decoder
 
-    def _compare(self, pictures: Iterable[av.VideoFrame]) -> None:
-        for picture in pictures:
-            error = _luma(picture).astype(np.int16) - self._sent.popleft()
+    def _compare(self, frames: Iterable[av.VideoFrame]) -> None:
+        for frame in frames:
+            error = _luma(frame).astype(np.int16) - self._sent.popleft()
             self._squares += int(np.square(error, dtype=np.int32).sum(dtype=np.int64))
             self._pixels += error.size
-            self.types.append(PictureType(picture.pict_type))
+            self.types.append(PictureType(frame.pict_type))
 
 
 def _luma(frame: av.VideoFrame) -> NDArray[np.uint8]:

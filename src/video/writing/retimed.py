@@ -1,4 +1,4 @@
-"""A film of pictures made from another film's frames, each at the time of its frame."""
+"""Write a video whose frames are shown at the times of another video's frames."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from src.video.reading.decode import Video
 
 
 class RetimedVideo:
-    """An H.264 film with the times of its source.
+    """A writer of H.264 with the times of a source video.
 
-    Times are exact, whatever the frame rate does: the film takes over the time base of its source. Sound is
+    Times are exact, whatever the frame rate does: the video takes over the time base of its source. Sound is
     left out. 4:2:0 needs even sizes: an odd one is padded as `src.video.writing.encode` does, and noted for `Video`.
 
     Args:
-        path: of the film; .mp4.
+        path: of the video; .mp4.
         source: whose size, rate and time base it takes.
         threads: of the encoder.
     """
@@ -31,7 +31,7 @@ class RetimedVideo:
     def __init__(self, path: Path, source: Video, threads: int) -> None:
         self._last, self._time_base = -(1 << 62), source.info.time_base
         height, width = source.info.height, source.info.width
-        # The start of a film is written in units of the movie's time scale, by default milliseconds.
+        # The start of a video is written in units of the movie's time scale, by default milliseconds.
         options = {"movie_timescale": str(self._time_base.denominator)}
         self._container = av.open(str(path), "w", options=options)
         if height % 2 or width % 2:
@@ -44,11 +44,11 @@ class RetimedVideo:
         self._stream.time_base = self._stream.codec_context.time_base = self._time_base
         tag_colours(self._stream.codec_context, self._stream.height, self._stream.width)
 
-    def write(self, picture: NDArray[np.uint8], pts: Fraction) -> None:
-        """Add the next picture (H, W, 3) RGB, shown from `pts` seconds on."""
-        height, width = picture.shape[:2]
-        coded = from_rgb(np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
-        # Films with repeated or descending times exist; encoders want them to rise.
+    def write(self, image: NDArray[np.uint8], pts: Fraction) -> None:
+        """Add the next image (H, W, 3) RGB, shown from `pts` seconds on."""
+        height, width = image.shape[:2]
+        coded = from_rgb(np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge"))
+        # Videos with repeated or descending times exist; encoders want them to rise.
         self._last = max(round(pts / self._time_base), self._last + 1)
         coded.pts, coded.time_base = self._last, self._time_base
         self._container.mux(self._stream.encode(coded))

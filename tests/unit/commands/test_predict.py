@@ -180,7 +180,7 @@ def bad_film(kind, path, good):
 @pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "noise", "picture", "sound"])
 def test_bad_film_is_one_clear_error_and_leaves_nothing(image, tmp_path, kind):
     film = bad_film(kind, tmp_path / "bad.mp4", exact_film(tmp_path / "good.mp4", 6, gop=3))
-    with pytest.raises(UserError, match=r"^film '.*bad\.(mp4|png)'.*; "):
+    with pytest.raises(UserError, match=r"^video '.*bad\.(mp4|png)'.*; "):
         predict(request(image, film, tmp_path / "output"))
     assert not (tmp_path / "output").exists()
 
@@ -245,7 +245,7 @@ def test_command_line_writes_results_and_a_table(ar, tmp_path):
 
 @pytest.mark.parametrize(
     ("bad", "message"),
-    [("output", "error: output"), ("source", "error: film"), ("checkpoint", "error: checkpoint")],
+    [("output", "error: output"), ("source", "error: video"), ("checkpoint", "error: checkpoint")],
 )
 def test_command_line_ends_bad_input_with_one_line_and_status_2(image, tmp_path, bad, message):
     given = {

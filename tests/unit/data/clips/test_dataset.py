@@ -119,7 +119,7 @@ def test_window_ends_at_the_labelled_frame(clips: list[Clip]) -> None:
 def test_films_shorter_than_a_gop_and_missing_kinds_are_refused(source: Street) -> None:
     with pytest.raises(UserError, match="11 frames"):
         ClipsFromVideos(None).jobs(source, "val", 12)
-    with pytest.raises(UserError, match="no stills"):
+    with pytest.raises(UserError, match="no still images"):
         ClipsFromImages(1, "last", 0, SceneMotion()).jobs(source, "val", GOP)
     with pytest.raises(UserError, match="train, val"):
         ClipsFromVideos(None).jobs(source, "test", GOP)

@@ -128,10 +128,10 @@ def test_camvid_gop_of_30(films: Path, caplog: pytest.LogCaptureFixture) -> None
 def test_a_film_that_was_cut_is_noticed_by_its_stills(films: Path, tmp_path: Path, skipped: int, found: str) -> None:
     shutil.copytree(films, tmp_path, dirs_exist_ok=True)
     miniatures.camvid_film(tmp_path / "0006R0.MXF", "mpeg2video", 940, skipped)
-    with pytest.raises(UserError, match=rf"0006R0\.MXF' shows its stills {found} frames"):
+    with pytest.raises(UserError, match=rf"0006R0\.MXF' shows its labelled images {found} frames"):
         camvid(tmp_path).videos("train")
     (tmp_path / "0006R0.MXF").unlink()
-    with pytest.raises(UserError, match="no raw film 0006R0"):
+    with pytest.raises(UserError, match="no raw video 0006R0"):
         camvid(tmp_path).videos("train")
 
 
@@ -173,7 +173,7 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
     strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
     with pytest.raises(UserError, match=r"000014\.png' is not named by one of the 14 frames"):
         strict.videos("val")
-    with pytest.raises(UserError, match=r"picture '.*one\.png' has no labels"):
+    with pytest.raises(UserError, match=r"image '.*one\.png' has no labels"):
         strict.images("val")
     assert lenient.videos("val")[0].labelled_frames() == (7, 11)
     assert [s.name for s in lenient.images("val")] == ["two"]

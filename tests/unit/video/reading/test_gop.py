@@ -52,7 +52,7 @@ def test_read_keyed_is_the_chain_of_the_film(film, key, index):
 
 @pytest.mark.parametrize(("key", "last"), [(3, 5), (12, 17), (60, 61)])
 def test_frames_that_are_not_there_are_refused(film, key, last):
-    with pytest.raises(UserError, match=r"no sound frame \d+ after an I frame"):
+    with pytest.raises(UserError, match=r"no intact frame \d+ after an I frame"):
         read_gop(film, key, last)
 
 

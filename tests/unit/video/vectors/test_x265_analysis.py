@@ -90,7 +90,7 @@ def test_a_sidecar_of_another_film_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     encode(pan(3, 64, 96, (1, 2)), path, HEVC)
     path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(UserError, match="belongs to another film"):
+    with pytest.raises(UserError, match="belongs to another video"):
         Video(path)
     vector_file_of(path).write_bytes(b"torn")
     with pytest.raises(UserError, match="cannot be read"):
