@@ -222,8 +222,8 @@ def test_what_is_no_film_is_named(tmp_path):
         "missing.mp4": "is not a file",
         "empty.mp4": "is empty",
         "text.mp4": "cannot be read",
-        "picture.png": "single picture",
-        "picture.jpg": "single picture",
+        "picture.png": "is a still image",
+        "picture.jpg": "is a still image",
         "sound.mp4": "no video stream",
     }
     for name, message in cases.items():
