@@ -7,19 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
-from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.cli.config import plain
 from src.cli.entry import exit_on_sigterm
-from src.inference.device import choose_device, choose_threads
-from src.inference.keyframes import KeyedMotion
+from src.inference.api import StreamSegmenter, load_segmenter
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
 from src.inference.outputs import overlay, write_labels
-from src.inference.runner import FrameRunner, runner_of
-from src.inference.segment import segment
 from src.inference.timing import TimingFile
 from src.progress import track
 from src.reports.prediction import print_summary
@@ -51,33 +46,27 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.
     """
     with atomic_output_folder(Path(options.output)) as folder:
-        threads = choose_threads(options.threads)  # one budget for network, decoder and encoder
-        torch.set_num_threads(threads)
-        loaded = load_checkpoint(options.checkpoint)
-        runner = runner_of(loaded, choose_device(options.device))
-        motion = options.motion if runner.uses_motion else "none"
-        video = Video(options.source, motion, options.on_damage, threads)
-        summary = _run(options, folder, video, runner, loaded)
+        # one budget of threads for network, decoder and encoder
+        segmenter = load_segmenter(options.checkpoint, options.device, options.threads)
+        video = segmenter.open(options.source, options.motion, options.on_damage)
+        summary = _run(options, folder, video, segmenter)
     log.info("results: %s", options.output)
     return summary
 
 
-def _run(
-    options: PredictOptions, folder: Path, video: Video, runner: FrameRunner, loaded: LoadedModel
-) -> dict[str, Any]:
-    info, threads = video.info, choose_threads(options.threads)
-    max_gop = options.max_gop or loaded.gop
-    runner.warm_up(info.height, info.width)
+def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamSegmenter) -> dict[str, Any]:
+    info, max_gop = video.info, options.max_gop or segmenter.gop
+    results = segmenter.run(video, max_gop)
     labels = folder / "labels"
     if options.save_labels:
         labels.mkdir()
     started = time.perf_counter()
     with (
-        RetimedVideo(folder / "overlay.mp4", video, threads) as shown,
+        RetimedVideo(folder / "overlay.mp4", video, segmenter.threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
-        for result in track(segment(video, runner, KeyedMotion(max_gop, info.all_intra)), "frames", info.frames):
-            shown.write(overlay(result, loaded.classes, options.opacity), result.frame.pts)
+        for result in track(results, "frames", info.frames):
+            shown.write(overlay(result, segmenter.classes, options.opacity), result.frame.pts)
             timing.write(result)
             if options.save_labels:
                 write_labels(labels, result)
@@ -88,8 +77,8 @@ def _run(
             "height": info.height,
             "width": info.width,
             "motion": info.motion,
-            "max_gop": max_gop if runner.uses_motion else None,
-            "device": str(choose_device(options.device)),
-            "threads": threads,
+            "max_gop": max_gop if segmenter.network.uses_motion else None,
+            "device": str(segmenter.device),
+            "threads": segmenter.threads,
         }
         return timing.finish(about, time.perf_counter() - started)

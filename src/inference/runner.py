@@ -39,13 +39,14 @@ class FrameRunner:
     def __init__(
         self, network: VideoSegmenter, normalisation: Normalisation, device: torch.device, fit: FitSize | None = None
     ) -> None:
-        self._net = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = network.eval()
         self._normalisation, self._device, self._fit = normalisation, device, fit
         self.uses_motion = network.uses_motion
 
     def init_state(self) -> Any:
         """The state before the first frame."""
-        return self._net.init_state()
+        return self.network.init_state()
 
     @torch.inference_mode()
     def step(
@@ -66,14 +67,14 @@ class FrameRunner:
         Returns:
             Class indices (height, width) uint8, and the state after the frame.
         """
-        logits, state = self._net.step(self._frame(image, motion), state)
+        logits, state = self.network.step(self._frame(image, motion), state)
         labels = resize(logits, size or (image.shape[0], image.shape[1]))[0].argmax(0)
         return labels.to(torch.uint8).cpu().numpy(), state
 
     @torch.inference_mode()
     def advance(self, image: NDArray[np.uint8], state: Any, motion: MotionField | None) -> Any:
         """State after a frame whose labels are not needed; arguments as of `step`."""
-        return self._net.advance(self._frame(image, motion), state)
+        return self.network.advance(self._frame(image, motion), state)
 
     def warm_up(self, height: int, width: int) -> None:
         """Compile and allocate before the first frame, outside all timing."""

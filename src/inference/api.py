@@ -1,0 +1,85 @@
+"""The Python interface: a checkpoint and a video in, labels out, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from src.checkpoints.load import LoadedModel, load_checkpoint
+from src.data.labels import ClassSet
+from src.inference.device import choose_device, choose_threads
+from src.inference.keyframes import KeyedMotion
+from src.inference.runner import FrameRunner, runner_of
+from src.inference.segment import Segmented, segment
+from src.models.video import FrameInput, VideoSegmenter
+from src.video.reading.damage import Policy
+from src.video.reading.decode import MotionSource, Video
+
+__all__ = ["FrameInput", "Segmented", "StreamSegmenter", "Video", "load_segmenter"]
+
+
+class StreamSegmenter:
+    """A trained method, ready to label videos; one may serve several videos at once.
+
+    Attributes:
+        classes: names and palette; `classes.colour(labels)` gives (H, W, 3) RGB.
+        network: the method in inference form, on its device. For research: `network.step(FrameInput(images, motion),
+            state)` takes batches (B, 3, H, W) of normalised RGB and gives logits (B, K, H, W) and the state after.
+        runner: from single uint8 images to labels, see `FrameRunner`.
+        gop: frames from keyframe to keyframe in training.
+    """
+
+    def __init__(self, loaded: LoadedModel, device: torch.device, threads: int) -> None:
+        self.runner: FrameRunner = runner_of(loaded, device)
+        self.network: VideoSegmenter = self.runner.network
+        self.classes: ClassSet = loaded.classes
+        self.normalisation = loaded.normalisation
+        self.gop, self.device, self.threads = loaded.gop, device, threads
+
+    def open(self, source: str | Path, motion: MotionSource = "auto", on_damage: Policy = "stop") -> Video:
+        """Open a video with the motion that the method needs.
+
+        Args:
+            source: path of the video.
+            motion: "exact" vectors of the codec, "estimate" by block search, or "auto", exact where they can be had.
+            on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them.
+
+        Raises:
+            UserError: a video that cannot be read, or without exact vectors where these are asked for.
+        """
+        return Video(source, motion if self.network.uses_motion else "none", on_damage, self.threads)
+
+    def run(self, video: Video | str | Path, max_gop: int | None = None) -> Iterator[Segmented]:
+        """Label each frame, in display order: `labels` (H, W) uint8, `is_key`, `milliseconds`, and the `frame` itself.
+
+        Holds one frame, one motion field and one state, whatever the length of the video.
+
+        Args:
+            video: from `open`, or a path.
+            max_gop: frames from keyframe to keyframe at most; None for the GOP of the training.
+
+        Raises:
+            UserError: a video that cannot be read, or is corrupt under on_damage="stop".
+        """
+        opened = video if isinstance(video, Video) else self.open(video)
+        info = opened.info
+        self.runner.warm_up(info.height, info.width)
+        return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, info.all_intra))
+
+
+def load_segmenter(checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> StreamSegmenter:
+    """Load a checkpoint of `src.train` or `src.convert` in its inference form.
+
+    Args:
+        checkpoint: path of the .ckpt file; nothing in it is executed.
+        device: "cpu", "cuda", "cuda:1", "mps", or "auto", which is CUDA where there is one.
+        threads: of network and decoder together, set for the whole process; None for all cores.
+
+    Raises:
+        UserError: no such file, damaged, not written by this project, or no such device.
+    """
+    count = choose_threads(threads)
+    torch.set_num_threads(count)
+    return StreamSegmenter(load_checkpoint(checkpoint), choose_device(device), count)

@@ -1,0 +1,108 @@
+"""Systems of one or several checkpoints, scored frame by frame and on still images."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from src.checkpoints.load import load_checkpoint
+from src.data.clips.cache import Clip
+from src.data.datasets.base import LabelledImage
+from src.data.labels import ClassSet
+from src.errors import UserError
+from src.evaluation.results import result_of
+from src.evaluation.scoring import score_clips, score_stills, systems_of
+from src.inference.runner import FrameRunner
+from src.video.motion.field import MotionChain
+from src.video.reading.decode import Video
+from tests.support.tiny_runner import AR, CLASSES, IMAGE, STATE, exact_video, save_checkpoint
+
+CPU = torch.device("cpu")
+
+
+class Drawn(LabelledImage):
+    def __init__(self, name, image, labels):
+        self.name, self.image, self.labels = name, image, labels
+
+    def read(self):
+        return self.image, self.labels
+
+    def fingerprint(self):
+        return self.name
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """8 frames with keyframes at 0 and 4, labelled at 2, 5 and 7; scored are those from 3 on."""
+    folder = tmp_path_factory.mktemp("clip")
+    rng = np.random.default_rng(0)
+    labels = {str(n): rng.integers(0, len(CLASSES), (48, 64), np.uint8) for n in (2, 5, 7)}
+    np.savez(folder / "labels.npz", **labels)
+    video = exact_video(folder / "video.mp4", 8, gop=4)
+    return Clip("tiny", video, folder / "labels.npz", 0, 8, 4, (2, 5, 7))
+
+
+def checkpoints(tmp_path, **networks):
+    return {name: load_checkpoint(save_checkpoint(tmp_path / f"{name}.ckpt", net)) for name, net in networks.items()}
+
+
+def test_methods_without_memory_come_first_and_each_names_its_checkpoint(tmp_path):
+    systems = systems_of(checkpoints(tmp_path, ar=AR, averager=STATE, image=IMAGE))
+    found = [(s.network.method, s.network.scale, s.checkpoint) for s in systems]
+    assert found == [
+        ("constant", 1.0, "ar"),
+        ("constant", 0.5, "image"),
+        ("warp only", 0.0, "ar"),
+        ("AR", 0.5, "ar"),
+        ("averager", 1.0, "averager"),
+    ]
+
+
+@torch.inference_mode()
+def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
+    systems = systems_of(checkpoints(tmp_path, ar=AR))
+    found = score_clips(systems, [clip], len(CLASSES), "exact", CPU)
+    for system, metric in zip(systems, found, strict=True):
+        expected = np.zeros((4, len(CLASSES), len(CLASSES)), np.int64)
+        runner, chain = FrameRunner(system.network, system.normalisation, CPU), MotionChain()
+        state = runner.init_state()
+        for frame in Video(clip.video, motion="exact"):
+            if frame.index % 4 == 0:
+                chain.reset()
+            to_key = chain.update(frame)
+            labels, state = runner.step(frame.image, state, None if frame.index % 4 == 0 else to_key)
+            if frame.index in (5, 7):
+                np.add.at(expected[frame.index % 4], (clip.read_labels(frame.index), labels), 1)
+        assert np.array_equal(metric.counts.numpy(), expected), system.network.method
+
+
+def test_still_images_are_keyframes(tmp_path):
+    rng = np.random.default_rng(1)
+    stills = [
+        Drawn(str(n), rng.integers(0, 256, (48, 64, 3), np.uint8), rng.integers(0, len(CLASSES), (48, 64), np.uint8))
+        for n in range(3)
+    ]
+    systems = systems_of(checkpoints(tmp_path, ar=AR))
+    constant, warp, ar = score_stills(systems, stills, len(CLASSES), CPU)
+    assert torch.equal(ar.counts, constant.counts)
+    assert torch.equal(ar.counts, warp.counts)
+    assert int(ar.counts.sum()) == 3 * 48 * 64
+    row = result_of(systems[0], constant, CLASSES, (48, 64), 4)
+    assert np.asarray(row["confusion"]).shape == (1, len(CLASSES), len(CLASSES))
+    assert set(row["iou_by_distance"]) == set(CLASSES.names)
+    assert row["miou"] == pytest.approx(np.mean([v for v in row["iou"].values() if v is not None]))
+
+
+def test_classes_that_never_occur_are_null(tmp_path):
+    image = np.zeros((48, 64, 3), np.uint8)
+    systems = systems_of(checkpoints(tmp_path, image=IMAGE))
+    (metric,) = score_stills(systems, [Drawn("dark", image, np.zeros((48, 64), np.uint8))], len(CLASSES), CPU)
+    assert None in result_of(systems[0], metric, CLASSES, (48, 64), 4)["iou"].values()
+
+
+def test_checkpoints_of_other_classes_are_not_compared(tmp_path):
+    one, other = (checkpoints(tmp_path, **{name: IMAGE})[name] for name in ("one", "other"))
+    object.__setattr__(other, "classes", ClassSet(("a", "b", "c", "d"), CLASSES.palette))
+    with pytest.raises(UserError, match=r"'other' was trained on other classes than 'one'"):
+        systems_of({"one": one, "other": other})
