@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -14,14 +15,16 @@ from src.errors import UserError
 
 # Of this machine or of the data's origin, not of the data that a network was trained on.
 NEVER_TAKEN = ("root", "cache", "archive", "download", "workers")
+AS_TRAINED = "as_trained"
 FIT = "src.data.transforms.FitSize"
 
 
 def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictConfig:
     """Compose `data`, `video`, `paths` and `seed` for an evaluation.
 
-    The data set is composed from `conf/data` by the name that the checkpoint records; of its options the numbers
-    that have the same place in that configuration are taken, then what the evaluation's command line gives.
+    With data=as_trained the data set is composed from `conf/data` by the name that the checkpoint records; of its
+    options the numbers that have the same place in that configuration are taken, then what the evaluation's command
+    line gives. With data=NAME the command line decides alone. Clips are coded as in training unless it says otherwise.
 
     Args:
         metadata: of the checkpoint, checked.
@@ -33,6 +36,8 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
             bitrate on the command line.
     """
     check_rate(given)
+    if HydraConfig.get().runtime.choices["data"] != AS_TRAINED:
+        return _given(metadata, given)
     data = metadata["data"]
     if data is None:
         raise UserError(f"checkpoint '{path}' does not name the data set that it was trained on; train it again")
@@ -41,16 +46,29 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
         _take(config.data, data["options"], "data")
         if metadata["fit"] is not None:
             config.data.fit = {"_target_": FIT, **metadata["fit"]}
-        config.seed = metadata["seed"]
-        config.video = {**config.video, **metadata["video"]}
-        if given.video.crf is not None:
-            config.video.bitrate = None
-        for group in ("data", "video", "paths"):
+        config.seed = metadata["seed"] if given.seed is None else given.seed
+        config.video = {**config.video, **_video(metadata, given)}
+        for group in ("data", "paths"):
             for key, value in given[group].items():
                 if value is not None:
                     OmegaConf.update(config, f"{group}.{key}", value)
     kept: DictConfig = OmegaConf.masked_copy(config, ["data", "video", "paths", "seed"])
     return kept
+
+
+def _given(metadata: dict[str, Any], given: DictConfig) -> DictConfig:
+    """The data set of the command line, coded as in training where the command line says nothing else."""
+    kept: DictConfig = OmegaConf.masked_copy(given, ["data", "video", "paths", "seed"])
+    with open_dict(kept):
+        kept.video = _video(metadata, given)
+        kept.seed = metadata["seed"] if given.seed is None else given.seed
+    return kept
+
+
+def _video(metadata: dict[str, Any], given: DictConfig) -> dict[str, Any]:
+    own = {key: value for key, value in given.video.items() if value is not None}
+    replaced = {"bitrate": None} if "crf" in own else {}
+    return {**metadata["video"], **replaced, **own}
 
 
 def _composed(data: dict[str, Any], path: str) -> DictConfig:

@@ -31,6 +31,7 @@ def result_of(
     return {
         "method": system.network.method,
         "scale": system.network.scale,
+        "network": system.architecture,
         "checkpoint": system.checkpoint,
         "miou": float(by_distance.nanmean()),
         "miou_by_distance": [round(float(v), 6) for v in by_distance],

@@ -39,12 +39,14 @@ class System:
         network: the method, in the form that is run.
         normalisation: of its input.
         fit: the size that images had in training before augmentation; None for their own.
+        architecture: registered name of the checkpoint's network.
         checkpoint: that the weights are from.
     """
 
     network: VideoSegmenter
     normalisation: Normalisation
     fit: FitSize | None
+    architecture: str
     checkpoint: str
 
 
@@ -68,7 +70,7 @@ def systems_of(checkpoints: dict[str, LoadedModel]) -> list[System]:
     for name, loaded in checkpoints.items():
         network = inference_form(loaded.network)
         for method in (*network.comparisons(), network):
-            found.append(System(method, loaded.normalisation, loaded.fit, name))
+            found.append(System(method, loaded.normalisation, loaded.fit, loaded.metadata["network"]["name"], name))
     return sorted(found, key=lambda system: not system.network.cycle(2).is_constant)
 
 

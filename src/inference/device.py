@@ -24,6 +24,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_threads(requested: int | None) -> int:
-    """Return the requested number of threads (None: all), at most the cores that this process may use."""
+    """Return the requested number of threads, at most the cores that this process may use.
+
+    None stands for all of these, or for OMP_NUM_THREADS where that is set: processes that share a machine then keep
+    out of each other's way.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(requested or cores, cores)
+    usual = os.environ.get("OMP_NUM_THREADS", "")
+    return min(requested or (int(usual) if usual.isdecimal() and int(usual) else cores), cores)

@@ -58,12 +58,14 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
 
 
 def row_names(results: list[dict[str, Any]]) -> list[str]:
-    """Return method and scale of each row, such as `AR 0.5x`; where several share these, also the checkpoint."""
+    """Return method and scale of each row, such as `AR 0.5x`; where several share these, also network, then checkpoint."""
     names = [f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"]) for row in results]
-    return [
-        name if names.count(name) == 1 else f"{name} ({row.get('checkpoint', 'unknown checkpoint')})"
-        for name, row in zip(names, results, strict=True)
-    ]
+    for key in ("network", "checkpoint"):
+        details = [str(row.get(key, "?")) for row in results]
+        names = [
+            name if names.count(name) == 1 else f"{name} {detail}" for name, detail in zip(names, details, strict=True)
+        ]
+    return names
 
 
 def print_results(results: list[dict[str, Any]]) -> None:
