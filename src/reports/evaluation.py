@@ -58,7 +58,7 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
 
 
 def row_names(results: list[dict[str, Any]]) -> list[str]:
-    """Return method and scale of each row, such as `AR 0.5x`; where several share these, also network, then checkpoint."""
+    """Return method and scale of each row, such as `AR 0.5x`; else network or checkpoint, too."""
     names = [f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"]) for row in results]
     for key in ("network", "checkpoint"):
         details = [str(row.get(key, "?")) for row in results]
