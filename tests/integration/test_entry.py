@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.configs import ROOT
 
+pytestmark = pytest.mark.subprocess
+
 
 @pytest.mark.parametrize("command", [("convert", "name=x", "source=y", "output=z"), ("train",)])
 def test_a_run_directory_that_cannot_be_made_is_one_line(command, tmp_path):

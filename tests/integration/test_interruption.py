@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,7 @@ import torch
 
 from scripts.campaigns.training_kills import TrainingKills
 from src.errors import UserError
-from src.training.callbacks.checkpoint import LAST, PREVIOUS, LastCheckpoint, WholeFileIO, newest
-from src.training.loggers import ResumableCSVLogger
+from src.training.callbacks.checkpoint import LAST
 from src.training.slurm import Requeue, TimeUp
 from tests.support import trainings
 from tests.support.wandb_server import offline_history, offline_records
@@ -33,55 +30,6 @@ def test_a_killed_training_ends_like_an_undisturbed_one(campaign: TrainingKills,
     """Random moments: `python -m scripts.campaigns training-kills`."""
     kill = campaign.kill_at("arseg", place)
     assert not kill.wrong, kill
-
-
-def written(folder: Path, *steps: int) -> WholeFileIO:
-    files = WholeFileIO()
-    for step in steps:
-        files.save_checkpoint({"global_step": step, "card": {}, "w": torch.full((1000,), float(step))}, folder / LAST)
-    return files
-
-
-def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    written(tmp_path, 5, 10)
-    assert newest(tmp_path) == (tmp_path / LAST, 10)
-    whole = (tmp_path / LAST).read_bytes()
-    (tmp_path / LAST).write_bytes(whole[: len(whole) // 2])
-    with caplog.at_level(logging.WARNING):
-        assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
-    assert "damaged" in caplog.text
-    assert "of step 5" in caplog.text
-    written(tmp_path, 6)  # a new process must not keep the torn file as the one to fall back to
-    assert newest(tmp_path) == (tmp_path / LAST, 6)
-    (tmp_path / LAST).write_bytes(b"")
-    assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
-    (tmp_path / PREVIOUS).write_bytes(b"torn")
-    with pytest.raises(UserError, match="no readable checkpoint in"):
-        newest(tmp_path)
-
-
-def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> None:
-    files = written(tmp_path, 5)
-    (tmp_path / f".{LAST}.unfinished").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"last\.ckpt' cannot be written \(No space left on device\).*ckpt_path=last"):
-        files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
-    assert newest(tmp_path) == (tmp_path / LAST, 5)
-    assert [path.name for path in tmp_path.iterdir()] == [LAST], "nothing unfinished is left behind"
-
-
-def test_a_read_only_folder_leaves_the_checkpoint_that_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files = written(tmp_path, 5)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr(Path, "open", refuse)  # tests may run as root, whom permissions do not stop
-    with pytest.raises(UserError, match="Read-only file system"):
-        files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
-    monkeypatch.undo()
-    assert newest(tmp_path) == (tmp_path / LAST, 5)
 
 
 def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_cache: Path) -> None:
@@ -150,18 +98,6 @@ def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_c
         trainings.run(tmp_path / "misspelt" / "1", [*resumed, f"hydra.sweep.dir={tmp_path}/misspelt"])
 
 
-def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
-    first = ResumableCSVLogger(str(tmp_path))
-    for step in range(4):
-        first.log_metrics({"train/loss": 0.1 * step, "epoch": 0}, step)
-    before = (tmp_path / "metrics.csv").read_text().splitlines()
-    second = ResumableCSVLogger(str(tmp_path))
-    second.resume_at(2)
-    second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
-    assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
-    assert not (tmp_path / "metrics.before.csv").exists()
-
-
 def test_a_resumed_training_goes_on_with_its_run_of_wandb(
     tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,8 +111,3 @@ def test_a_resumed_training_goes_on_with_its_run_of_wandb(
     assert run == (tmp_path / "wandb_id").read_text()
     steps = [[r["trainer/global_step"] for r in offline_history(log) if "train/loss" in r] for log in (before, after)]
     assert steps == [[*range(6)], [*range(6, 12), *range(12)]], "the second phase counts anew"
-
-
-def test_steps_between_checkpoints_are_checked() -> None:
-    with pytest.raises(UserError, match="every_n_steps=0"):
-        LastCheckpoint(0)

@@ -11,14 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from omegaconf import OmegaConf
 from torch import nn
 
 from src.errors import UserError
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
-from src.training.devices import check_devices
 from tests.support import trainings
 from tests.support.configs import ROOT
 from tests.support.processes import together
@@ -160,11 +158,3 @@ def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
 def test_what_needs_gpus_is_refused_on_the_cpu(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         trainings.run(tmp_path, [*trainings.ARSEG, *overrides])
-
-
-def test_torchrun_needs_a_common_run_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    trainer = OmegaConf.create({"accelerator": "cpu", "devices": 2, "sync_batchnorm": False, "strategy": "auto"})
-    check_devices(trainer, ["hydra.run.dir=RUN"])
-    with pytest.raises(UserError, match=r"hydra\.run\.dir=RUN"):
-        check_devices(trainer, [])

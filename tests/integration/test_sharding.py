@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 import torch
-from lightning.pytorch.plugins.precision import FSDPPrecision
 from lightning.pytorch.strategies import FSDPStrategy
-from omegaconf import DictConfig
 from torch.distributed.fsdp import fully_sharded_data_parallel
 
-from src.cli.config import plain
-from src.errors import UserError
-from src.training.callbacks.checkpoint import WholeFileIO
-from src.training.callbacks.ema import ExponentialMovingAverage
-from src.training.devices import check_devices, check_sharding
-from src.training.phases import build_phase
 from tests.integration.test_processes import GROUP, SHARED
 from tests.support import trainings
 from tests.support.processes import together
@@ -55,28 +46,3 @@ def test_sharded_training_is_resumed_and_ends_like_that_of_one_process(tmp_path:
         apart = max(float((one[key].double() - two[key].double()).abs().max()) for key in one)
         print(f"phase {phase}: weights of two sharded processes and one differ by {apart:.1e} at most")
         assert apart < 1e-5
-
-
-def test_sharding_reaches_the_trainer(
-    composed: Callable[..., DictConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gpus = ["trainer.accelerator=gpu", "trainer.devices=2", "trainer.precision=bf16-mixed", "trainer.strategy=fsdp"]
-    config = composed("train", tmp_path, "experiment=arseg_street", *gpus)
-    check_devices(config.trainer, [])
-    with pytest.raises(UserError, match="channels_last=false"):
-        check_sharding(config.trainer, config.channels_last)
-    config.channels_last = False
-    check_sharding(config.trainer, config.channels_last)
-    monkeypatch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 2)
-    monkeypatch.setattr("lightning.pytorch.accelerators.cuda.num_cuda_devices", lambda: 2)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    trainer = build_phase(config, plain(config), tmp_path, "high").trainer
-    assert isinstance(trainer.strategy, FSDPStrategy)
-    assert trainer.world_size == 2
-    assert isinstance(trainer.precision_plugin, FSDPPrecision)
-    assert isinstance(trainer.strategy.checkpoint_io, WholeFileIO)
-
-
-def test_averages_of_sharded_weights_are_refused() -> None:
-    with pytest.raises(UserError, match="callbacks=ema"):
-        ExponentialMovingAverage(0.9).setup(mock.Mock(strategy=FSDPStrategy()), mock.Mock(), "fit")

@@ -13,14 +13,12 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints.load import load_checkpoint
-from src.cli.config import check_keys
 from src.commands.evaluate import evaluate
 from src.commands.train import train
 from src.errors import UserError
 from src.models.arseg.net import ARSeg
-from tests.support.configs import CONF, compose_config
+from tests.support.configs import compose_config
 
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 TINY = [
     "experiment=arseg_street",
     "data.source.films={train:1,val:1}",
@@ -56,18 +54,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Pa
     return run
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
-def test_experiments_compose_and_every_key_is_read(name: str, composed: Compose, tmp_path: Path) -> None:
-    check_keys(composed("train", tmp_path, f"experiment={name}"))
-    text = (CONF / "experiment" / f"{name}.yaml").read_text()
-    assert f"experiment={name}" in text, "an experiment file names its command"
-
-
-@pytest.mark.parametrize("name", ["fdr", "limit", "overfit", "profiler"])
-def test_debug_presets_compose(name: str, composed: Compose, tmp_path: Path) -> None:
-    check_keys(composed("train", tmp_path, "experiment=arseg_street", f"debug={name}"))
-
-
 @pytest.mark.parametrize("name", ["fdr", "overfit"])
 def test_debug_presets_run_all_phases(name: str, composed: Compose, tmp_path: Path, street_cache: Path) -> None:
     train(tiny(composed, tmp_path, street_cache, f"debug={name}", "trainer.detect_anomaly=false"))
@@ -87,23 +73,6 @@ def test_what_cannot_be_trained_is_refused(
     given = f"model.high_checkpoint={finished / 'high' / 'checkpoints' / 'last.ckpt'}"
     with pytest.raises(UserError, match=override.split("=")[0].split(".")[1]):
         train(tiny(composed, tmp_path, street_cache, given, override))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("+sedd=1", "'sedd'.*did you mean 'seed'"),
-        ("+video.goop=4", "video.goop.*did you mean 'gop'"),
-        ("+trainer.max_epoch=3", "trainer.max_epoch.*did you mean 'max_epochs'"),
-        ("+model.optimizer.lrr=1", "model.optimizer.lrr.*did you mean 'lr'"),
-        ("+model.phases.low.module.low_wieght=1", "did you mean 'low_weight'"),
-        ("+model.phases.low.dta.view=still", "model.phases.low.dta"),
-        ("+data.module.transform.jitter.hues=1", "did you mean 'hue'"),
-    ],
-)
-def test_a_misspelt_key_is_refused(override: str, message: str, composed: Compose, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        check_keys(composed("train", tmp_path, "experiment=arseg_street", override))
 
 
 def test_a_run_leaves_what_repeats_it(finished: Path) -> None:

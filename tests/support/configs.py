@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -11,6 +12,7 @@ from omegaconf import DictConfig, open_dict
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
+Compose = Callable[..., DictConfig]  # the fixture `composed`
 
 
 def compose_config(name: str, run_dir: Path, *overrides: str) -> DictConfig:

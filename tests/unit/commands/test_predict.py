@@ -233,6 +233,7 @@ def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
         predict(request(image, film, tmp_path / "output", **{key: value}))
 
 
+@pytest.mark.subprocess
 def test_command_line_writes_results_and_a_table(ar, tmp_path):
     film = free_film(tmp_path / "film.mkv", range(0, 400, 40), Fraction(1, 1000))
     output = tmp_path / "output"
@@ -243,6 +244,7 @@ def test_command_line_writes_results_and_a_table(ar, tmp_path):
     assert "frames/s" in done.stdout
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("bad", "message"),
     [("output", "error: output"), ("source", "error: video"), ("checkpoint", "error: checkpoint")],

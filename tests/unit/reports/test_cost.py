@@ -61,6 +61,7 @@ def test_agreement_is_to_the_printed_digit():
     assert not rounded.agrees(6.84)
 
 
+@pytest.mark.subprocess
 def test_an_unknown_table_is_one_line():
     command = [sys.executable, "-m", "src.report", "table=speed", "metrics=x"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -69,6 +69,7 @@ def test_trees_that_are_not_whole_are_refused(root: Path) -> None:
         ClassFolders(None, MEAN, STD)
 
 
+@pytest.mark.train
 def test_a_pretrained_backbone_starts_dfanet(root: Path, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     run = tmp_path / "run"
     given = ["experiment=dfanet_imagenet", f"data.root={root}", "data.num_classes=3", "data.module.size=32"]

@@ -32,6 +32,7 @@ def digest(seed: int) -> str:
     return hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
 
 
+@pytest.mark.subprocess
 def test_same_seed_is_the_same_film_in_another_process():
     code = "from tests.unit.data.street.test_street import digest; print(digest(5))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
