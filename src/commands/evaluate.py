@@ -58,7 +58,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     device = choose_device(config.device)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
     if config.inputs == "stills":
-        stills = module.source.images(config.split)
+        stills = module.images(config.split)
         if not stills:
             raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
         scores = score_stills(systems, stills, len(first.classes), device)

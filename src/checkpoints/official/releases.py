@@ -19,13 +19,11 @@ from src.checkpoints.official.names import (
     low_branch,
     tdnet,
 )
+from src.data.images import IMAGENET
 
 Normalisation = tuple[float, float, float]
 
 MERGED = ".reparam_"  # in the name of every convolution that a deployed RDRNet merged
-
-IMAGENET_MEAN: Normalisation = (0.485, 0.456, 0.406)
-IMAGENET_STD: Normalisation = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -49,8 +47,8 @@ class Release:
     key_branch: KeyMap | None = None
     dataset: str = "cityscapes"
     num_classes: int = 19
-    mean: Normalisation = IMAGENET_MEAN
-    std: Normalisation = IMAGENET_STD
+    mean: Normalisation = IMAGENET.mean
+    std: Normalisation = IMAGENET.std
     adapt: Callable[[str, Tensor], Tensor] = lambda ours, value: value
     deployable: bool = False
 
@@ -63,7 +61,7 @@ class Release:
 
 CAMVID_STATISTICS = (0.39068785, 0.40521392, 0.41434407), (0.29652068, 0.30514979, 0.30080369)
 BISENET_STATISTICS = (0.3257, 0.3690, 0.3223), (0.2112, 0.2148, 0.2115)
-IMAGENET_STATISTICS = IMAGENET_MEAN, IMAGENET_STD
+IMAGENET_STATISTICS = IMAGENET.mean, IMAGENET.std
 
 
 def _arseg(

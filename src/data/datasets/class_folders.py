@@ -38,6 +38,7 @@ class ClassFolders(LabelledDataset):
             raise UserError("data.root is not set; give data.root=PATH of a folder with train/CLASS/ and val/CLASS/")
         self.root = Path(root)
         names = tuple(self.image_folder("train").classes)
+        self.splits = tuple(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
         self.classes = ClassSet(names, ((0, 0, 0),) * len(names))
         self.normalisation = Normalisation.of(mean, std)
 
