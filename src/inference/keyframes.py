@@ -1,4 +1,4 @@
-"""Which frames of a film are keyframes, and how the others lead back to them."""
+"""Choose the keyframes of a video, and chain the motion of the other frames to them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from src.video.types import Frame, MotionField
 
 
 class KeyedMotion:
-    """Follows a film frame by frame.
+    """Follows a video frame by frame.
 
-    Keyframes are the first frame, the film's own I frames, damaged frames, frames whose motion was lost or
+    Keyframes are the first frame, the video's own I frames, damaged frames, frames whose motion was lost or
     leads back nowhere (no valid pixel, as at a scene cut coded without I frame), and the frame `max_gop`
     frames after the last keyframe.
 
     Args:
         max_gop: frames from one keyframe to the next at most.
-        all_intra: the film has nothing but I frames, which then say nothing about where a scene begins.
+        all_intra: the video has I frames only, which then do not mark where a scene begins.
     """
 
     def __init__(self, max_gop: int, all_intra: bool = False) -> None:
@@ -25,7 +25,7 @@ class KeyedMotion:
         self._left = 0  # frames that may still follow the latest keyframe
 
     def update(self, frame: Frame) -> MotionField | None:
-        """Motion of the next frame to the latest keyframe; None if it is a keyframe itself."""
+        """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself."""
         if self._all_intra:
             frame = replace(frame, frame_type="?")
         motion = self._chain.update(frame)

@@ -1,4 +1,4 @@
-"""What a run shows: the film with its classes laid over it, and label pictures."""
+"""Outputs of a prediction: the video with its classes laid over it, and label maps."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from src.inference.segment import Segmented
 
 
 def overlay(result: Segmented, classes: ClassSet, opacity: float) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB: the frame under the colours of its classes; `opacity` 0..1 of the colours."""
+    """Draw (H, W, 3) RGB: the frame under the colours of its classes; `opacity` 0..1 of the colours."""
     return blend(result.frame.image, classes.colour(result.labels), opacity)
 
 
-def blend(picture: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
-    """(1 - opacity) * picture + opacity * colours, rounded."""
-    return np.asarray(cv2.addWeighted(picture, 1 - opacity, colours, opacity, 0), np.uint8)
+def blend(image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:
+    """Return (1 - opacity) * image + opacity * colours, rounded."""
+    return np.asarray(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), np.uint8)
 
 
 def write_labels(folder: Path, result: Segmented) -> None:
