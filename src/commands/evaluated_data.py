@@ -1,4 +1,4 @@
-"""The data that a checkpoint is evaluated on: a configuration of ours, never one out of the file."""
+"""The data that a checkpoint is evaluated on: a configuration of this project, never one from the file."""
 
 from __future__ import annotations
 
