@@ -71,7 +71,13 @@ def systems_of(checkpoints: dict[str, LoadedModel]) -> list[System]:
         network = inference_form(loaded.network)
         for method in (*network.comparisons(), network):
             found.append(System(method, loaded.normalisation, loaded.fit, loaded.metadata["network"]["name"], name))
-    return sorted(found, key=lambda system: not system.network.cycle(2).is_constant)
+    return sorted(found, key=_rank)
+
+
+def _rank(system: System) -> int:
+    """Single-frame networks first, then methods of several networks without memory, then the others."""
+    cycle = system.network.cycle(2)
+    return (0 if len(cycle.kinds) == 1 else 1) if cycle.is_constant else 2
 
 
 def score_clips(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from src.data.labels import ClassSet
 from src.models.base import Segmenter
 from src.models.registry import build, register
-from src.models.video import FrameInput, VideoSegmenter
+from src.models.video import FrameCycle, FrameInput, VideoSegmenter
 from src.video.reading.colour import from_rgb
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
@@ -56,6 +56,9 @@ class Averager(VideoSegmenter):
         super().__init__()
         self.num_classes = len(CLASSES)
         self.levels = nn.Parameter(torch.linspace(-2, 2, len(CLASSES)).view(1, -1, 1, 1))
+
+    def cycle(self, gop: int) -> FrameCycle:
+        return FrameCycle(("key", "nonkey"), ("nonkey",))
 
     def init_state(self) -> tuple[int, Any]:
         return 0, 0.0

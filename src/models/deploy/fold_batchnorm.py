@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from timm.layers.norm_act import BatchNormAct2d
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -36,8 +35,12 @@ def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], 
 
 
 def _rest(norm: nn.BatchNorm2d) -> nn.Module:
-    """Return the rest of a batch norm besides normalising: timm's has an activation inside."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+    """Return the rest of a batch norm besides normalising: timm's BatchNormAct2d has dropout and an activation inside.
+
+    It is known by its parts: importing timm takes longer than all the rest of inference.
+    """
+    parts = [getattr(norm, name, None) for name in ("drop", "act")]
+    return nn.Sequential(*parts) if all(isinstance(part, nn.Module) for part in parts) else nn.Identity()
 
 
 def followed(

@@ -16,7 +16,7 @@ from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.inference.runner import FrameRunner
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
-from tests.support.tiny_runner import AR, CLASSES, IMAGE, STATE, exact_video, save_checkpoint
+from tests.support.tiny_runner import AR, CLASSES, IMAGE, STATE, exact_film, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def clip(tmp_path_factory):
     rng = np.random.default_rng(0)
     labels = {str(n): rng.integers(0, len(CLASSES), (48, 64), np.uint8) for n in (2, 5, 7)}
     np.savez(folder / "labels.npz", **labels)
-    video = exact_video(folder / "video.mp4", 8, gop=4)
+    video = exact_film(folder / "video.mp4", 8, gop=4)
     return Clip("tiny", video, folder / "labels.npz", 0, 8, 4, (2, 5, 7))
 
 

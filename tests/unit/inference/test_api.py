@@ -8,12 +8,12 @@ import torch
 
 from src.errors import UserError
 from src.inference.api import FrameInput, load_segmenter
-from tests.support.tiny_runner import AR, CLASSES, STATE, TRAINING_GOP, exact_video, save_checkpoint
+from tests.support.tiny_runner import AR, CLASSES, STATE, TRAINING_GOP, exact_film, save_checkpoint
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
-    return exact_video(tmp_path_factory.mktemp("video") / "video.mp4", 8, gop=8)
+    return exact_film(tmp_path_factory.mktemp("video") / "video.mp4", 8, gop=8)
 
 
 def test_each_frame_has_labels_and_keyframes_follow_the_training_gop(video, tmp_path):
