@@ -39,8 +39,8 @@ def _rest(norm: nn.BatchNorm2d) -> nn.Module:
 
     It is known by its parts: importing timm takes longer than all the rest of inference.
     """
-    parts = [getattr(norm, name, None) for name in ("drop", "act")]
-    return nn.Sequential(*parts) if all(isinstance(part, nn.Module) for part in parts) else nn.Identity()
+    parts = [part for name in ("drop", "act") if isinstance(part := getattr(norm, name, None), nn.Module)]
+    return nn.Sequential(*parts) if parts else nn.Identity()
 
 
 def followed(
