@@ -18,7 +18,7 @@ from src.ops.cpu.memory import keep_freed_memory
 
 @dataclass(frozen=True)
 class TimingOptions:
-    """How to measure.
+    """Set what is measured, and how.
 
     Attributes:
         gop: frames from keyframe to keyframe.

@@ -44,7 +44,7 @@ def measure_video(
     for net, times in zip(networks, found, strict=True):
         kinds, repeated = net.cycle(gop)
         if not {kind for kind, _ in times["total"]} & set(repeated):
-            raise UserError(f"film '{path}' is too short for {net.method}; give one of {len(kinds)} frames")
+            raise UserError(f"video '{path}' is too short for {net.method}; give one of {len(kinds)} frames")
     return [{step: [times] for step, times in steps.items()} for steps in found]
 
 

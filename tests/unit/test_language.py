@@ -34,15 +34,11 @@ IDENTIFIERS = [  # parts of users' configurations, files and commands, and names
 ]
 # Rooms whose words are being replaced; empty when all are.
 ALLOWED: set[str] = {
-    "README.md",
     "conf/experiment",
     "conf/model",
     "conf/video",
-    "src/benchmarking",
     "src/checkpoints",
-    "src/evaluation",
     "src/inference",
-    "src/metrics",
     "src/training",
 }
 
