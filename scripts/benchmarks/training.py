@@ -31,7 +31,7 @@ from tests.support.configs import compose_config
 
 CASES = {  # configuration, phase, frames of a clip, crop
     "AR-Seg, phase 2": (["experiment=arseg_street"], "low", 2, (320, 416)),
-    "RDRNet-S-Simple": (["data=street", "model=rdrnet_s_simple"], "image", 1, (288, 352)),
+    "RDRNet-S-Simple": (["data=street", "network=rdrnet_s_simple"], "image", 1, (288, 352)),
 }
 FP32 = ["trainer.precision=32-true", "channels_last=false"]
 COMMON = [*FP32, "model.optimizer.fused=false", "trainer.deterministic=false"]

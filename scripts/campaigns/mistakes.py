@@ -32,14 +32,14 @@ BASE = [
 ]
 GROUPS = [
     *("experiment", "data", "model", "video", "trainer", "callbacks", "logger", "paths", "debug"),
-    *("loss@model.loss", "optimizer@model.optimizer", "scheduler@model.scheduler", "segmenter@model.segmenter"),
+    *("loss@network.loss", "optimizer@model.optimizer", "scheduler@model.scheduler", "network"),
     "data/clips@data.module.clips",
 ]
 
 # What is written on the command line, and what the answer must say; None where no harm is done.
 BY_HAND: list[tuple[list[str], str | None]] = [
     (["data=stret"], "data/stret"),
-    (["model=arseg_resnet"], "model/arseg_resnet"),
+    (["network=resnet"], "network/resnet"),
     (["experiment=arseg_stret"], "experiment/arseg_stret"),
     (["logger=wanbd"], "logger/wanbd"),
     (["model.optimizer.lrr=1"], "lrr"),
@@ -56,7 +56,7 @@ BY_HAND: list[tuple[list[str], str | None]] = [
     (["data.scale=[2.0,0.5]"], r"data.scale=\[2.0, 0.5\]"),
     (["data.batch_size=1000"], "lower data.batch_size=1000"),
     (["data.val_distances=[50]"], r"val_distances=\[50\]"),
-    (["num_classes=19"], "give model.num_classes=11"),
+    (["num_classes=19"], "has 11 classes; leave it out"),
     (["model.high_checkpoint={folder}/nothing.ckpt"], "nothing.ckpt' does not exist"),
     (["model.high_checkpoint={folder}/other_classes.ckpt"], "was trained on other classes"),
     (["model.high_checkpoint={folder}/torn.ckpt"], "torn.ckpt' cannot be read"),
@@ -72,9 +72,8 @@ BY_HAND: list[tuple[list[str], str | None]] = [
     (["ckpt_path=some.ckpt"], "ckpt_path=some.ckpt is not 'last'"),
     (["model.optimizer.lr=-0.1"], "Invalid learning rate: -0.1"),
     (["model.fusion.mix=blend"], "model.fusion.mix=blend"),
-    (["model.fusion.channels=32"], "model.fusion.channels=32"),
-    (["model.loss.main.weights=[1,2,3]"], "3 class weights for 11 classes"),
-    (["model.segmenter.encoder=resnet_18"], "resnet_18"),
+    (["network.loss.main.weights=[1,2,3]"], "3 class weights for 11 classes"),
+    (["network.arguments.encoder=resnet_18"], "resnet_18"),
     (["model.low_start=hihg"], "model.low_start=hihg"),
     (["model.phases.low.needs.start_from=hgih"], "needs.start_from=hgih"),
     (["callbacks.best.monitor=val/mIoU"], "val/mIoU"),

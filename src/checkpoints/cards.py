@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from src.checkpoints.metadata import FORMAT, data_options
-from src.models.registry import is_network
 
 KEY = "card"  # in the file
 
@@ -87,7 +86,7 @@ def network_of_node(config: Mapping[str, Any], node: Any) -> dict[str, Any]:
         ValueError: a class that is not in the table, or AR-Seg with branches of two kinds.
     """
     node = dict(_mapping(_looked_up(config, node), "network"))
-    if is_network(node):
+    if {"name", "arguments"} <= node.keys():
         return {"name": node["name"], "arguments": node["arguments"]}
     target = node.pop("_target_", None)
     if target == ARSEG:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from src.cli.config import check_keys
 from src.cli.multirun import record_failure
 from src.cli.plugins import with_plugins
+from src.cli.renamed import renamed_arguments
 from src.errors import UserError
 from src.files import FAILED
 
@@ -47,6 +48,9 @@ def entry_point(name: str) -> Callable[[Task], Callable[[], None]]:
         def main() -> None:
             if {"--help", "-h"} & set(sys.argv):  # Hydra composes for it, and would insist on what has no default
                 sys.argv += [f"~{group}" for group in _mandatory_groups(name)]
+            outdated = renamed_arguments(sys.argv[1:])
+            if outdated:
+                end_with(outdated)
             start()
 
         return main

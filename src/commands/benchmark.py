@@ -37,12 +37,18 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
-    result = {"model": HydraConfig.get().runtime.choices["model"], **count(config, size)}
+    result = {"model": _name(), **count(config, size)}
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), _options(config), size)
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
     print(json.dumps(result))
     return result
+
+
+def _name() -> str:
+    """Name the network that is run, and the method unless that is the network by itself."""
+    choices = HydraConfig.get().runtime.choices
+    return str(choices["network"] if choices["model"] == "image" else f"{choices['model']}_{choices['network']}")
 
 
 def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:

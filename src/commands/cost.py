@@ -23,7 +23,7 @@ def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
     """
     for (model, options), lines in groupby(references, key=lambda r: (r.model, r.options)):
         wanted = list(lines)
-        config = hydra.compose("benchmark", overrides=[f"model={model}", *options])
+        config = hydra.compose("benchmark", overrides=[*_choices(model), *options])
         first = next((r.size for r in wanted if r.size), SMALL)
         for size, same_size in groupby(wanted, key=lambda r: r.size or first):
             counted = count(config, size)
@@ -32,3 +32,9 @@ def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
                     yield reference, inference_cost(build(config, torch.device("meta")), size, 2).gmacs_key
                 else:
                     yield reference, counted[reference.quantity]
+
+
+def _choices(model: str) -> list[str]:
+    """Overrides for a name as `src.benchmark` reports it: METHOD_NETWORK, or NETWORK by itself."""
+    method, _, network = model.partition("_")
+    return [f"model={method}", f"network={network}"] if method in ("arseg", "tdnet") else [f"network={model}"]

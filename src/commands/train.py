@@ -10,11 +10,12 @@ from threading import Thread
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from src.cli.config import check_rate, plain
 from src.commands.provenance import write_provenance
 from src.errors import UserError
+from src.instantiate import instantiate
 from src.ops.cpu.memory import keep_freed_memory
 from src.reports.training import print_summary
 from src.training.devices import check_devices, check_sharding, several_processes
@@ -47,6 +48,7 @@ def train(config: DictConfig) -> float | None:
     if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
+    complete(config)
     resolved = plain(config)
     rank_zero_only(write_provenance)(run_dir, resolved)
     with requeued():
@@ -58,6 +60,26 @@ def train(config: DictConfig) -> float | None:
         log.info("%s = %.4f", key, value)
     rank_zero_only(print_summary)(run_dir, list(config.model.phases))
     return metrics.get(config.model.get("monitor", "val/miou"))
+
+
+def complete(config: DictConfig) -> None:
+    """Fill in the number of classes of the data set, and leave out phases that have no network to train.
+
+    Raises:
+        UserError: another number of classes was given.
+    """
+    found = len(instantiate(config.data.source).classes)
+    if config.num_classes not in (None, found):
+        raise UserError(f"num_classes={config.num_classes}, but the data set has {found} classes; leave it out")
+    with open_dict(config):
+        config.num_classes = found
+        phases = config.model.phases
+        for name in [name for name, spec in phases.items() if spec is not None and spec.module.net is None]:
+            phases[name] = None
+            for spec in phases.values():
+                for argument, earlier in (spec.get("needs", {}) if spec is not None else {}).items():
+                    if earlier == name:
+                        spec.needs[argument] = None
 
 
 def _close_wandb() -> None:

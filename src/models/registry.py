@@ -24,7 +24,7 @@ NETWORKS: dict[str, str | Constructor] = {
     "bisenet": "src.models.bisenet.net:BiSeNet",
     "ddrnet": "src.models.ddrnet.net:DDRNet",
     "dfanet": "src.models.dfanet.net:DFANet",
-    "pidnet": "src.models.pidnet.backbone:PIDNet",
+    "pidnet": "src.models.pidnet.net:PIDNet",
     "pspnet": "src.models.pspnet.net:PSPNet",
     "pspnet_camvid": "src.models.pspnet.net:PSPNetFull",
     "rdrnet": "src.models.rdrnet.net:RDRNet",

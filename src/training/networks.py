@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,17 +10,30 @@ from src.checkpoints.cards import network_of_node
 from src.checkpoints.metadata import FORMAT, data_options
 from src.data.datasets.base import LabelledDataset
 from src.models.registry import without_initial_weights
+from src.training.modules.segmentation import SegmentationModule
 
 
 def network_of(module: Mapping[str, Any], resolved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Name and arguments of a phase's network, and the rest of what its module is built from.
 
+    Optimiser, schedule and decay are those of the model where the phase has none of its own.
+
     Args:
         module: of the phase, resolved.
         resolved: the whole configuration.
     """
+    model = resolved["model"]
+    shared = {key: model[key] for key in ("optimizer", "scheduler", "decay")}
+    if issubclass(_class_of(module["_target_"]), SegmentationModule):
+        shared["distances"] = resolved["video"]["gop"]
     rest = {key: value for key, value in module.items() if key != "net"}
-    return network_of_node(resolved, module["net"]), rest
+    return network_of_node(resolved, module["net"]), {**shared, **rest}
+
+
+def _class_of(target: str) -> type:
+    module, _, name = target.rpartition(".")
+    found: type = getattr(importlib.import_module(module), name)
+    return found
 
 
 def metadata_of(

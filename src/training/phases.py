@@ -82,11 +82,6 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     folder = run_dir / name
     data = instantiate(config.data.module, **spec.data)
     classes = data.source.classes
-    if len(classes) != config.model.num_classes:
-        raise UserError(
-            f"model.num_classes={config.model.num_classes}, but the data set has {len(classes)} classes; "
-            f"give model.num_classes={len(classes)}"
-        )
     L.seed_everything(config.seed, workers=True, verbose=False)
     network, module_node = network_of(resolved["model"]["phases"][name]["module"], resolved)
     needed = _needed(config, name, run_dir)

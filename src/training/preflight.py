@@ -17,7 +17,8 @@ from src.data.datasets.base import LabelledDataset
 from src.data.module import ClipDataModule
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
-from src.models.registry import build, without_initial_weights
+from src.models.base import Segmenter
+from src.models.registry import build, is_network, without_initial_weights
 from src.training.modules.base import build_optimizer
 from src.training.networks import network_of
 
@@ -53,10 +54,38 @@ def rehearse(
         instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
             net = build(network["name"], without_initial_weights(network["arguments"]))
+            check_heads(network, parts.get("loss"))
             instantiate(parts, net=net, class_names=list(data.source.classes.names), **checkpoints)
         except MissingCheckpoint:  # the last thing that modules ask for
             if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
                 raise
+
+
+def check_heads(network: Mapping[str, Any], loss: Mapping[str, Any] | None) -> None:
+    """Reject a loss on training-only outputs that a single-frame network, or the one under AR-Seg, does not have.
+
+    Args:
+        network: its name and arguments.
+        loss: configuration of a `SegmentationLoss`; None for networks that are trained without one.
+
+    Raises:
+        UserError: an output that the network does not have.
+    """
+    read = list((loss or {}).get("auxiliary") or {})
+    spec = network["arguments"].get("network", network)
+    if not read or not is_network(spec):
+        return
+    with torch.device("meta"):
+        net = build(spec["name"], without_initial_weights(spec["arguments"])).train()
+        if not isinstance(net, Segmenter):
+            return
+        given = net.auxiliary(net.encode(torch.empty(2, 3, 64, 64))[1])
+    missing = [output for output in read if output not in given]
+    if missing:
+        raise UserError(
+            f"the loss reads the output '{missing[0]}', but network '{spec['name']}' gives {', '.join(given) or 'none'}"
+            " beside its logits; give loss@network.loss=NAME of another loss"
+        )
 
 
 def _check_clipping(clip: float | None, optimizer: torch.optim.Optimizer) -> None:

@@ -22,7 +22,7 @@ DATA = {  # how the miniature is made, the split evaluated, its labelled frames,
     "cityscapes": (miniatures.cityscapes, "val", 1, ["video.codec=hevc", "video.bitrate=5000"]),
     "camvid_films": (miniatures.camvid_with_films, "test", 2, ["video.codec=hevc", "video.bitrate=3000"]),
     "voc2012": (miniatures.voc, "val", 2, ["data.fit.short=64", "data.fit.long=256"]),
-    "folder": (miniatures.folder, "val", 3, ["data.num_classes=3"]),
+    "folder": (miniatures.folder, "val", 3, []),
 }
 EXPERIMENTS = {"cityscapes": "arseg_cityscapes", "camvid_films": "arseg_camvid_films"}
 SMALL = [
@@ -34,14 +34,14 @@ SMALL = [
     "video.preset=veryfast",
 ]
 TRAIN = [
-    "model.segmenter.weights=none",
+    "network.arguments.weights=none",
     "model.high_epochs=1",
     "model.low_epochs=1",
     "model.phases.constant=null",
     "+limits.limit_train_batches=1",
     "+limits.limit_val_batches=1",
 ]
-OF_DATA_ALONE = ["model=arseg_timm", "model.segmenter.encoder=tf_efficientnet_lite0"]
+OF_DATA_ALONE = ["model=arseg", "network=timm"]
 
 
 @pytest.mark.parametrize("name", DATA)

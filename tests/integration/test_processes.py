@@ -17,6 +17,7 @@ from src.errors import UserError
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
+from src.models.registry import register
 from tests.support import trainings
 from tests.support.configs import ROOT
 from tests.support.processes import together
@@ -39,6 +40,9 @@ class GroupTiny(Tiny):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes)
         self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4, 2), nn.GroupNorm(2, 6), nn.ReLU())
+
+
+register("group_tiny", GroupTiny)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,9 +86,9 @@ def test_losses_are_those_of_the_global_batch(world: int, tmp_path: Path) -> Non
 
 GROUP = [
     *trainings.ARSEG,
-    "model.segmenter._target_=tests.integration.test_processes.GroupTiny",
-    "loss@model.loss=ohem_rdrnet",
-    "model.loss.main.min_kept=0.3",
+    "network.name=group_tiny",
+    "loss@network.loss=ohem_rdrnet",
+    "network.loss.main.min_kept=0.3",
     "trainer.precision=32-true",
     "optimizer@model.optimizer=sgd",  # Adam divides rounding errors by themselves where the gradient is zero
     "model.optimizer.lr=0.05",

@@ -20,12 +20,13 @@ from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.instantiate import instantiate
 from src.training.modules.tdnet import TDNetModule
+from tests.support import configs
 from tests.support.configs import compose_config
 
 CLASSES = [f"class{k}" for k in range(11)]
 TINY = [
-    "model=tdnet_td4_psp18",
-    "loss@model.loss=ohem_tdnet",
+    "model=tdnet",
+    "network=tiny_tdnet",
     "model.phases.image=null",
     "model.phases.stills.needs.start_from=null",
     "data.source.films={train:1,val:1}",
@@ -47,9 +48,7 @@ Compose = Callable[..., DictConfig]
 
 
 def tiny(composed: Compose, run_dir: Path, *overrides: str, teacher: str = "pspnet18") -> DictConfig:
-    config = composed("train", run_dir, *TINY, f"segmenter@model.teacher={teacher}", *overrides)
-    config.model.net = {"name": "tiny_tdnet", "arguments": {"num_classes": 11, "num_paths": 4}}
-    return config
+    return composed("train", run_dir, configs.TINY, *TINY, f"network@model.teacher={teacher}", *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, open_dict
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 Compose = Callable[..., DictConfig]  # the fixture `composed`
+TINY = f"hydra.searchpath=[file://{ROOT}/tests/support/conf]"  # an override: configurations of the tests' own networks
 
 
 def compose_config(name: str, run_dir: Path, *overrides: str) -> DictConfig:

@@ -11,7 +11,7 @@ import tests.support.tiny_arseg
 import tests.support.tiny_tdnet  # noqa: F401  # registers
 from src.cli.config import check_keys
 from src.commands.train import train
-from tests.support.configs import compose_config
+from tests.support.configs import TINY, compose_config
 
 FILMS = [
     "data.source.films={train:2,val:1}",
@@ -30,17 +30,15 @@ FILMS = [
 ]
 ARSEG = [
     "model=arseg",
-    "model.segmenter={name: tiny, arguments: {num_classes: 11}}",
-    "model.fusion.channels=6",
+    "network=tiny",
     "model.phases.constant=null",
     "model.high_epochs=2",
     "model.low_epochs=2",
 ]
 TDNET = [
-    "model=tdnet_td4_psp18",
-    "segmenter@model.teacher=pspnet18",
-    "loss@model.loss=ohem_tdnet",
-    "model.net.norm_size=[4,6]",
+    "model=tdnet",
+    "network=tiny_tdnet",
+    "network@model.teacher=pspnet18",
     "model.phases.image=null",
     "model.phases.stills.needs.start_from=null",
     "model.phases.clips=null",
@@ -52,9 +50,7 @@ TDNET = [
 def run(run_dir: Path, overrides: list[str]) -> None:
     """Train in this process."""
     films = [] if any(override.startswith("data=") for override in overrides) else FILMS
-    config = compose_config("train", run_dir, *films, *overrides)
-    if config.model.get("num_paths"):
-        config.model.net = {"name": "tiny_tdnet", "arguments": {"num_classes": 11, "num_paths": 4}}
+    config = compose_config("train", run_dir, TINY, *films, *overrides)
     check_keys(config)
     train(config)
 

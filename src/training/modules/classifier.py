@@ -30,6 +30,8 @@ class ClassifierModule(TrainingModule):
     def __init__(
         self, net: nn.Module, outputs: int, label_smoothing: float, class_names: list[str], **base: Any
     ) -> None:
+        if hasattr(net, "num_classes"):
+            raise UserError(f"a {type(net).__name__} labels pixels; give network=xception_a, or model=image")
         super().__init__(net, **base)
         if len(class_names) > outputs:
             raise UserError(f"the data set has {len(class_names)} classes, the network {outputs} outputs; use fewer")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from src.data.batch import ClipBatch
-from src.errors import check_range
+from src.errors import UserError, check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter
 from src.models.video import FrameInput, SingleFrame
@@ -45,6 +45,8 @@ class ImageModule(SegmentationModule):
         pretrained: str | Path | None = None,
         **base: Any,
     ) -> None:
+        if not isinstance(net, Segmenter):
+            raise UserError(f"a {type(net).__name__} is no single-frame network; give another network=")
         super().__init__(net, **base)
         check_start(start)
         check_range(0 < lr_scale <= 1, "lr_scale", lr_scale, "a number above 0, up to 1")

@@ -58,6 +58,8 @@ class TDNetModule(SegmentationModule):
         start_from: Path | None = None,
         **base: Any,
     ) -> None:
+        if not isinstance(net, TDNet):
+            raise UserError(f"a {type(net).__name__} is no TDNet; give network=td4_psp18 or another variant of it")
         super().__init__(net, **base)
         self.loss, self.own_weight, self.distillation = loss, own_weight, distillation
         self.teacher = _teacher(teacher_from, net)

@@ -20,9 +20,9 @@ from tests.support.videos import pan
 
 
 def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
-    alone = count(composed("benchmark", tmp_path, "model=pspnet18_camvid"), (64, 64))["params_inference"]
+    alone = count(composed("benchmark", tmp_path, "network=pspnet18_camvid"), (64, 64))["params_inference"]
     classifier, fusion = 64 * 12 + 12, 30 * 64  # three depthwise convolutions with bias
-    both = count(composed("benchmark", tmp_path, "model=arseg_pspnet18_camvid"), (64, 64))
+    both = count(composed("benchmark", tmp_path, "model=arseg", "network=pspnet18_camvid"), (64, 64))
     assert both["params_inference"] == 2 * alone - classifier + fusion
     assert both["gop"] == 12
 
@@ -50,7 +50,7 @@ def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, c
     config = composed(
         "benchmark",
         tmp_path,
-        "model=bisenet18",
+        "network=bisenet18",
         "input.height=64",
         "input.width=96",
         "rounds=2",
@@ -67,7 +67,7 @@ def test_the_last_line_is_the_result_and_the_file_holds_it(composed, tmp_path, c
 
 
 def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
-    net = build(composed("benchmark", tmp_path, "model=arseg_timm"), torch.device("meta"))
+    net = build(composed("benchmark", tmp_path, "model=arseg", "network=timm"), torch.device("meta"))
     constant = net.comparisons()[0]
     assert constant.net is net.high
     assert (net.cycle(4).kinds, constant.cycle(4).kinds) == (("key", "nonkey", "nonkey", "nonkey"), ("key",))
@@ -76,7 +76,7 @@ def test_arseg_is_timed_beside_its_own_high_branch(composed, tmp_path):
 def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
     film = tmp_path / "film.mp4"
     encode(pan(8, 64, 96, (2, 1)), film, CodecSettings("h264", 4, 15, crf=23))
-    given = ["model=arseg_timm", f"film={film}", "video.gop=4", "threads=1"]
+    given = ["model=arseg", "network=timm", f"film={film}", "video.gop=4", "threads=1"]
     result = benchmark(composed("benchmark", tmp_path, *given))
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == result
     assert (result["height"], result["width"]) == (64, 96)
@@ -110,5 +110,5 @@ def test_sweep_table_has_a_line_per_result():
 @pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])
 def test_values_out_of_range_are_named(wrong, composed, tmp_path):
     with pytest.raises(UserError, match=wrong):
-        benchmark(composed("benchmark", tmp_path, "model=bisenet18", wrong))
+        benchmark(composed("benchmark", tmp_path, "network=bisenet18", wrong))
     assert not list(tmp_path.iterdir())

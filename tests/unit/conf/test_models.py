@@ -1,97 +1,118 @@
-"""Every model configuration composes, builds its network and fits its loss."""
+"""Every network and every way to train one composes, builds and fits its loss."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
-from hydra.utils import get_object
 from omegaconf import OmegaConf
 from torch import nn
 
-from src.checkpoints.load import without_initial_weights
 from src.cli.config import check_keys, plain
+from src.commands.benchmark import build
+from src.commands.train import complete
+from src.errors import UserError
 from src.instantiate import instantiate
+from src.losses.segmentation import SegmentationLoss
+from src.models import registry
+from src.models.base import Segmenter
+from src.training.preflight import check_heads
 from tests.support.configs import CONF
 
-MODEL = CONF / "model"
-ABSTRACT = {"image", "arseg", "tdnet"}  # what the others are variants of
-CONFIGURED = sorted(path.stem for path in MODEL.glob("*.yaml") if path.stem not in ABSTRACT)
-NAMES = [name for name in CONFIGURED if not name.endswith("_classifier")]  # networks that label pixels
-WANTED = {
-    "ddrnet23",
-    "arseg_bisenet18",
-    "ddrnet23_slim",
-    "bisenet18",
-    "tdnet_td4_psp18",
-    "tdnet_td2_fa18",
-    "arseg_pspnet18_camvid",
-    "rdrnet_m",
-    "pspnet50",
-    "tdnet_td4_bise18",
-    "tdnet_td2_psp50",
-    "pidnet_s",
-    "pspnet18_camvid",
-    "arseg_rdrnet_s_simple",
-    "rdrnet_s",
-    "pspnet101",
-    "dfanet_a",
-    "dfanet_a_prime",
-    "pspnet18",
-    "rdrnet_s_simple",
-    "arseg_pspnet18_cityscapes",
-    "arseg_timm",
-    "rdrnet_l",
-    "dfanet_b",
-    "pspnet18_cityscapes",
-    "timm",
-}
+NETWORKS = sorted(path.stem for path in (CONF / "network").glob("*.yaml"))
+TDNETS = [name for name in NETWORKS if name.startswith("td")]
+CLASSIFIERS = [name for name in NETWORKS if name.startswith("xception")]
+SINGLE = [name for name in NETWORKS if name not in (*TDNETS, *CLASSIFIERS)]
+KIND = {"image": SINGLE, "arseg": SINGLE, "tdnet": TDNETS, "classifier": CLASSIFIERS}
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
-def test_all_networks_are_configured():
-    assert set(NAMES) >= WANTED
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_network_builds_without_weights_or_memory(name, composed, tmp_path):
-    config = composed("benchmark", tmp_path, f"model={name}", "num_classes=7")
+def network_of(config: Any, node: Any = None) -> tuple[nn.Module, SegmentationLoss]:
+    """The network of a configuration on the meta device, and its loss."""
+    spec = OmegaConf.to_container(config.network if node is None else node, resolve=True)
     with torch.device("meta"):
-        net = instantiate(without_initial_weights(config.model.net))
-    assert isinstance(net, nn.Module)
+        net = registry.build(spec["name"], registry.without_initial_weights(spec["arguments"]))
+        return net.train(), instantiate(spec["loss"])
+
+
+@pytest.mark.parametrize(("model", "name"), [(m, n) for m in ("image", "arseg", "tdnet") for n in KIND[m]])
+def test_network_builds_without_weights_or_memory(model: str, name: str, composed: Any, tmp_path: Path) -> None:
+    config = composed("benchmark", tmp_path, f"model={model}", f"network={name}", "num_classes=7")
+    net = build(config, torch.device("meta"))
     assert net.num_classes == 7
     assert all(p.is_meta for p in net.parameters())
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if not n.startswith("tdnet")])
-def test_loss_knows_the_outputs_of_the_training_heads(name, composed, tmp_path):
+@pytest.mark.parametrize("name", SINGLE)
+def test_loss_knows_the_outputs_of_the_training_heads(name: str, composed: Any, tmp_path: Path) -> None:
     """The auxiliary outputs that the loss weighs are those that the network gives."""
-    config = composed("benchmark", tmp_path, f"model={name}")
-    with torch.device("meta"):
-        net = instantiate(without_initial_weights(config.model.segmenter)).train()
-        loss = instantiate(OmegaConf.to_container(config.model.loss, resolve=True))
-        outputs = net.auxiliary(net.encode(torch.empty(2, 3, 64, 64))[1])
-    assert isinstance(loss, get_object("src.losses.segmentation.SegmentationLoss"))
+    net, loss = network_of(composed("benchmark", tmp_path, f"network={name}"))
+    assert isinstance(net, Segmenter)
+    outputs = net.auxiliary(net.encode(torch.empty(2, 3, 64, 64, device="meta"))[1])
     assert set(outputs) - {"boundary"} == set(loss.auxiliary)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("tdnet")])
-def test_loss_knows_the_outputs_of_tdnet_s_paths(name, composed, tmp_path):
-    config = composed("benchmark", tmp_path, f"model={name}")
-    with torch.device("meta"):
-        path = instantiate(without_initial_weights(config.model.net)).paths[0]
-        loss = instantiate(OmegaConf.to_container(config.model.loss, resolve=True))
-        outputs = path.auxiliary(path.encode(torch.empty(2, 3, 64, 64))[1])
+@pytest.mark.parametrize("name", TDNETS)
+def test_loss_knows_the_outputs_of_tdnet_s_paths(name: str, composed: Any, tmp_path: Path) -> None:
+    net, loss = network_of(composed("benchmark", tmp_path, "model=tdnet", f"network={name}"))
+    path: Any = net.get_submodule("paths.0")
+    outputs = path.auxiliary(path.encode(torch.empty(2, 3, 64, 64, device="meta"))[1])
     assert set(outputs) == set(loss.auxiliary)
 
 
-@pytest.mark.parametrize("name", CONFIGURED)
-def test_every_model_can_be_trained(name, composed, tmp_path):
-    config = composed("train", tmp_path, f"model={name}", "data=street")
+@pytest.mark.parametrize(("model", "name"), [(m, n) for m in KIND for n in KIND[m]])
+def test_every_network_can_be_trained(model: str, name: str, composed: Any, tmp_path: Path) -> None:
+    config = composed("train", tmp_path, f"model={model}", f"network={name}", "data=street")
     check_keys(config)
+    complete(config)
     assert plain(config)["model"]["phases"]
+    assert config.num_classes == 11
+    assert (config.model.phases.get("image", "absent") is None) == (name == "td2_fa18")
 
 
-@pytest.mark.parametrize("name", ["pspnet18_camvid", "arseg_pspnet18_camvid"])
-def test_classes_follow_the_data_in_training_and_the_paper_in_the_benchmark(name, composed, tmp_path):
-    assert composed("train", tmp_path, f"model={name}", "data=street").model.num_classes == 11
-    assert composed("benchmark", tmp_path, f"model={name}").model.num_classes == 12
-    assert composed("benchmark", tmp_path, "model=bisenet18").model.num_classes == 19
+@pytest.mark.parametrize("model", ["image", "arseg"])
+def test_classes_are_those_of_the_paper_in_the_benchmark(model: str, composed: Any, tmp_path: Path) -> None:
+    assert composed("benchmark", tmp_path, f"model={model}", "network=pspnet18_camvid").num_classes == 12
+    assert composed("benchmark", tmp_path, f"model={model}", "network=bisenet18").num_classes == 19
+
+
+def test_dfanet_a_prime_sees_half_the_size(composed: Any, tmp_path: Path) -> None:
+    assert build(composed("benchmark", tmp_path, "network=dfanet_a_prime"), torch.device("meta")).scale == 0.5
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_takes_any_network_of_its_kind_or_is_refused(
+    experiment: str, composed: Any, tmp_path: Path
+) -> None:
+    """Pair by pair: the network builds and gives what the loss reads, or one line says what does not fit."""
+    answers = {}
+    for name in KIND[_model_of(experiment)]:
+        config = composed("train", tmp_path, f"experiment={experiment}", f"network={name}")
+        config.num_classes = 11
+        answers[name] = _answer(config)
+    assert None in answers.values()
+    for answer in filter(None, answers.values()):
+        assert "\n" not in answer
+        assert "network.arguments" in answer or "loss@network.loss" in answer
+
+
+def _answer(config: Any) -> str | None:
+    try:
+        check_keys(config)
+        resolved = OmegaConf.to_container(config.model, resolve=True)
+        network = {key: resolved["net"][key] for key in ("name", "arguments")}
+        with torch.device("meta"):
+            registry.build(network["name"], registry.without_initial_weights(network["arguments"]))
+        for spec in filter(None, resolved["phases"].values()):
+            check_heads(network, spec["module"].get("loss"))
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _model_of(experiment: str) -> str:
+    text = (CONF / "experiment" / f"{experiment}.yaml").read_text()
+    found = [line.split(":")[1].strip() for line in text.splitlines() if "override /model:" in line]
+    return found[0] if found else "arseg"  # of the experiment that it begins with

@@ -26,20 +26,20 @@ def once(model: str) -> list[Reference]:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_parameters_and_multiply_adds_are_the_official_ones(model, composed, tmp_path):
-    composed("benchmark", tmp_path, "model=timm")  # initialises Hydra
+    composed("benchmark", tmp_path, "network=timm")  # initialises Hydra
     wrong = [(r.quantity, ours, r.expected) for r, ours in compare(once(model)) if not r.agrees(ours)]
     assert wrong == []
 
 
 def test_options_change_what_is_counted(composed, tmp_path):
-    composed("benchmark", tmp_path, "model=timm")
+    composed("benchmark", tmp_path, "network=timm")
     lines = [r for r in REFERENCES if r.model == "bisenet18" and "num_classes=12" in r.options]
     assert len(lines) >= 4
     assert all(r.agrees(ours) for r, ours in compare(lines))
 
 
 def test_a_deviation_is_marked_and_counted(composed, tmp_path):
-    composed("benchmark", tmp_path, "model=timm")
+    composed("benchmark", tmp_path, "network=timm")
     parameters, gmacs = once("dfanet_b")[0], once("bisenet18")[0]
     assert parameters.quantity == "gmacs_key"
     wrong = [replace(parameters, value="2.10"), replace(gmacs, value="13425720")]

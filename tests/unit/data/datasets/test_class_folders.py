@@ -72,7 +72,7 @@ def test_trees_that_are_not_whole_are_refused(root: Path) -> None:
 @pytest.mark.train
 def test_a_pretrained_backbone_starts_dfanet(root: Path, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    given = ["experiment=dfanet_imagenet", f"data.root={root}", "data.num_classes=3", "data.module.size=32"]
+    given = ["experiment=dfanet_imagenet", f"data.root={root}", "data.module.size=32"]
     given += ["data.batch_size=4", "data.workers=0", "model.epochs=1", "trainer.precision=32-true"]
     train(composed("train", run, *given))
     done = json.loads((run / "classifier" / "done.json").read_text())
@@ -89,6 +89,6 @@ def test_a_pretrained_backbone_starts_dfanet(root: Path, composed: Callable[...,
 
 
 def test_more_classes_than_outputs_are_refused(root: Path, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
-    given = [f"data.root={root}", "data.num_classes=3", "model.phases.classifier.module.outputs=2"]
+    given = [f"data.root={root}", "model.phases.classifier.module.outputs=2"]
     with pytest.raises(UserError, match="3 classes, the network 2 outputs"):
         train(composed("train", tmp_path / "run", "experiment=dfanet_imagenet", *given))
