@@ -137,7 +137,7 @@ def _fit(config: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _looked_up(config: Mapping[str, Any], value: Any) -> Any:
-    """What a reference such as ${model.num_classes} refers to; any other value as it is."""
+    """Look up a reference such as ${model.num_classes}; any other value stays as it is."""
     for _ in range(MOST_HOPS):
         found = REFERENCE.fullmatch(value) if isinstance(value, str) else None
         if found is None:

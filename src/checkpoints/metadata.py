@@ -1,4 +1,4 @@
-"""What a checkpoint records about its network: plain data, checked value by value, of which nothing is executed.
+"""Metadata of a checkpoint's network: plain data, checked value by value, of which nothing is executed.
 
 A file is refused where a value is of another kind than the format has there, and where the arguments of its network
 contain what a configuration system would resolve or call. No path in a file decides what is read or written.

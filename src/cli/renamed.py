@@ -1,4 +1,4 @@
-"""What configuration keys and choices were called before, answered with their name of today."""
+"""Answer former names of configuration keys and choices with the names of today."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop: frames of a film through motion and network, one at a time."""
+"""The loop: frames of a video through motion and network, one at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from src.video.types import Frame
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """What one frame took.
+    """Time that one frame took, by step.
 
     Attributes:
         decode: until the frame was there, estimated vectors included.
@@ -44,16 +44,16 @@ class Segmented:
     milliseconds: Milliseconds
 
 
-def segment(film: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion) -> Iterator[Segmented]:
-    """Each frame of the film with its labels, in display order; `keyed` is new and chooses the keyframes.
+def segment(frames: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion) -> Iterator[Segmented]:
+    """Each frame of the video with its labels, in display order; `keyed` is new and chooses the keyframes.
 
-    Holds one frame, one motion field and one network state, whatever the length of the film.
+    Holds one frame, one motion field and one network state, whatever the length of the video.
     """
     state = runner.init_state()
-    frames = iter(film)
+    iterator = iter(frames)
     while True:
         times = [perf_counter()]
-        frame = next(frames, None)
+        frame = next(iterator, None)
         if frame is None:
             return
         times.append(perf_counter())

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Phase:
-    """One `fit`: what is trained, on what, where its files go, and the checkpoint and step that it goes on from."""
+    """One `fit`: what is trained, on what, where its files go, and the checkpoint and step that it resumes from."""
 
     name: str
     folder: Path
@@ -47,7 +47,7 @@ class Phase:
 def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> dict[str, float]:
     """Train all phases of `config.model.phases` that are not done; the metrics of the last one.
 
-    A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint goes on from there if
+    A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint resumes from there if
     `ckpt_path=last` (or SLURM requeued the job), and a phase with `given` (a checkpoint of its network) is never run.
     With `ckpt_path=last`, trials of a multirun that had not come to a checkpoint begin, if others had.
 
@@ -64,7 +64,7 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
             raise UserError(f"{given}; give hydra.run.dir=RUN of the run, or hydra.sweep.dir=SWEEP, to resume")
         log.info("'%s' holds no last.ckpt: this trial of the sweep starts now", run_dir)
     if not resume and going:
-        raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to go on with it, or another directory")
+        raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to resume it, or another directory")
     metrics: dict[str, float] = {}
     rehearse(config, resolved, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
     for name in pending:

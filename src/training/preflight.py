@@ -101,11 +101,13 @@ def _check_same_data(path: Path, source: LabelledDataset) -> None:
     """A network trained on other classes or another normalisation would be silently wrong here."""
     theirs = read_checkpoint(path)[KEY]
     if tuple(theirs["classes"]["names"]) != tuple(source.classes.names):
-        raise UserError(f"checkpoint '{path}' was trained on other classes than this data set's; train it alike")
-    theirs, ours = theirs["normalisation"], source.normalisation
-    if not np.allclose([*theirs["mean"], *theirs["std"]], [*ours.mean, *ours.std], atol=1e-3):
         raise UserError(
-            f"checkpoint '{path}' expects pictures normalised by mean {theirs['mean']} and std {theirs['std']}; "
+            f"checkpoint '{path}' was trained on other classes than this data set's; train both on the same classes"
+        )
+    theirs, own = theirs["normalisation"], source.normalisation
+    if not np.allclose([*theirs["mean"], *theirs["std"]], [*own.mean, *own.std], atol=1e-3):
+        raise UserError(
+            f"checkpoint '{path}' expects images normalised by mean {theirs['mean']} and std {theirs['std']}; "
             "give the same as data.source.mean=[..] and data.source.std=[..]"
         )
 

@@ -45,7 +45,7 @@ def load_official(
     net = build(**release.form(own))
     state = _translate(name, release, own, key_state_dict)
     _check(name, net, state)
-    tensors = {ours: value for ours, (_, value) in state.items()}
+    tensors = {local: value for local, (_, value) in state.items()}
     if isinstance(net, ARSeg) and _separate_classifiers(net, tensors):
         warnings.warn(f"{name}: the two branches differ in their classifier; each keeps its own", stacklevel=2)
     counters = {k: v for k, v in net.state_dict().items() if k.endswith("num_batches_tracked")}
@@ -54,7 +54,7 @@ def load_official(
 
 
 def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """A release's file as our network, and what a checkpoint of ours records about it.
+    """Load a release's file as a network of this project, with the metadata of its checkpoint.
 
     Returns:
         The network in eval mode, and `name`, `network` (its name and arguments), `dataset`,
@@ -113,8 +113,8 @@ def _translate(
     name: str, release: Release, state: Mapping[str, Tensor], key_state_dict: Mapping[str, Any] | None
 ) -> Translated:
     translated = {
-        ours: (official, release.adapt(ours, value))
-        for ours, (official, value) in _rename(name, state, release.keys).items()
+        local: (official, release.adapt(local, value))
+        for local, (official, value) in _rename(name, state, release.keys).items()
     }
     if release.key_branch is None:
         return translated
@@ -137,24 +137,24 @@ def _rename(name: str, state: Mapping[str, Tensor], keys: KeyMap) -> Translated:
         replacement = None if prefix is None else keys[prefix]
         if prefix is not None and replacement is None:
             continue
-        ours = key if prefix is None else f"{replacement}{key[len(prefix) :]}"
-        if ours in renamed and not torch.equal(renamed[ours][1], value):
+        local = key if prefix is None else f"{replacement}{key[len(prefix) :]}"
+        if local in renamed and not torch.equal(renamed[local][1], value):
             raise UserError(
-                f"'{name}': '{renamed[ours][0]}' and '{key}' are one tensor under two names but differ; "
+                f"'{name}': '{renamed[local][0]}' and '{key}' are one tensor under two names but differ; "
                 "give the checkpoint as released"
             )
-        renamed[ours] = (key, value)
+        renamed[local] = (key, value)
     return renamed
 
 
 def _check(name: str, net: nn.Module, state: Translated) -> None:
     own = net.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [official for ours, (official, _) in state.items() if ours not in own]
+    unknown = [official for local, (official, _) in state.items() if local not in own]
     shapes = [
-        f"{official} {tuple(value.shape)} for {tuple(own[ours].shape)}"
-        for ours, (official, value) in state.items()
-        if ours in own and value.shape != own[ours].shape
+        f"{official} {tuple(value.shape)} for {tuple(own[local].shape)}"
+        for local, (official, value) in state.items()
+        if local in own and value.shape != own[local].shape
     ]
     found = {"missing": missing, "left over": unknown, "of another shape": shapes}
     problems = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found.items() if keys]

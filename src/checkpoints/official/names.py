@@ -1,16 +1,16 @@
-"""What the official releases call the parameters of our networks."""
+"""Names of parameters in the official releases, and in the networks of this project."""
 
 from __future__ import annotations
 
-# Official prefix -> ours; None drops the key. The longest matching prefix wins, other keys keep their name.
+# Official prefix -> prefix here; None drops the key. The longest matching prefix wins, other keys keep their name.
 KeyMap = dict[str, str | None]
 
 
-def _pyramid(official: str, ours: str) -> KeyMap:
+def _pyramid(official: str, local: str) -> KeyMap:
     """TDNet's pyramid pooling: the convolution and the norm of each of four branches."""
     parts = {"0.": "1.", "1.": "2."}
     return {
-        f"{official}conv{i + 1}.{theirs}": f"{ours}stages.{i}.{part}"
+        f"{official}conv{i + 1}.{theirs}": f"{local}stages.{i}.{part}"
         for i in range(4)
         for theirs, part in parts.items()
     }
@@ -74,11 +74,11 @@ def tdnet(paths: int, pairs: dict[str, str]) -> KeyMap:
             f"head{i + 1}.conv5.": f"paths.{i}.head.",
             f"enc{i + 1}.w_vs.0.conv.": f"encodings.{i}.value.",
         }
-        for official, ours in (("w_qs", "query"), ("w_ks", "key")):
+        for official, local in (("w_qs", "query"), ("w_ks", "key")):
             keys |= {
-                f"enc{i + 1}.{official}.0.conv.": f"encodings.{i}.{ours}.0.",
-                f"enc{i + 1}.{official}.0.bn.": f"encodings.{i}.{ours}.1.",
-                f"enc{i + 1}.{official}.1.conv.": f"encodings.{i}.{ours}.3.",
+                f"enc{i + 1}.{official}.0.conv.": f"encodings.{i}.{local}.0.",
+                f"enc{i + 1}.{official}.0.bn.": f"encodings.{i}.{local}.1.",
+                f"enc{i + 1}.{official}.1.conv.": f"encodings.{i}.{local}.3.",
             }
         keys |= _pyramid(f"psp{i + 1}.", f"paths.{i}.pyramid.")
     return keys | {f"{name}.fc.0.conv.": f"projections.{pair}.linear." for name, pair in pairs.items()}
@@ -86,7 +86,7 @@ def tdnet(paths: int, pairs: dict[str, str]) -> KeyMap:
 
 def low_branch(net: KeyMap) -> KeyMap:
     """Names in AR-Seg's own file: the low-resolution network and the fusion."""
-    fusion: KeyMap = {official: f"fusion.{ours}" for official, ours in FUSION.items()}
+    fusion: KeyMap = {official: f"fusion.{local}" for official, local in FUSION.items()}
     return {**_under("low.", net), **fusion}
 
 
@@ -96,4 +96,4 @@ def high_branch(net: KeyMap) -> KeyMap:
 
 
 def _under(branch: str, net: KeyMap) -> KeyMap:
-    return {"": branch, **{official: f"{branch}{ours}" for official, ours in net.items()}}
+    return {"": branch, **{official: f"{branch}{local}" for official, local in net.items()}}

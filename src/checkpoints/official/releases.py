@@ -1,4 +1,4 @@
-"""What the official releases are: the network each one is here, and how its parameters are called there."""
+"""The official releases: the network that each one is here, and the names of its parameters there."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class Release:
     """One official network.
 
     Attributes:
-        network: name and arguments of ours in `src.models.registry`, in training form.
+        network: name and arguments in `src.models.registry`, in training form.
         keys: names in the release's file.
         key_branch: names in the file of AR-Seg's high-resolution branch; None for networks of one file.
         dataset: whose classes it predicts.
         num_classes: K.
         mean: of RGB in 0..1, subtracted first.
         std: divided by afterwards.
-        adapt: turns a tensor of the release into ours, given our name for it.
+        adapt: turns a tensor of the release into that of the network here, given its name here.
         deployable: also released in the form that its re-parameterisable blocks merge to.
     """
 
@@ -49,7 +49,7 @@ class Release:
     num_classes: int = 19
     mean: Normalisation = IMAGENET.mean
     std: Normalisation = IMAGENET.std
-    adapt: Callable[[str, Tensor], Tensor] = lambda ours, value: value
+    adapt: Callable[[str, Tensor], Tensor] = lambda local, value: value
     deployable: bool = False
 
     def form(self, names: Iterable[str]) -> dict[str, Any]:
@@ -76,14 +76,14 @@ def _arseg(
     return Release(network, low_branch(keys), high_branch(keys), dataset, classes, *statistics)
 
 
-def _tdnet_tensor(ours: str, value: Tensor) -> Tensor:
+def _tdnet_tensor(local: str, value: Tensor) -> Tensor:
     """One half of the pyramid's channels, the others being computed and thrown away in the official code.
 
-    Paths 1 and 3 keep the first half, 2 and 4 the second. Its projections are 1x1 convolutions, ours linear.
+    Paths 1 and 3 keep the first half, 2 and 4 the second. Its projections are 1x1 convolutions, linear here.
     """
-    if ".pyramid." in ours and value.dim() > 0:
-        return value.chunk(2)[int(ours.split(".")[1]) % 2]
-    return value.flatten(1) if ours.endswith("linear.weight") else value
+    if ".pyramid." in local and value.dim() > 0:
+        return value.chunk(2)[int(local.split(".")[1]) % 2]
+    return value.flatten(1) if local.endswith("linear.weight") else value
 
 
 def _tdnet(variant: str, paths: int, pairs: dict[str, str]) -> Release:

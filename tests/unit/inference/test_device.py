@@ -22,7 +22,11 @@ def test_a_device_that_does_not_answer_is_one_line(name: str) -> None:
         choose_device(name)
 
 
-def test_threads_are_those_of_the_process_at_most() -> None:
+def test_threads_are_those_of_the_process_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert choose_threads(None) == choose_threads(10_000) == cores
     assert choose_threads(1) == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert choose_threads(None) == 1
+    assert choose_threads(10_000) == cores, "an explicit number counts more than the environment's"
