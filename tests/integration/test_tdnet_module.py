@@ -14,12 +14,15 @@ from omegaconf import DictConfig
 
 import tests.support.tiny_tdnet  # noqa: F401  # registers its network
 from src.checkpoints.load import load_checkpoint
+from src.cli.config import plain
 from src.commands.evaluate import evaluate
-from src.commands.train import train
+from src.commands.train import complete, train
 from src.data.batch import ClipBatch
 from src.errors import UserError
 from src.instantiate import instantiate
+from src.models.registry import build
 from src.training.modules.tdnet import TDNetModule
+from src.training.networks import network_of
 from tests.support import configs
 from tests.support.configs import compose_config
 
@@ -65,8 +68,12 @@ def last(run: Path, phase: str) -> Path:
 
 @pytest.fixture
 def module(finished: Path, composed: Compose, tmp_path: Path) -> TDNetModule:
-    spec = tiny(composed, tmp_path).model.phases.clips.module
-    return instantiate(spec, class_names=CLASSES, teacher_from=last(finished, "teacher"))
+    config = tiny(composed, tmp_path)
+    complete(config)
+    resolved = plain(config)
+    network, spec = network_of(resolved["model"]["phases"]["clips"]["module"], resolved)
+    teacher = last(finished, "teacher")
+    return instantiate(spec, net=build(**network), class_names=CLASSES, teacher_from=teacher)
 
 
 def batch(frames: int) -> ClipBatch:
