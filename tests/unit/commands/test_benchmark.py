@@ -10,6 +10,7 @@ from torch import nn
 
 from src.benchmarking.latency import means, ratio, statistics
 from src.commands.benchmark import benchmark, build, count
+from src.commands.cost import _choices
 from src.errors import UserError
 from src.models.deploy.inference_form import inference_form
 from src.models.video import run_cycle
@@ -32,7 +33,7 @@ def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp
 )
 @torch.inference_mode()
 def test_folding_keeps_the_outputs(name, composed, tmp_path):
-    net = build(composed("benchmark", tmp_path, f"model={name}"), torch.device("cpu"))
+    net = build(composed("benchmark", tmp_path, *_choices(name)), torch.device("cpu"))
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.running_mean.normal_(0, 0.1)
         norm.running_var.uniform_(0.8, 1.2)
