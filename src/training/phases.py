@@ -66,7 +66,7 @@ def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> d
     if not resume and going:
         raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to resume it, or another directory")
     metrics: dict[str, float] = {}
-    rehearse(config, resolved, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
+    rehearse(resolved, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
     for name in pending:
         phase = build_phase(config, resolved, run_dir, name)
         if resume and name in going:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import DictConfig
 from torch import nn
 
 from src.checkpoints.load import read_checkpoint
@@ -25,14 +24,11 @@ from src.training.networks import network_of
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
 
 
-def rehearse(
-    config: DictConfig, resolved: Mapping[str, Any], needed: Mapping[str, Mapping[str, Path]], run_dir: Path
-) -> None:
+def rehearse(resolved: Mapping[str, Any], needed: Mapping[str, Mapping[str, Path]], run_dir: Path) -> None:
     """Build what phases are made of, without initial weights and without training.
 
     Args:
-        config: of the training.
-        resolved: the same, resolved.
+        resolved: configuration of the training as plain Python.
         needed: by phase that is to be trained, the checkpoints that are arguments of its module.
         run_dir: where those of phases to come will be.
 
@@ -40,17 +36,18 @@ def rehearse(
         UserError: a value that something refuses, or a checkpoint of other data.
     """
     for name, checkpoints in needed.items():
-        spec = config.model.phases[name]
-        check_counts({**config.trainer, **spec.trainer, **config.limits}, f"model.phases.{name}.trainer")
-        data = instantiate(config.data.module, **spec.data)
+        spec = resolved["model"]["phases"][name]
+        trainer = {**resolved["trainer"], **spec["trainer"], **resolved["limits"]}
+        check_counts(trainer, f"model.phases.{name}.trainer")
+        data = instantiate(resolved["data"]["module"], **spec["data"])
         if isinstance(data, ClipDataModule):
             data.check_distances()
         for path in checkpoints.values():
             if path.exists() or not path.is_relative_to(run_dir):
                 _check_same_data(path, data.source)
-        network, parts = network_of(resolved["model"]["phases"][name]["module"], resolved)
+        network, parts = network_of(spec["module"], resolved)
         optimizer = build_optimizer(instantiate(parts["optimizer"]), [nn.Parameter(torch.zeros(1))])
-        _check_clipping({**config.trainer, **spec.trainer}["gradient_clip_val"], optimizer)
+        _check_clipping(trainer["gradient_clip_val"], optimizer)
         instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
             net = build(network["name"], without_initial_weights(network["arguments"]))
