@@ -75,6 +75,7 @@ def test_a_single_run_ends_with_its_error(
     assert capfd.readouterr().err == "error: x=1 is one; give another\n"
 
 
+@pytest.mark.slow
 def test_optuna_learns_from_the_jobs_that_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="the extra `optuna` is not installed")
     search = ["hydra/sweeper=tpe", "hydra.sweeper.n_trials=12", "x=choice(0,1,2,3)"]

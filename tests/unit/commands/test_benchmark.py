@@ -19,6 +19,8 @@ from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import pan
 
+pytestmark = pytest.mark.slow
+
 
 def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
     alone = count(composed("benchmark", tmp_path, "network=pspnet18_camvid"), (64, 64))["params_inference"]

@@ -11,6 +11,8 @@ from src.commands.convert import convert_release
 from src.errors import UserError
 from tests.unit.checkpoints.official.parity import recipe
 
+pytestmark = pytest.mark.slow
+
 
 def config(composed, tmp_path, name, high=None, **state):
     """Files of an official release and the configuration that converts them."""

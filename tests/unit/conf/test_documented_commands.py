@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 from src.cli.config import check_keys
 from tests.support.configs import CONF, ROOT
 
+pytestmark = pytest.mark.slow
+
 COMMAND = re.compile(r"(?:python -m src\.|\bvss-)(\w+)((?: .*)?)")
 WORD = re.compile(r"'[^']*'|[^\s\"]+")
 ARGUMENT = re.compile(r"[~+]{0,2}[\w./@-]+=\S+")

@@ -21,6 +21,8 @@ from src.models.base import Segmenter
 from src.training.preflight import check_heads
 from tests.support.configs import CONF
 
+pytestmark = pytest.mark.slow
+
 NETWORKS = sorted(path.stem for path in (CONF / "network").glob("*.yaml"))
 TDNETS = [name for name in NETWORKS if name.startswith("td")]
 CLASSIFIERS = [name for name in NETWORKS if name.startswith("xception")]

@@ -48,6 +48,7 @@ class TestModel:
         assert (rough - expected).abs().mean() < 0.1 * expected.abs().mean()
 
     @torch.no_grad()
+    @pytest.mark.slow
     def test_exported_program_gives_the_same_logits(self, case: Case) -> None:
         net = seeded(case.build).eval()
         inputs = case.inputs(net, SMALL)

@@ -12,6 +12,8 @@ from src.commands.cost import compare
 from src.reports.cost import Reference, cost_table, read_references
 from tests.support.configs import ROOT
 
+pytestmark = pytest.mark.slow
+
 REFERENCES = read_references()
 MODELS = list(dict.fromkeys(r.model for r in REFERENCES))
 

@@ -22,6 +22,8 @@ from src.models.rdrnet.reparam import ReparamBlock
 from src.models.video import FrameInput
 from tests.unit.checkpoints.official.parity import recipe
 
+pytestmark = pytest.mark.slow
+
 # release -> key list, its aliases, key list of the high-resolution branch
 CASES = {
     "arseg_camvid_psp18": ("arseg_camvid_psp18_AR", "", "arseg_camvid_psp18_HR"),

@@ -187,6 +187,7 @@ class OddJob(ClipJob):
         return self.name
 
 
+@pytest.mark.subprocess
 def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> None:
     meeting = tmp_path / "meeting"
     os.mkfifo(meeting)

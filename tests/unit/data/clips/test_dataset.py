@@ -146,6 +146,7 @@ class _Stills(Street):
         return [_Picture("a"), _Picture("b")]
 
 
+@pytest.mark.subprocess
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     stills = _Stills({"train": 1}, 24, 48, 64, 15)
     jobs = ClipsFromImages(2, "last", 0, SceneMotion()).jobs(stills, "train", GOP)
@@ -177,6 +178,7 @@ class _BrokenFilm:
         return "broken"
 
 
+@pytest.mark.subprocess
 def test_a_clip_that_fails_leaves_nothing(tmp_path: Path) -> None:
     jobs = ClipsFromVideos(1).jobs(_Broken({"val": 1}, 24, 48, 64, 15), "val", GOP)
     with pytest.raises(UserError, match="damaged"):
