@@ -27,6 +27,7 @@ def examples(path: Path) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.subprocess
 def test_a_console_script_shows_its_examples_from_another_directory(script: str, tmp_path: Path) -> None:
     module, function = SCRIPTS[script].split(":")
     code = f"import sys; from {module} import {function} as main; sys.argv = ['{script}', '--help']; sys.exit(main())"

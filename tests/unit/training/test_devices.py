@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import plain
+from src.commands.train import complete
 from src.errors import UserError
 from src.training.callbacks.checkpoint import WholeFileIO
 from src.training.callbacks.ema import ExponentialMovingAverage
@@ -40,6 +41,7 @@ def test_sharding_reaches_the_trainer(
     monkeypatch.setattr("lightning.fabric.accelerators.cuda.num_cuda_devices", lambda: 2)
     monkeypatch.setattr("lightning.pytorch.accelerators.cuda.num_cuda_devices", lambda: 2)
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    complete(config)
     trainer = build_phase(config, plain(config), tmp_path, "high").trainer
     assert isinstance(trainer.strategy, FSDPStrategy)
     assert trainer.world_size == 2
