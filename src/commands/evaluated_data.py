@@ -7,7 +7,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.config import check_kind, check_rate
@@ -83,23 +83,18 @@ def _composed(data: dict[str, Any], path: str) -> DictConfig:
 
 
 def _take(config: DictConfig, options: dict[str, Any], place: str) -> None:
-    """Set numbers, and lists and groups of numbers, where the configuration has a value of its own."""
+    """Set numbers, and lists and groups of numbers, where the configuration has a value of its own that is no text."""
+    known: Any = OmegaConf.to_container(config, resolve=False)  # interpolations and missing values are text there
     for key, value in options.items():
-        if key not in config or key in NEVER_TAKEN:
+        if key not in known or key in NEVER_TAKEN:
             continue
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
+        usual = None if known[key] == MISSING else known[key]
+        if isinstance(usual, dict):
             if isinstance(value, dict):
-                _take(node, value, f"{place}.{key}")
-        elif _is_numeric(value) and not (node._is_interpolation() or isinstance(config.get(key), str)):  # type: ignore[union-attr]
-            check_kind(value, _usual(node), f"{place}.{key}")
+                _take(config[key], value, f"{place}.{key}")
+        elif _is_numeric(value) and not isinstance(usual, str):
+            check_kind(value, usual, f"{place}.{key}")
             config[key] = value
-
-
-def _usual(node: Any) -> Any:
-    if node._is_none() or node._is_missing():
-        return None
-    return OmegaConf.to_container(node) if isinstance(node, ListConfig) else node._value()
 
 
 def _is_numeric(value: Any) -> bool:
