@@ -1,4 +1,4 @@
-"""Entry point: `python -m src.benchmark model=NAME [input.height=H input.width=W] [latency=false]`."""
+"""Entry point: `python -m src.benchmark network=NAME [input.height=H input.width=W] [latency=false]`."""
 
 from __future__ import annotations
 

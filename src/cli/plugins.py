@@ -13,7 +13,7 @@ Task = Callable[[DictConfig], float | None]
 
 
 def with_plugins(task: Task) -> Task:
-    """Import `config.plugins` before a task; modules in the current directory are found, as with `python -m`."""
+    """Import `config.plugins` (names or one name) before a task; the current directory counts, as with `python -m`."""
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> float | None:
@@ -22,7 +22,8 @@ def with_plugins(task: Task) -> Task:
 
             if os.getcwd() not in sys.path and "" not in sys.path:
                 sys.path.insert(0, os.getcwd())
-            load_plugins(list(config.plugins or []))
+            named = config.plugins or []
+            load_plugins([named] if isinstance(named, str) else list(named))
         return task(config)
 
     return wrapped

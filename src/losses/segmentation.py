@@ -26,7 +26,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, weights: list[float] | None = None) -> None:
         super().__init__()
-        check_range(not weights or min(weights) >= 0, "model.loss.main.weights", weights, "0 or more for each class")
+        check_range(not weights or min(weights) >= 0, "network.loss.main.weights", weights, "0 or more for each class")
         self.register_buffer("weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:

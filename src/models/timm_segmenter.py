@@ -54,8 +54,8 @@ class TimmSegmenter(Segmenter):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        check_range(width >= len(bins), "model.segmenter.width", width, f"{len(bins)} channels or more")
-        check_range(0 <= dropout < 1, "model.segmenter.dropout", dropout, "a probability from 0 to below 1")
+        check_range(width >= len(bins), "network.arguments.width", width, f"{len(bins)} channels or more")
+        check_range(0 <= dropout < 1, "network.arguments.dropout", dropout, "a probability from 0 to below 1")
         self.encoder = _encoder(encoder)
         fine, middle, deep = _info(self.encoder).channels()
         self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes

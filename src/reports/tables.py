@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Row = Sequence[str]
 
@@ -37,7 +38,7 @@ def print_table(
     width: int = 110,
     errors: bool = False,
 ) -> None:
-    """Print a table in a box.
+    """Print a table in a box; brackets and colons in its texts are no markup.
 
     Args:
         head: one heading per column.
@@ -47,9 +48,9 @@ def print_table(
         width: of the output in characters, which cells are wrapped to.
         errors: print to standard error.
     """
-    table = Table(title=title or None)
+    table = Table(title=Text(title, style="table.title") if title else None)
     for column, heading in enumerate(head):
-        table.add_column(heading, justify="left" if column in left else "right")
+        table.add_column(Text(str(heading)), justify="left" if column in left else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(str(cell)) for cell in row))
     Console(stderr=errors, width=width).print(table)

@@ -18,7 +18,7 @@ from src.models.video import SingleFrame, VideoSegmenter
 from tests.support.configs import ROOT
 
 FLOORS: list[set[str]] = [
-    {"errors", "distributed", "files", "instantiate", "plugins", "progress"},
+    {"errors", "distributed", "files", "instantiate", "progress"},
     {"video"},
     {"ops"},
     {"data"},
@@ -30,12 +30,13 @@ FLOORS: list[set[str]] = [
     {"reports"},
     {"cli"},
     {"commands"},
-    {"train", "eval", "predict", "motion", "prepare", "benchmark", "convert", "export", "report"},
+    {"train", "eval", "predict", "motion", "prepare", "benchmark", "convert", "report"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT = {  # libraries that the rooms below a floor must not know
     "torch": {"video"},
-    "lightning": {"video", "ops", "losses", "models", "metrics", "inference"},
+    "lightning": {"video", "ops", "losses", "models", "metrics", "checkpoints", "inference"}
+    | {"evaluation", "benchmarking", "reports"},
     "albumentations": set(FLOOR) - {"data"},
     "matplotlib": set(FLOOR) - {"training", "reports"},
     "hydra": set(FLOOR) - {"cli", "commands", "instantiate"} - FLOORS[-1],
@@ -83,8 +84,8 @@ def dependencies(module: str) -> set[str]:
 EDGES = {module: dependencies(module) for module in TREES}
 
 
-def test_every_module_has_a_room() -> None:
-    assert {room(module) for module in TREES} - {""} <= FLOOR.keys()
+def test_every_module_has_a_room_and_every_room_modules() -> None:
+    assert {room(module) for module in TREES} - {""} == FLOOR.keys()
 
 
 def test_imports_point_down() -> None:
@@ -175,6 +176,36 @@ def test_networks_are_called_by_their_registered_names() -> None:
         for module, tree in TREES.items()
         if not f"{module}.".startswith(MAY_NAME_NETWORKS)
         for name in {name for source, name in imported(tree) if source.startswith("src.models")} & names
+    }
+    assert sorted(wrong) == []
+
+
+def kinds_asked_for(tree: ast.AST) -> set[str]:
+    """Names of the classes that `isinstance` is called with."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) == 2)
+    asked = (node.args[1] for node in calls if isinstance(node.func, ast.Name) and node.func.id == "isinstance")
+    parts = [part for kinds in asked for part in ast.walk(kinds)]
+    attributes = {part.attr for part in parts if isinstance(part, ast.Attribute)}
+    return attributes | {part.id for part in parts if isinstance(part, ast.Name)}
+
+
+def test_kinds_asked_for_are_found() -> None:
+    assert kinds_asked_for(ast.parse("isinstance(a, ARSeg) or isinstance(a, (net.TDNet, str))")) == {
+        "ARSeg",
+        "TDNet",
+        "net",
+        "str",
+    }
+
+
+def test_no_room_above_models_asks_for_the_class_of_a_network() -> None:
+    names = networks()
+    assert {"ARSeg", "TDNet"} <= names
+    wrong = {
+        f"{module} asks for {name}"
+        for module, tree in TREES.items()
+        if room(module) and FLOOR[room(module)] > FLOOR["models"] and not f"{module}.".startswith(MAY_NAME_NETWORKS)
+        for name in kinds_asked_for(tree) & names
     }
     assert sorted(wrong) == []
 

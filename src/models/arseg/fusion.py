@@ -59,7 +59,8 @@ class CReFF(nn.Module):
                 raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
-        check_range(channels > 0, "model.fusion.channels", channels, "that of the network's features")
+        if channels < 1:
+            raise UserError(f"the features have {channels} channels; build the fusion for 1 or more")
         check_range(window > 0 and window % 2 == 1, "model.fusion.window", window, "an odd number above 0")
         self.channels, self.window, self.mix, self.warp, self.legacy = channels, window, mix, warp, legacy
         self.scale = 1.0 if legacy else channels**-0.5

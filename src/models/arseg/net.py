@@ -81,8 +81,11 @@ class ARSeg(VideoSegmenter):
     ) -> None:
         super().__init__()
         check_range(0 < lr_scale <= 1, "model.lr_scale", lr_scale, "a number above 0, up to 1")
-        fits = low.feature_channels == fusion.channels
-        check_range(fits, "model.fusion.channels", fusion.channels, f"the network's {low.feature_channels}")
+        if low.feature_channels != fusion.channels:
+            raise UserError(
+                f"the network's features have {low.feature_channels} channels, the fusion is built for "
+                f"{fusion.channels}; build it for those of the features"
+            )
         self.high, self.low, self.fusion = high.requires_grad_(False), low, fusion
         self.lr_scale, self.legacy = lr_scale, legacy
         self.scale = lr_scale

@@ -39,5 +39,8 @@ def arseg(
         raise UserError(f"model.fusion.{unknown[0]} is no option of the fusion; known: {', '.join(OPTIONS)}")
     high, low = network(), network()
     if not isinstance(high, Segmenter) or not isinstance(low, Segmenter):
-        raise UserError(f"AR-Seg runs over single-frame networks, not over a {type(high).__name__}; give another")
+        raise UserError(
+            f"AR-Seg runs over single-frame networks, not over a {type(high).__name__}; "
+            "give network=NAME of a single-frame network, such as bisenet18"
+        )
     return ARSeg(high, low, CReFF(low.feature_channels, legacy=legacy is not None, **options), lr_scale, legacy)

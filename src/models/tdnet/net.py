@@ -59,7 +59,7 @@ class TDNet(VideoSegmenter):
     ) -> None:
         super().__init__()
         if len(paths) < 2:
-            raise UserError(f"model.num_paths={len(paths)}: paths propagate to each other; give 2 or more")
+            raise UserError(f"network.num_paths={len(paths)}: paths propagate to each other; give 2 or more")
         self.subsampling, self.num_paths, self.num_classes = subsampling, len(paths), paths[0].num_classes
         self.paths = nn.ModuleList(paths)
         self.encodings = nn.ModuleList(AttentionEncoding(p.channels, key_channels, p.value_channels) for p in paths)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from src.errors import check_range
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import BisePath, FAPath, PSPPath
 
+MOST_PATHS = 16
 GROUPS = 2  # of channels; with four paths, every other one has the same (official code)
 
 
@@ -24,8 +26,12 @@ def td4_psp18(
         norm_size: of the maps of `SpatialNorm`.
         auxiliary: with auxiliary heads for training.
         weights: ImageNet initialisation, see `load_backbone`.
-        num_paths: m, for comparisons with fewer or more paths.
+        num_paths: m, 2 to 16, for comparisons with fewer or more paths.
+
+    Raises:
+        UserError: another number of paths.
     """
+    check_range(2 <= num_paths <= MOST_PATHS, "network.num_paths", num_paths, f"2 to {MOST_PATHS}")
     form = (18, 512, 128, norm_size, auxiliary, weights)
     paths = [PSPPath(num_classes, i % GROUPS, GROUPS, *form) for i in range(num_paths)]
     return TDNet(paths, subsampling=subsampling)

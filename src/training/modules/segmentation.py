@@ -50,7 +50,7 @@ def _state(checkpoint: Path) -> dict[str, Tensor]:
 def _other_network(checkpoint: Path, detail: str) -> UserError:
     return UserError(
         f"checkpoint '{checkpoint}' holds another network than the configured one ({detail}); "
-        "use the model.* settings it was trained with"
+        "use the network.* settings it was trained with"
     )
 
 

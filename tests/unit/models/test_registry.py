@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from src.errors import UserError
+from src.models.arseg.fusion import CReFF
 from src.models.arseg.net import ARSeg
 from src.models.registry import NETWORKS, build, load_plugins, register, without_initial_weights
 from tests.support.tiny_arseg import Tiny
@@ -83,3 +84,20 @@ def test_a_plugin_registers_a_network_once(tmp_path: Path, monkeypatch: pytest.M
         register("bisenet", nn.Identity)
     with pytest.raises(UserError, match="plugin 'my_nots' cannot be imported"):
         load_plugins(["my_nots"])
+
+
+@pytest.mark.parametrize("paths", [-1, 0, 1, 17, 100_000_000])
+def test_a_number_of_paths_out_of_range_is_refused_before_any_is_built(paths: int) -> None:
+    with pytest.raises(UserError, match=rf"network\.num_paths={paths} is out of range; give 2 to 16"):
+        build("td4_psp18", {"num_classes": 3, "num_paths": paths})
+
+
+def test_arseg_over_a_video_method_is_refused_with_a_remedy() -> None:
+    spec = {"name": "td2_fa18", "arguments": {"num_classes": 3}}
+    with pytest.raises(UserError, match=r"not over a TDNet; give network=NAME .* such as bisenet18"):
+        build("arseg", {"network": spec})
+
+
+def test_a_fusion_for_other_channels_is_refused_with_both_numbers() -> None:
+    with pytest.raises(UserError, match=r"features have 6 channels.* built for 5;"):
+        ARSeg(Tiny(), Tiny(), CReFF(5))
