@@ -71,9 +71,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if metadata.KEY not in content:
         try:
             content[metadata.KEY] = cards.metadata_of_card(content[cards.KEY])
-        except ValueError as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # nothing in it can be relied on
+            reason = str(error).partition("\n")[0][:200]
             raise UserError(
-                f"checkpoint '{path}' is refused: {error}; give a .ckpt file written by src.train or src.convert"
+                f"checkpoint '{path}' is refused: {reason}; give a .ckpt file written by src.train or src.convert"
             ) from error
     content[metadata.KEY] = metadata.check_metadata(content[metadata.KEY], str(path))
     return content
@@ -138,5 +139,11 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
             "give a .ckpt file written by src.train or src.convert"
         )
     net = build(name, arguments)
-    net.load_state_dict(state)
+    try:
+        net.load_state_dict(state)
+    except (RuntimeError, NotImplementedError) as error:  # tensors of a layout that cannot be copied
+        raise UserError(
+            f"checkpoint '{path}' is refused: its tensors cannot be copied into network '{name}'; "
+            "give a .ckpt file written by src.train or src.convert"
+        ) from error
     return net.eval()

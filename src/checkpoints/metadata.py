@@ -22,8 +22,10 @@ MOST_CLASSES = 65536
 MOST_VALUES = 2000  # in a network's arguments or a data set's options
 DEEPEST = 12  # nesting of them
 LONGEST = 4096  # characters of a text
+PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")  # no control characters, which a terminal would obey
 NAME = re.compile(r"[\w.+-]{1,80}")
-GROUP = re.compile(r"[\w/@.-]{1,160}")
+CHOICE = re.compile(r"\w[\w-]{0,79}")  # of a configuration group; no dots, so that it is no value's place
+GROUP = re.compile(r"data/[a-z]\w*(/[a-z]\w*)*(@data(\.[a-z]\w*)*)?")  # below `data` only; no `_target_`
 
 
 class _Wrong(ValueError):
@@ -104,7 +106,7 @@ def _classes(given: Any) -> dict[str, Any]:
     if len(names) != len(palette):
         raise _Wrong(f"classes has {len(names)} names and {len(palette)} colours")
     return {
-        "names": [_text(name, "classes.names") for name in names],
+        "names": [_text(name, "classes.names", PRINTABLE) for name in names],
         "palette": [
             [_whole(v, "classes.palette", 0, 255) for v in _list(colour, "classes.palette", 3, 3)] for colour in palette
         ],
@@ -151,8 +153,8 @@ def _data(given: Any) -> dict[str, Any] | None:
     if not isinstance(options, dict):
         raise _Wrong("data.options is not a mapping")
     return {
-        "name": _text(data["name"], "data.name", NAME),
-        "groups": {_text(k, "data.groups", GROUP): _text(v, "data.groups", NAME) for k, v in groups.items()},
+        "name": _text(data["name"], "data.name", CHOICE),
+        "groups": {_text(k, "data.groups", GROUP): _text(v, "data.groups", CHOICE) for k, v in groups.items()},
         "options": options,
     }
 
@@ -177,8 +179,8 @@ def _plain(value: Any, place: str, depth: int, counted: list[int], strict: bool)
         return text
     if isinstance(value, float) and not math.isfinite(value):
         raise _Wrong(f"{place} is {value}, not a number")
-    if isinstance(value, int) and strict and abs(value) > LARGEST:
-        raise _Wrong(f"{place}={value} is larger than any of this project")
+    if isinstance(value, int) and abs(value) > (LARGEST if strict else 2**63):
+        raise _Wrong(f"{place} is larger than any of this project")
     if value is None or isinstance(value, (bool, int, float)):
         return value
     raise _Wrong(f"{place} holds a {type(value).__name__}, which is no plain data")
@@ -225,4 +227,6 @@ def _text(value: Any, place: str, form: re.Pattern[str] | None = None) -> str:
 
 def _shown(value: Any) -> str:
     """One short line, whatever the file holds."""
+    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print very long ones
+        return f"a number of {value.bit_length()} bits"
     return repr(value)[:60] if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"

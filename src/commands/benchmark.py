@@ -66,7 +66,15 @@ def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
     network = network_of_node({}, node)
     with device:
         net = registry.build(network["name"], registry.without_initial_weights(network["arguments"]))
-    return as_video_segmenter(net, config.model.get("lr_scale", 1.0)).eval()
+    method = as_video_segmenter(net, config.model.get("lr_scale", 1.0))
+    chosen = HydraConfig.get().runtime.choices
+    if method.cycle(2).is_constant != {"image": True, "tdnet": False}.get(chosen["model"], method.cycle(2).is_constant):
+        kind = "a single-frame network" if method.cycle(2).is_constant else "a video method"
+        raise UserError(
+            f"model={chosen['model']} does not take network={chosen['network']}, which is {kind}; "
+            "give model=image or model=arseg for single-frame networks, model=tdnet for those of TDNet"
+        )
+    return method.eval()
 
 
 def _without_training(config: DictConfig) -> DictConfig:

@@ -53,6 +53,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
     data = data_config(first.metadata, config, next(iter(checkpoints)))
+    used = plain(data)  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
     device = choose_device(config.device)
@@ -71,17 +72,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         height, width = info.height, info.width
         scored = sum(is_scored(clip, index) for clip in clips for index in clip.labelled)  # at all distances
         about |= {"codec": module.encoding.codec, "frames": scored}
-    (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(plain(data), sort_keys=False))
-    size = height, width
-    if first.fit is not None:
-        size = first.fit.size(*size)
+    (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(used, sort_keys=False))
     results = [
-        {
-            **result_of(system, metric, first.classes, (height, width), module.encoding.gop),
-            "height": size[0],
-            "width": size[1],
-            **about,
-        }
+        {**result_of(system, metric, first.classes, (height, width), about["gop"]), **about}
         for system, metric in zip(systems, scores, strict=True)
     ]
     write_json(run_dir / "metrics.json", results)
@@ -93,6 +86,8 @@ def _load(config: DictConfig) -> dict[str, LoadedModel]:
     """Load checkpoints by path, the baseline, which has to suit the first, among them."""
     given = config.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
+    if not paths:
+        raise UserError("checkpoint=[] names none; give checkpoint=A.ckpt, or checkpoint=[A.ckpt,B.ckpt]")
     loaded = {path: load_checkpoint(path) for path in paths}
     if not config.baseline:
         return loaded
@@ -117,5 +112,6 @@ def _check_classes(loaded: LoadedModel, module: ClipDataModule, config: DictConf
     if tuple(trained) != tuple(found):
         raise UserError(
             f"the checkpoint labels {len(trained)} classes ({', '.join(trained[:3])}, ..), the data set has "
-            f"{len(found)} ({', '.join(found[:3])}, ..); give data=NAME of a data set with its classes"
+            f"{len(found)} ({', '.join(found[:3])}, ..); give data=NAME of a data "
+            "set with its classes, or data.void=true where void is one of them (CamVid)"
         )

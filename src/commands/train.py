@@ -10,7 +10,7 @@ from threading import Thread
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.config import check_rate, plain
 from src.commands.provenance import write_provenance
@@ -66,8 +66,11 @@ def complete(config: DictConfig) -> None:
     """Fill in the number of classes of the data set, and leave out phases that have no network to train.
 
     Raises:
-        UserError: another number of classes was given.
+        UserError: a missing value of the data set, or another number of classes was given.
     """
+    missing = sorted(OmegaConf.missing_keys(config.data))
+    if missing:
+        raise UserError(f"the configuration lacks {', '.join(f'data.{k}' for k in missing)}; give each as KEY=VALUE")
     found = len(instantiate(config.data.source).classes)
     if config.num_classes not in (None, found):
         raise UserError(f"num_classes={config.num_classes}, but the data set has {found} classes; leave it out")

@@ -22,12 +22,14 @@ def result_of(
         system: that was scored.
         metric: its confusion matrices.
         classes: of the data set.
-        size: (height, width) of the images as the network gets them.
-        gop: frames from keyframe to keyframe.
+        size: (height, width) of the images before they are fitted to the size of the training.
+        gop: frames from keyframe to keyframe; 1: each image is a keyframe.
     """
     iou = metric.compute()
     by_distance = iou.nanmean(1)
-    cost = inference_cost(system.network, system.fit.size(*size) if system.fit else size, gop)
+    height, width = system.fit.size(*size) if system.fit else size
+    cost = inference_cost(system.network, (height, width), gop)
+    later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
     return {
         "method": system.network.method,
         "scale": system.network.scale,
@@ -40,9 +42,11 @@ def result_of(
         "confusion": metric.counts.tolist(),
         "gmacs": {
             "key": cost.gmacs_key,
-            "nonkey": cost.gmacs_key if cost.gmacs_nonkey is None else cost.gmacs_nonkey,
-            "amortised": cost.gmacs_amortised,
+            "nonkey": later,
+            "amortised": cost.gmacs_key if gop == 1 else cost.gmacs_amortised,
         },
+        "height": height,
+        "width": width,
     }
 
 

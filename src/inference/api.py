@@ -9,6 +9,7 @@ import torch
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.data.labels import ClassSet
+from src.errors import check_range
 from src.inference.device import choose_device, choose_threads
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
@@ -28,7 +29,10 @@ class StreamSegmenter:
         network: the method in inference form, on its device. For research: `network.step(FrameInput(images, motion),
             state)` takes batches (B, 3, H, W) of normalised RGB and gives logits (B, K, H, W) and the state after.
         runner: from single uint8 images to labels, see `FrameRunner`.
+        normalisation: of the images that `network` takes.
         gop: frames from keyframe to keyframe in training.
+        device: that the network is on.
+        threads: of network and decoder together.
     """
 
     def __init__(self, loaded: LoadedModel, device: torch.device, threads: int) -> None:
@@ -63,6 +67,7 @@ class StreamSegmenter:
         Raises:
             UserError: a video that cannot be read, or is corrupt under on_damage="stop".
         """
+        check_range(max_gop is None or max_gop >= 1, "max_gop", max_gop, "1 or more, or None for that of the training")
         opened = video if isinstance(video, Video) else self.open(video)
         info = opened.info
         self.runner.warm_up(info.height, info.width)
@@ -75,7 +80,7 @@ def load_segmenter(checkpoint: str | Path, device: str = "auto", threads: int | 
     Args:
         checkpoint: path of the .ckpt file; nothing in it is executed.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto", which is CUDA where there is one.
-        threads: of network and decoder together, set for the whole process; None for all cores.
+        threads: of network and decoder together, set for the whole process; None for OMP_NUM_THREADS or all cores.
 
     Raises:
         UserError: no such file, damaged, not written by this project, or no such device.

@@ -28,7 +28,12 @@ def choose_threads(requested: int | None) -> int:
 
     None stands for all of these, or for OMP_NUM_THREADS where that is set: processes that share a machine then keep
     out of each other's way.
+
+    Raises:
+        UserError: less than one thread.
     """
+    if requested is not None and (not isinstance(requested, int) or isinstance(requested, bool) or requested < 1):
+        raise UserError(f"threads={requested} is not a number from 1 up; give one, or null for all cores")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = os.environ.get("OMP_NUM_THREADS", "")
     return min(requested or (int(usual) if usual.isdecimal() and int(usual) else cores), cores)

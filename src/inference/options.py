@@ -35,7 +35,6 @@ class PredictOptions:
         _check_choice("on_damage", self.on_damage, get_args(Policy))
         _check_choice("save_labels", self.save_labels, (True, False))
         _check_count("max_gop", self.max_gop, "the training GOP")
-        _check_count("threads", self.threads, "all cores")
         if isinstance(self.opacity, str) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
 

@@ -201,3 +201,48 @@ def test_a_pickle_in_place_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         load_checkpoint(tmp_path / "x.ckpt")
     assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    ("group", "choice"),
+    [
+        ("data.source._target_", "os.getcwd"),
+        ("paths.cache", "elsewhere"),
+        ("experiment", "arseg_street"),
+        ("hydra/launcher", "slurm"),
+        ("data/clips@data.source._target_", "films"),
+        ("data/clips@data.module.clips", "os.getcwd"),
+        ("data/clips@data.module.clips", "../films"),
+    ],
+)
+def test_groups_other_than_those_of_a_data_set_are_refused(group, choice, tmp_path):
+    data = {"name": "street", "groups": {group: choice}, "options": {}}
+    path = save_checkpoint(tmp_path / "net.ckpt", IMAGE)
+    content = torch.load(path, weights_only=True)
+    content["metadata"]["data"] = data
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"is refused: data\.groups="):
+        load_checkpoint(path)
+
+
+def test_numbers_too_long_to_print_are_refused_in_one_line(tmp_path):
+    path = save_checkpoint(tmp_path / "net.ckpt", IMAGE)
+    content = torch.load(path, weights_only=True)
+    content["metadata"]["seed"] = 10**600
+    torch.save(content, path)
+    with pytest.raises(UserError, match="is refused: seed=a number of"):
+        load_checkpoint(path)
+
+
+def test_cyclic_cards_and_names_with_escapes_are_refused(tmp_path):
+    cyclic: dict = {"phases": {}}
+    cyclic["phases"]["only"] = {"module": {"net": cyclic}}
+    torch.save({"card": {"config": {"model": cyclic}, "phase": "only"}, "state_dict": {}}, tmp_path / "cyclic.ckpt")
+    with pytest.raises(UserError):
+        load_checkpoint(tmp_path / "cyclic.ckpt")
+    path = save_checkpoint(tmp_path / "net.ckpt", IMAGE)
+    content = torch.load(path, weights_only=True)
+    content["metadata"]["classes"]["names"][0] = "\x1b[31mroad"
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"classes\.names"):
+        load_checkpoint(path)
