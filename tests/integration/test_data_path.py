@@ -63,7 +63,7 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
     assert sorted(path.name for path in cache.iterdir()) == made, "training takes what was prepared"
 
     checkpoint = run / "low" / "checkpoints" / "last.ckpt"
-    scored = [f"checkpoint={checkpoint}", f"split={split}", f"paths.cache={cache}"]
+    scored = [f"checkpoint={checkpoint}", f"data.root={root}", f"split={split}", f"paths.cache={cache}"]
     results = evaluate(composed("eval", tmp_path / "eval", *scored), _made(tmp_path / "eval"))
     assert sorted(path.name for path in cache.iterdir()) == made
     for row in results:

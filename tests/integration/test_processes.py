@@ -11,17 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from src.errors import UserError
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
-from src.models.registry import register
 from tests.support import trainings
-from tests.support.configs import ROOT
+from tests.support.configs import ROOT, TINY
 from tests.support.processes import together
-from tests.support.tiny_arseg import Tiny
 
 LOSSES = {
     "cross-entropy": CrossEntropy([0.5, 1.0, 2.0, 4.0]),
@@ -32,17 +29,6 @@ LOSSES = {
     "presence": lambda logits, labels: Presence()(logits.mean((2, 3)), labels),
     "boundaries": lambda logits, labels: balanced_bce(logits[:, 0], labels == 1),
 }
-
-
-class GroupTiny(Tiny):
-    """Pictures of a batch do not see each other, and nothing is random."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes)
-        self.body = nn.Sequential(nn.Conv2d(3, 6, 5, 4, 2), nn.GroupNorm(2, 6), nn.ReLU())
-
-
-register("group_tiny", GroupTiny)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,7 +127,8 @@ def test_tdnet_paths_agree_between_processes(tmp_path: Path, street_cache: Path)
 
 
 def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
-    overrides = [*trainings.FILMS, *GROUP, *SHARED, f"paths.cache={street_cache}", "debug=limit"]
+    own = [TINY, "plugins=[tests.support.tiny_arseg]"]
+    overrides = [*own, *trainings.FILMS, *GROUP, *SHARED, f"paths.cache={street_cache}", "debug=limit"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "src.train", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
