@@ -34,6 +34,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         UserError: values out of range.
     """
     _check_values(config)
+    _check_pair(build(config, torch.device("meta")).cycle(2).is_constant)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
@@ -43,6 +44,21 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
     print(json.dumps(result))
     return result
+
+
+def _check_pair(single_frame: bool) -> None:
+    """Reject a network that the chosen model= does not run, as training does.
+
+    Raises:
+        UserError: such a pair.
+    """
+    chosen = HydraConfig.get().runtime.choices
+    if single_frame != {"image": True, "tdnet": False}.get(chosen["model"], single_frame):
+        raise UserError(
+            f"model={chosen['model']} does not take network={chosen['network']}, which is "
+            f"{'a single-frame network' if single_frame else 'a video method'}; give model=image or model=arseg for "
+            "single-frame networks, model=tdnet for those of TDNet"
+        )
 
 
 def _name() -> str:
@@ -66,15 +82,7 @@ def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
     network = network_of_node({}, node)
     with device:
         net = registry.build(network["name"], registry.without_initial_weights(network["arguments"]))
-    method = as_video_segmenter(net, config.model.get("lr_scale", 1.0))
-    chosen = HydraConfig.get().runtime.choices
-    if method.cycle(2).is_constant != {"image": True, "tdnet": False}.get(chosen["model"], method.cycle(2).is_constant):
-        kind = "a single-frame network" if method.cycle(2).is_constant else "a video method"
-        raise UserError(
-            f"model={chosen['model']} does not take network={chosen['network']}, which is {kind}; "
-            "give model=image or model=arseg for single-frame networks, model=tdnet for those of TDNet"
-        )
-    return method.eval()
+    return as_video_segmenter(net, config.model.get("lr_scale", 1.0)).eval()
 
 
 def _without_training(config: DictConfig) -> DictConfig:

@@ -115,3 +115,9 @@ def test_values_out_of_range_are_named(wrong, composed, tmp_path):
     with pytest.raises(UserError, match=wrong):
         benchmark(composed("benchmark", tmp_path, "network=bisenet18", wrong))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("model", "network"), [("tdnet", "pspnet18"), ("image", "td2_fa18")])
+def test_a_network_that_the_model_does_not_run_is_refused(model, network, composed, tmp_path):
+    with pytest.raises(UserError, match=f"model={model} does not take network={network}"):
+        benchmark(composed("benchmark", tmp_path, f"model={model}", f"network={network}", "latency=false"))
