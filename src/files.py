@@ -6,12 +6,18 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from src.errors import UserError
 
+MAX_ARRAYS = 2**30  # bytes of an .npz file's arrays; a small damaged or hostile file may promise any number
 FAILED = "failed.json"  # in the run directory of a job of a multirun: its overrides and error
 
 
@@ -64,6 +70,24 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"'{path}' cannot be read ({error}); move it away, or restore it") from error
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    """Return arrays of an .npz file.
+
+    Raises:
+        ValueError: it is missing, damaged or too large, or lacks one of the names.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_ARRAYS:
+                raise ValueError(f"more than {MAX_ARRAYS} bytes of arrays")
+        with np.load(path) as arrays:
+            return [arrays[name] for name in names]
+    except (OSError, EOFError, KeyError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    except (MemoryError, NotImplementedError, RuntimeError, UnicodeError) as error:  # an odd header
+        raise ValueError(str(error) or "out of memory") from error
 
 
 def _sync(path: Path) -> None:

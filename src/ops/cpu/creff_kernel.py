@@ -23,8 +23,8 @@ _jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contra
 
 @_jit
 def _neighbours(position, size):
-    """Indices before and after a position clamped to 0 .. size - 1, and the weight of the second."""
-    position = min(max(position, F32(0)), F32(size - 1))
+    """Indices before and after a position clamped to 0 .. size - 1 (NaN: 0), and the weight of the second."""
+    position = min(position, F32(size - 1)) if position > F32(0) else F32(0)
     before = int(position)
     return before, min(before + 1, size - 1), position - F32(before)
 

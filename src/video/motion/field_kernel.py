@@ -18,6 +18,7 @@ from numba.extending import intrinsic
 LANES = 8
 UNCOVERED = 2  # in a mask of 0 and 1, while it is filled
 UNCOVERED_WORD = np.uint64(0x0202020202020202)
+FARTHEST = np.float32(2**20)  # pixels; blocks with a greater number, or none, are treated as intra
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -55,6 +56,8 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
     out, out_valid = field.reshape(-1), valid.reshape(-1)
     plane = height * width
     for n in range(blocks.shape[0]):
+        if not _is_usable(blocks[n]):
+            continue
         x0, y0 = max(int(blocks[n, 0]), 0), max(int(blocks[n, 1]), 0)
         x1 = min(int(blocks[n, 0] + blocks[n, 2]), width)
         y1 = min(int(blocks[n, 1] + blocks[n, 3]), height)
@@ -83,6 +86,15 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _is_usable(block):
+    """Whether all of its numbers are finite and fit an index: others, from damaged files, would lead out of memory."""
+    for value in block:
+        if not abs(value) < FARTHEST:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def keep_uncovered(previous, field, valid):
     """Uncovered pixels keep their place and are invalid; the last two arguments are written."""
     flat, out, marks = previous.reshape(-1), field.reshape(-1), valid.reshape(-1)
@@ -103,8 +115,9 @@ def _sample(previous, previous_valid, x, y, hop_x, hop_y, field, valid):
     height, width = previous_valid.shape
     source_x, source_y = x + hop_x, y + hop_y
     inside = 0 <= source_x <= width - 1 and 0 <= source_y <= height - 1
-    clamped_x = min(max(source_x, np.float32(0)), np.float32(width - 1))
-    clamped_y = min(max(source_y, np.float32(0)), np.float32(height - 1))
+    # NaN becomes 0: it is not greater, and as an index it would lead out of memory
+    clamped_x = min(source_x, np.float32(width - 1)) if source_x > 0 else np.float32(0)
+    clamped_y = min(source_y, np.float32(height - 1)) if source_y > 0 else np.float32(0)
     x0, y0 = int(clamped_x), int(clamped_y)
     right, below = np.float32(clamped_x - x0), np.float32(clamped_y - y0)
     x1, y1 = x0 + (right > 0), y0 + (below > 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.errors import UserError
+from src.files import read_arrays
 
 SUFFIX = ".vectors.npz"
 Vectors = NDArray[np.float32] | None
@@ -43,12 +44,28 @@ def read_vector_file(video: Path) -> tuple[Vectors, ...]:
 @lru_cache(maxsize=8)
 def _read(path: Path, video_bytes: int, modified: int) -> tuple[Vectors, ...]:
     try:
-        with np.load(path) as archive:
-            rows, counts, stated = archive["rows"], archive["counts"], int(archive["bytes"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"'{path}' cannot be read; remove it and its video and prepare the video again") from error
-    if stated != video_bytes:
-        raise UserError(f"'{path}' belongs to another video than the one beside it; remove both and prepare them again")
+        rows, counts, stated = read_arrays(path, ("rows", "counts", "bytes"))
+        if stated.size == 1 and stated.item() != video_bytes:
+            raise UserError(
+                f"'{path}' belongs to another video than the one beside it; remove both and prepare them again"
+            )
+        lengths = np.maximum(counts, 0)
+        if (
+            rows.dtype != np.int16
+            or rows.ndim != 2
+            or rows.shape[1] != 6
+            or counts.ndim != 1
+            or counts.dtype.kind != "i"
+            or lengths.max(initial=0) > len(rows)
+            or lengths.sum() != len(rows)
+            or stated.size != 1
+            or (rows[:, 2:4] < 0).any()
+        ):
+            raise ValueError("no motion vectors")
+    except ValueError as error:
+        raise UserError(
+            f"'{path}' cannot be read ({error}); remove it and its video and prepare the video again"
+        ) from error
     scaled = rows.astype(np.float32) * np.array([1, 1, 1, 1, 0.25, 0.25], np.float32)
-    spans = zip(counts.tolist(), np.cumsum(np.maximum(counts, 0)).tolist(), strict=True)
+    spans = zip(counts.tolist(), np.cumsum(lengths).tolist(), strict=True)
     return tuple(None if count < 0 else scaled[end - count : end] for count, end in spans)

@@ -74,6 +74,33 @@ def test_extend_is_rasterise_then_chain(size):
         assert np.array_equal(to_key.valid, expected.valid)
 
 
+HUGE = [np.nan, np.inf, -np.inf, 1e10, -1e30, 3e38]
+
+
+@pytest.mark.parametrize("column", range(6))
+def test_blocks_of_no_or_huge_numbers_are_intra(column):
+    size = (37, 51)
+    rng = np.random.default_rng(column)
+    for value in HUGE:
+        good = blocks(*size, seed=column)
+        bad = good.copy()
+        hit = rng.random(len(bad)) < 0.5
+        bad[hit, column] = value
+        to_key = extend(identity(*size), blocks(*size, seed=9))
+        expected, found = extend(to_key, good[~hit]), extend(to_key, bad)
+        assert np.array_equal(found.field, expected.field)
+        assert np.array_equal(found.valid, expected.valid)
+
+
+def test_a_hop_of_no_or_huge_numbers_is_invalid_and_stays_inside_the_memory():
+    size = (37, 51)
+    hop = identity(*size)
+    hop.field.reshape(-1)[: len(HUGE)] = HUGE
+    found = chain(identity(*size), hop)
+    assert not found.valid.reshape(-1)[: len(HUGE)].any()
+    assert found.valid.reshape(-1)[len(HUGE) :].all()
+
+
 def test_intra_blocks_continue_from_the_same_place_but_invalid_ever_after():
     size = (32, 48)
     everywhere = np.float32([[0, 0, 48, 32, 2, 0]])
