@@ -88,10 +88,10 @@ def extend_blocks(previous, previous_valid, blocks, field, valid):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _is_usable(block):
     """Whether all of its numbers are finite and fit an index: others, from damaged files, would lead out of memory."""
+    usable = True
     for value in block:
-        if not abs(value) < FARTHEST:
-            return False
-    return True
+        usable = usable and abs(value) < FARTHEST
+    return usable
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
