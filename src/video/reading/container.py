@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,16 @@ from av.video.stream import VideoStream
 
 from src.errors import UserError
 
-_VISIBLE = "visible size "
+_EBML, _SEGMENT, _OGG = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"OggS"
+_OGG_PAGE = 65307  # bytes at most
+_VISIBLE = re.compile(r"visible size (\d{1,5})x(\d{1,5})")
 
 
 def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[InputContainer, VideoStream]:
     """The container, to be closed by the caller, and its video stream, which decodes damaged frames too.
+
+    Of several video streams it is the default one, else the largest, as FFmpeg chooses. Tags are not needed: those
+    that are not UTF-8 do not matter.
 
     Args:
         path: of the video.
@@ -31,7 +39,7 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
         raise UserError(f"video '{path}' is empty (0 bytes); copy or encode it again")
     try:
         options: Any = [{"skip_frame": "all"}] if coded_here else None
-        container = av.open(str(path), stream_options=options)
+        container = av.open(str(path), metadata_errors="replace", stream_options=options)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
             f"video '{path}' cannot be read ({_reason(error)}): no video, cut short or corrupt; copy it again"
@@ -43,18 +51,78 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
         raise
 
 
-def visible_size(container: InputContainer, stream: VideoStream) -> tuple[int, int]:
+def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    """Packets up to the end of the file, or to where it cannot be read any further."""
+    with suppress(av.FFmpegError):
+        yield from container.demux(stream)
+
+
+def first_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:
+    """The first frame that decodes; None where no frame does."""
+    for packet in packets_of(container, stream):
+        with suppress(av.FFmpegError):
+            for frame in packet.decode():
+                return frame
+    return None
+
+
+def side_data(frame: av.VideoFrame, kind: str) -> Any:
+    """Side data of a decoded frame by PyAV's name; None without it, or beside side data that PyAV does not know."""
+    try:
+        return frame.side_data.get(kind)
+    except ValueError:
+        return None
+
+
+def visible_size(container: InputContainer, coded: VideoStream | av.VideoFrame) -> tuple[int, int]:
     """(height, width) as coded minus the padding that `encode` adds to odd sizes and notes in the comment."""
     for key, value in container.metadata.items():
-        if key.lower() == "comment" and value.startswith(_VISIBLE):
-            width, _, height = value.removeprefix(_VISIBLE).partition("x")
-            return int(height), int(width)
-    return stream.height, stream.width
+        found = _VISIBLE.fullmatch(value) if key.lower() == "comment" else None
+        if found:
+            width, height = int(found[1]), int(found[2])
+            if (height + height % 2, width + width % 2) == (coded.height, coded.width):
+                return height, width
+    return coded.height, coded.width
 
 
 def visible_comment(height: int, width: int) -> str:
     """The comment that `visible_size` reads."""
-    return f"{_VISIBLE}{width}x{height}"
+    return f"visible size {width}x{height}"
+
+
+def ends_early(path: Path) -> bool:
+    """Check whether a Matroska or Ogg file ends inside its outermost element; FFmpeg does not report that."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(4096)
+        if head.startswith(_EBML):
+            return _segment_end(head) > size
+        if head.startswith(_OGG):
+            file.seek(max(0, size - _OGG_PAGE))
+            tail = file.read()
+            page = tail.rfind(_OGG)
+            segments = tail[page + 27 : page + 27 + tail[page + 26]] if page + 26 < len(tail) else b""
+            return page + 27 + len(segments) + sum(segments) > len(tail)
+    return False
+
+
+def _segment_end(head: bytes) -> int:
+    """Offset where the segment of a Matroska file ends by its header; 0 where that says nothing, as in recordings."""
+    start, length = _vint(head, len(_EBML))
+    segment = start + length
+    if not head[segment:].startswith(_SEGMENT):
+        return 0
+    start, length = _vint(head, segment + len(_SEGMENT))
+    return start + length
+
+
+def _vint(data: bytes, at: int) -> tuple[int, int]:
+    """(offset after it, value) of an EBML variable-length size (RFC 8794, 4); 0 for the reserved unknown one."""
+    if at >= len(data) or not data[at]:
+        return at, 0
+    width = 9 - data[at].bit_length()
+    value = int.from_bytes(data[at : at + width], "big") & ((1 << 7 * width) - 1)
+    return at + width, 0 if value == (1 << 7 * width) - 1 else value
 
 
 def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoStream:
@@ -66,7 +134,7 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
         raise UserError(f"video '{path}' has no video stream (sound only?); give a file with frames")
-    stream = streams[0]
+    stream = max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height))
     if stream.codec_context is None or not stream.width:
         raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
     stream.thread_count = threads

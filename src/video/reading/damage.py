@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +16,16 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from src.errors import UserError
+from src.video.reading.container import ends_early
+from src.video.vectors.h264_headers import read_sps
 
 Policy = Literal["stop", "continue"]
 
-# Others have hidden frames (VP8, AV1) or pack two in a packet.
+# Others have hidden frames (VP8, AV1); H.264 has a field per packet where it is interlaced.
 _FRAME_PER_PACKET = ("h264", "hevc", "mpeg4")
+_PLACEHOLDER = 19  # bytes at most of a packet that repeats the frame before (MPEG-4) and gives none
 
+_LOOKAHEAD = 2  # packets from one that looks torn to the keyframe of the next transport stream
 _REMEMBERED = 1000  # packets; decoders hold back a few dozen frames at most
 
 log = logging.getLogger(__name__)
@@ -28,30 +33,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class DecodedFrame:
-    """A decoded frame as the codec has it, its place in display order, and whether data was lost there."""
+    """A decoded frame as the codec has it, its place in display order, and whether data was lost there.
+
+    Attributes:
+        follows_hidden: frames that an edit list hides come before it; its vectors lead to them.
+    """
 
     frame: av.VideoFrame
     index: int
     damaged: bool
+    follows_hidden: bool = False
 
 
 class DamageDetector:
     """Decode a stream and report where data was lost: "stop" raises, "continue" warns and marks the frame.
+
+    "mark" marks without a warning. Damage is what the data shows: packets that are cut or do not decode, frames that
+    the decoder had to conceal, files that end too early. Counts and durations that a container states are often wrong.
 
     Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
     packets are there, so that later indices stay aligned with labels. Bit errors that decode leave no
     trace: H.264 and its like carry no checksum.
     """
 
-    def __init__(self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy) -> None:
+    def __init__(
+        self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy | Literal["mark"]
+    ) -> None:
         self._path, self._container, self._stream, self._policy = path, container, stream, policy
-        self._packets = self._next = 0
-        self._ranked = stream.codec_context.codec.canonical_name in _FRAME_PER_PACKET
-        self._untimed = container.format.name == "avi"  # FFmpeg makes times up, wrong ones with B frames
-        self._times: list[int] = []  # sorted pts of the latest packets: a frame's rank is its index
+        self._next = 0
+        context = stream.codec_context
+        codec = context.codec.canonical_name
+        interlaced = codec == "h264" and not all(s.progressive for s in read_sps(context.extradata or b""))
+        self._ranked = codec in _FRAME_PER_PACKET and not interlaced
+        self._least = _PLACEHOLDER if codec == "mpeg4" else 0
+        self._slotted = container.format.name == "avi"  # it stores no times: a packet is shown when its turn comes
+        self._joined = container.format.name == "mpegts"
+        self._times: list[int] = []  # sorted, of the latest packets: a frame's rank is its index
         self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the video
         self._base: int | None = None
-        self._end = Fraction(0)
+        self._hidden: list[int] = []
 
     def __iter__(self) -> Iterator[DecodedFrame]:
         """Frames in display order.
@@ -60,10 +80,9 @@ class DamageDetector:
             UserError: damage under "stop".
         """
         failed = torn = 0
-        for packet in self._demux():
-            if packet.is_corrupt:  # transport streams: the hole lies between this packet and the next
-                self._report("the container marks data as missing")
-                torn = 2
+        for packet, missing in self._demux():
+            if missing:
+                torn = 2  # the hole lies between this packet and the next
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -72,73 +91,103 @@ class DamageDetector:
                 failed += 1
                 continue
             for frame in frames:
-                if self._untimed:
-                    frame.pts = None
+                if self._slotted:  # FFmpeg makes times up, wrong ones with B frames
+                    frame.pts = None if self._stream.codec_context.has_b_frames else frame.dts
                 index = self._index(frame)
+                if self._slotted and frame.pts is None and 0 <= index - self._forgotten < len(self._times):
+                    frame.pts = self._times[index - self._forgotten]
                 lost = index - self._next
                 if lost > failed:
                     self._report(f"{lost} frames are lost")
                 elif frame.is_corrupt and not failed:
                     self._report("corrupt frame (decoder concealed missing data)")
-                self._note(frame, index)
-                yield DecodedFrame(frame, index, failed > 0 or lost > 0 or torn > 0 or frame.is_corrupt)
+                self._next = index + 1
+                damaged = failed > 0 or lost > 0 or torn > 0 or frame.is_corrupt
+                yield DecodedFrame(frame, index, damaged, self._after_hidden(frame))
                 failed, torn = 0, max(0, torn - 1)
         self._check_end()
 
-    def _demux(self) -> Iterator[av.Packet[VideoStream]]:
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.FFmpegError:
-                self._report("the rest of the file cannot be read")
-                return
-            self._packets += packet.size > 0
-            if packet.size and not packet.is_discard and packet.pts is not None:
-                insort(self._times, packet.pts)
-            yield packet
+    def _demux(self) -> Iterator[tuple[av.Packet[VideoStream], bool]]:
+        """Packets, and whether data is missing in or after them."""
+        ahead: deque[av.Packet[VideoStream]] = deque()
+        before: int | None = None
+        for packet in chain(self._read(), repeat(None, _LOOKAHEAD)):
+            if packet is not None:
+                ahead.append(packet)
+            if not ahead or (packet is not None and self._joined and len(ahead) <= _LOOKAHEAD):
+                continue
+            current = ahead.popleft()
+            missing = current.is_corrupt and not (self._joined and self._is_joint(current, ahead))
+            if missing:
+                self._report("the container marks data as missing")
+            if before is not None and current.dts is not None and current.dts < before:
+                self._ranked = False  # the clock begins anew: times do not tell the order of frames
+            before = before if current.dts is None else current.dts
+            self._remember(current)
+            yield current, missing
+
+    def _read(self) -> Iterator[av.Packet[VideoStream]]:
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError:
+            self._report("the rest of the file cannot be read")
+
+    def _is_joint(self, torn: av.Packet[VideoStream], following: Iterable[av.Packet[VideoStream]]) -> bool:
+        """Check whether two streams were joined end to end: their counters differ, but nothing is lost."""
+        before = torn.dts
+        for packet in following:
+            if self._is_gap(before, packet.dts):
+                return False
+            if packet.is_keyframe:
+                return True
+            before = packet.dts
+        return False
+
+    def _is_gap(self, before: int | None, time: int | None) -> bool:
+        """Check whether more than a frame lies between two times of packets; going back is none."""
+        rate, base = self._stream.average_rate, self._stream.time_base
+        return bool(before is not None and time is not None and rate and base and (time - before) * base * rate > 1.5)
+
+    def _remember(self, packet: av.Packet[VideoStream]) -> None:
+        time = packet.dts if self._slotted else packet.pts
+        if not packet.size or time is None:
+            return
+        if packet.is_discard:
+            self._hidden.append(time)
+        elif packet.size > self._least or self._slotted:
+            insort(self._times, time)
+
+    def _after_hidden(self, frame: av.VideoFrame) -> bool:
+        found = frame.pts is not None and any(time < frame.pts for time in self._hidden)
+        if found:
+            self._hidden = [time for time in self._hidden if time > (frame.pts or 0)]
+        return found
 
     def _index(self, frame: av.VideoFrame) -> int:
-        if not self._ranked or frame.pts is None:
-            return self._next
-        rank = self._forgotten + bisect_left(self._times, frame.pts)
         if len(self._times) > 2 * _REMEMBERED:
             del self._times[:_REMEMBERED]
             self._forgotten += _REMEMBERED
+        if not self._ranked or frame.pts is None:
+            return self._next
+        rank = self._forgotten + bisect_left(self._times, frame.pts)
         if self._base is None:  # leading frames of an open GOP that the video was cut in are never shown
             self._base = rank
         return max(rank - self._base, self._next)
 
-    def _note(self, frame: av.VideoFrame, index: int) -> None:
-        self._next = index + 1
-        if frame.pts is not None and frame.time_base is not None:
-            self._end = (frame.pts + (frame.duration or 0)) * frame.time_base
-
     def _check_end(self) -> None:
-        promised = self._stream.frames  # 0 where the container does not say
-        short = _stated_end(self._stream) - self._end
-        if promised > self._packets:
-            self._report(f"the container promises {promised} frames and holds {self._packets}: cut short")
-        elif short > 3 / Fraction(self._stream.average_rate or 25):
-            self._report(f"{float(short):.2f} s before the stated end: cut short")
+        if ends_early(self._path):
+            self._report("the file ends before its container does: cut short")
         elif self._ranked and self._base is not None:
             missing = self._forgotten + len(self._times) - self._base - self._next
             if missing > 0:
                 self._report(f"the last {missing} frames are lost")
 
     def _report(self, what: str) -> None:
+        if self._policy == "mark":
+            return
         rate = self._stream.average_rate
         time = f" ({float(self._next / rate):.2f} s)" if rate else ""
         message = f"video '{self._path}' is damaged at frame {self._next}{time}: {what}"
         if self._policy == "stop":
             raise UserError(f"{message}; copy it again, or set on_damage=continue")
         log.warning("%s; continuing", message)
-
-
-def _stated_end(stream: VideoStream) -> Fraction:
-    """Seconds at which the stream ends as its Matroska tag says; 0 without one (MP4 counts frames)."""
-    tag = next((v for k, v in stream.metadata.items() if k.upper() == "DURATION"), "0:0:0")
-    hours, minutes, seconds = tag.split(":")
-    return 3600 * Fraction(hours) + 60 * Fraction(minutes) + Fraction(seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer
 from av.video.frame import PictureType
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.video.reading.colour import to_rgb
-from src.video.reading.container import open_video, visible_size
+from src.video.reading.container import first_frame, open_video, packets_of, visible_size
 from src.video.reading.damage import DamageDetector, DecodedFrame, Policy
 from src.video.reading.orientation import Orientation, orientation_of
 from src.video.types import Frame
@@ -46,6 +46,7 @@ class VideoInfo:
         frames: as the container states them, 0 where it does not.
         all_intra: the codec has nothing but I frames (MJPEG, ProRes).
         orientation: how coded frames are turned upright.
+        coded: (height, width) of the first frame as it is decoded.
         motion: where vectors come from: "none", "exact" or "estimate".
         inexact: why the video has no exact vectors, None where it has.
     """
@@ -58,8 +59,27 @@ class VideoInfo:
     frames: int
     all_intra: bool
     orientation: Orientation
+    coded: tuple[int, int]
     motion: Literal["none", "exact", "estimate"]
     inexact: str | None
+
+    def image(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
+        """RGB (height, width, 3) of a decoded frame, upright; rescaled where the video has changed its size."""
+        height, width = self.orientation.size(self.height, self.width)
+        image = to_rgb(frame)
+        if image.shape[:2] != self.coded:
+            smaller = image.shape[0] > height or image.shape[1] > width
+            mode = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=mode), np.uint8)
+        return self.orientation.image(image[:height, :width])
+
+    def rows(self, vectors: NDArray[np.float32], frame: av.VideoFrame) -> NDArray[np.float32]:
+        """Vectors (N, 6) of a decoded frame for its `image`."""
+        height, width = self.orientation.size(self.height, self.width)
+        if (frame.height, frame.width) != self.coded:
+            across, down = width / frame.width, height / frame.height
+            vectors = vectors * np.array([across, down] * 3, np.float32)
+        return self.orientation.vectors(vectors, self.height, self.width)
 
 
 class Video:
@@ -86,6 +106,7 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         container, stream = open_video(self.path, self.threads)
+        size = self.info.coded
         with container:
             watch = DamageDetector(self.path, container, stream, self.on_damage)
             if self.info.motion == "exact":
@@ -95,21 +116,28 @@ class Video:
             else:
                 frames = ((coded, None) for coded in watch)
             for coded, vectors in frames:
+                now = coded.frame.height, coded.frame.width
+                if now != size:
+                    self._report_size(coded.index, size, now)
+                    size, vectors = now, None
                 yield self._frame(coded, vectors)
+
+    def _report_size(self, index: int, before: tuple[int, int], now: tuple[int, int]) -> None:
+        log.warning(
+            "%s: the size changes at frame %d from %dx%d to %dx%d; scaled to %dx%d, after a keyframe",
+            self.path, index, before[1], before[0], now[1], now[0], self.info.width, self.info.height,
+        )  # fmt: skip
 
     def _probe(self, motion: MotionSource) -> VideoInfo:
         container, stream = open_video(self.path)
         with container:
-            try:
-                first = next(container.decode(stream), None)
-            except av.FFmpegError:
-                first = None
+            first = first_frame(container, stream)
             if first is None:
                 raise UserError(f"video '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
             orientation = orientation_of(first)
-            height, width = orientation.size(*visible_size(container, stream))
+            height, width = orientation.size(*visible_size(container, first))
             inexact = ExactVectors(self.path, stream).reason
-            if inexact is None and has_layers(_some_packets(container, stream), stream):
+            if inexact is None and has_layers(_probed(container, stream), stream):
                 inexact = "its P frames skip frames (temporal layers)"
             return VideoInfo(
                 codec=stream.codec_context.codec.canonical_name,
@@ -120,6 +148,7 @@ class Video:
                 frames=stream.frames,
                 all_intra=stream.codec_context.codec.intra_only,
                 orientation=orientation,
+                coded=(first.height, first.width),
                 motion=self._choose(motion, inexact),
                 inexact=inexact,
             )
@@ -151,20 +180,14 @@ class Video:
             if frame_type not in "IP":
                 reason = f"frame {one.index} is of type {frame_type}"
                 raise UserError(self._no_exact(reason))
-            yield one, exact.of(one.frame, one.index) if frame_type == "P" else None
+            followed = frame_type == "P" and not one.follows_hidden
+            yield one, exact.of(one.frame, one.index) if followed else None
 
     def _frame(self, coded: DecodedFrame, vectors: NDArray[np.float32] | None) -> Frame:
         info, frame = self.info, coded.frame
-        height, width = info.orientation.size(info.height, info.width)
-        image = info.orientation.image(to_rgb(frame)[:height, :width])
-        if image.shape[:2] != (info.height, info.width):
-            raise UserError(
-                f"video '{self.path}' changes its size at frame {coded.index} from {info.width}x{info.height} "
-                f"to {image.shape[1]}x{image.shape[0]}; cut or re-encode it to one size"
-            )
         if vectors is not None:
-            vectors = info.orientation.vectors(vectors, info.height, info.width)
-        return Frame(image, _type_of(frame), vectors, _seconds(coded, info.fps), coded.index, coded.damaged)
+            vectors = info.rows(vectors, frame)
+        return Frame(info.image(frame), _type_of(frame), vectors, _seconds(coded, info.fps), coded.index, coded.damaged)
 
 
 def decode(
@@ -174,10 +197,8 @@ def decode(
     return iter(Video(path, motion, on_damage, threads))
 
 
-def _some_packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-    packets = (packet for packet in container.demux(stream) if packet.size)
-    with suppress(av.FFmpegError):
-        yield from islice(packets, PROBED)
+def _probed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
+    return islice((packet for packet in packets_of(container, stream) if packet.size), PROBED)
 
 
 def _type_of(frame: av.VideoFrame) -> str:

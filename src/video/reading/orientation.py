@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError
+from src.video.reading.container import side_data
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,15 +49,18 @@ class Orientation:
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """From the frame's display matrix (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y.
 
-    Raises:
-        UserError: a matrix that is no multiple of a quarter turn.
+    The nearest quarter turn; none, with a warning, where the matrix is far from all of them.
     """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    data = side_data(frame, "DISPLAYMATRIX")
     if data is None:
-        return Orientation()
+        degrees = frame.rotation % 360  # all that PyAV knows where some side data is of a kind that it does not
+        return Orientation(degrees in (90, 270), degrees in (180, 270), degrees in (90, 180))
     a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(data), np.int32)[:5])
-    if b == c == 0 and a and d:
+    straight, turned = min(abs(a), abs(d)), min(abs(b), abs(c))
+    if straight > 8 * max(abs(b), abs(c)):
         return Orientation(False, a < 0, d < 0)
-    if a == d == 0 and b and c:
+    if turned > 8 * max(abs(a), abs(d)):
         return Orientation(True, c < 0, b < 0)
-    raise UserError("the video is turned by no multiple of 90 degrees; re-encode it upright")
+    if any((a, b, c, d)):
+        log.warning("the video is turned by no multiple of 90 degrees; its frames are taken as they are coded")
+    return Orientation()

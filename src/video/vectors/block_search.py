@@ -20,20 +20,33 @@ BLOCK = 8  # pixels; with 16 the warped keyframe is 12-21 % worse
 def with_estimated_vectors(frames: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
     """Each displayed frame with its (N, 6) whole-pixel vectors to the one before it; None for the first.
 
-    Holds at most three frames: the filter also looks forward, so each comes out one late.
+    None also after a change of size. Holds at most three frames: the filter also looks forward, so each comes out one
+    late.
     """
     graph: Graph | None = None
     previous: DecodedFrame | None = None
     pushed = 0
     for coded in frames:
+        if previous is not None and graph is not None and _size(coded) != _size(previous):
+            yield previous, _last(graph, previous, pushed)
+            graph = previous = None
+            pushed = 0
         graph = graph or _graph(coded.frame)
         _push(graph, coded.frame, pushed)
         if previous is not None:
             yield previous, _pull(graph, first=pushed == 1)
         previous, pushed = coded, pushed + 1
     if graph is not None and previous is not None:
-        _push(graph, previous.frame, pushed)  # the filter gives a frame out when the next arrives
-        yield previous, _pull(graph, first=pushed == 1)
+        yield previous, _last(graph, previous, pushed)
+
+
+def _size(coded: DecodedFrame) -> tuple[int, int]:
+    return coded.frame.height, coded.frame.width
+
+
+def _last(graph: Graph, coded: DecodedFrame, pushed: int) -> NDArray[np.float32] | None:
+    _push(graph, coded.frame, pushed)  # the filter gives a frame out when the next arrives
+    return _pull(graph, first=pushed == 1)
 
 
 def _graph(frame: av.VideoFrame) -> Graph:

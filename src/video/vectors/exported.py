@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from numba import njit
 from numpy.typing import NDArray
 
+from src.video.reading.container import side_data
 from src.video.vectors.h264_headers import is_reference, read_sps
 from src.video.vectors.vector_file import Vectors, read_vector_file, vector_file_of
 
@@ -109,10 +110,10 @@ def has_layers(packets: Iterable[av.Packet[VideoStream]], stream: VideoStream) -
 
 def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[np.float32]:
     """(N, 6) [x0, y0, w, h, dx, dy] of a P frame; FFmpeg gives centres and scaled src - dst."""
-    side_data = frame.side_data.get("MOTION_VECTORS")
-    if side_data is None:
+    blocks = side_data(frame, "MOTION_VECTORS")
+    if blocks is None:
         return NO_ROWS
-    rows: NDArray[np.float32] = block_rows(side_data.to_ndarray(), True, *offset)
+    rows: NDArray[np.float32] = block_rows(blocks.to_ndarray(), True, *offset)
     return rows
 
 

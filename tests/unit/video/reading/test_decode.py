@@ -12,6 +12,7 @@ import pytest
 from src.errors import UserError
 from src.video.motion.field import MotionChain, rasterise, warp
 from src.video.reading.decode import Video
+from src.video.reading.random_access import read_frames
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import ONE_REFERENCE, occlusion, pan, write, zoom
@@ -198,13 +199,25 @@ def test_a_film_can_be_read_twice_and_with_threads(tmp_path):
         assert a.vectors is None or np.array_equal(a.vectors, c.vectors)
 
 
-def test_changing_size_is_refused(tmp_path):
-    for name, size in (("a.h264", (96, 128)), ("b.h264", (64, 96))):
-        write(tmp_path / name, pan(2, *size, (1, 0)), *EXACT["h264"])
+@pytest.mark.parametrize("sizes", [((96, 128), (64, 96)), ((64, 96), (96, 128))])
+@pytest.mark.parametrize("motion", ["none", "exact", "estimate"])
+def test_another_size_in_midstream_is_scaled_after_a_keyframe(tmp_path, caplog, sizes, motion):
     both = tmp_path / "both.h264"
-    both.write_bytes((tmp_path / "a.h264").read_bytes() + (tmp_path / "b.h264").read_bytes())
-    with pytest.raises(UserError, match="changes its size at frame 2 from 128x96 to 96x64"):
-        list(Video(both, motion="none"))
+    for size in sizes:
+        write(tmp_path / "part.h264", pan(3, *size, (4, 0)), *EXACT["h264"])
+        with both.open("ab") as file:
+            file.write((tmp_path / "part.h264").read_bytes())
+    (height, width), (_, other_width) = sizes
+    frames = list(Video(both, motion=motion))
+    assert "the size changes at frame 3" in caplog.text
+    assert [f.image.shape for f in frames] == [(height, width, 3)] * 6
+    part = list(Video(tmp_path / "part.h264", motion="none"))
+    whole = cv2.resize(part[1].image, (width, height), interpolation=cv2.INTER_AREA)
+    assert np.abs(frames[4].image.astype(int) - whole).mean() < 5, "scaled, not cropped"
+    assert np.array_equal(list(read_frames(both)), [frame.image for frame in frames])
+    if motion != "none":
+        assert frames[3].vectors is None
+        assert abs(np.median(frames[5].vectors[:, 4]) - 4 * width / other_width) < 0.3
 
 
 def test_what_is_no_film_is_named(tmp_path):
