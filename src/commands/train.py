@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -13,7 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.config import check_rate, plain
-from src.commands.provenance import write_provenance
+from src.commands.provenance import record_resume, write_provenance
 from src.errors import UserError
 from src.instantiate import instantiate
 from src.ops.cpu.memory import keep_freed_memory
@@ -21,13 +22,19 @@ from src.reports.training import print_summary
 from src.training.devices import check_devices, check_sharding, several_processes
 from src.training.loggers import silence_warnings
 from src.training.phases import run_phases
+from src.training.plan import Plan, plan_phases
+from src.training.preflight import preflight
+from src.training.resume import data_digests
 from src.training.slurm import Requeue, check_allocation, requeued, watch_time_limit
+from src.training.summary import DONE
 
 log = logging.getLogger(__name__)
 
 
 def train(config: DictConfig) -> float | None:
-    """Check the configuration, write its provenance, and train.
+    """Check the configuration and its phases, write its provenance, and train.
+
+    Nothing in the run directory is changed before all checks have passed.
 
     Returns:
         The metric that the best checkpoint is chosen by, after the last epoch of the last phase; None where there
@@ -50,16 +57,30 @@ def train(config: DictConfig) -> float | None:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     complete(config)
     resolved = plain(config)
-    rank_zero_only(write_provenance)(run_dir, resolved)
+    plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir)  # type: ignore[arg-type]
+    preflight(resolved, plan.pending, run_dir)
+    rank_zero_only(_record)(run_dir, resolved, plan)
     with requeued():
         try:
-            metrics = run_phases(config, resolved, run_dir)
+            metrics = run_phases(config, resolved, run_dir, plan)
         finally:
             _close_wandb()
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     rank_zero_only(print_summary)(run_dir, list(config.model.phases))
     return metrics.get(config.model.get("monitor", "val/miou"))
+
+
+def _record(run_dir: Path, resolved: dict[str, Any], plan: Plan) -> None:
+    """Write how a run begins, or append how it continues; what was there before stays as it is."""
+    for note in plan.notes:
+        log.info(note)
+    if plan.is_resumed:
+        for name in plan.pending:
+            (run_dir / name / DONE).unlink(missing_ok=True)  # of a phase that is to have more epochs
+        record_resume(run_dir, resolved, plan.changes)
+    else:
+        write_provenance(run_dir, resolved, data=data_digests(resolved["data"]))
 
 
 def complete(config: DictConfig) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import secrets
@@ -12,6 +11,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+
+from src.training.summary import read_rows
 
 
 class ResumableCSVLogger(CSVLogger):
@@ -31,16 +32,11 @@ class ResumableCSVLogger(CSVLogger):
             os.replace(current, aside)
         if not aside.exists():
             return
-        with aside.open(newline="") as file:
-            for row in csv.DictReader(file):
-                if (at := int(row.pop("step"))) < step:
-                    self.log_metrics({key: _number(text) for key, text in row.items() if text}, at)
+        for at, row in read_rows(aside):
+            if at < step:
+                self.log_metrics(dict(row), at)
         self.save()
         aside.unlink()
-
-
-def _number(text: str) -> float:
-    return int(text) if text.isdigit() else float(text)
 
 
 _ADVERTISEMENTS = ("litlogger", "litmodels")

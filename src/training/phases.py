@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
@@ -19,13 +17,13 @@ from src.errors import UserError
 from src.files import write_json
 from src.instantiate import instantiate
 from src.models.registry import build
-from src.training.callbacks.checkpoint import LAST, LastCheckpoint, WholeFileIO, begun, newest
+from src.training.callbacks.checkpoint import LastCheckpoint, WholeFileIO, checkpoints_of
 from src.training.devices import default_strategy
 from src.training.loggers import ResumableCSVLogger
 from src.training.modules.base import TrainingModule
 from src.training.networks import metadata_of, network_of
+from src.training.plan import Plan, needed_by
 from src.training.precision import trainer_precision
-from src.training.preflight import rehearse
 from src.training.summary import DONE, draw_curves, last_values
 
 log = logging.getLogger(__name__)
@@ -44,33 +42,15 @@ class Phase:
     step: int = 0
 
 
-def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path) -> dict[str, float]:
-    """Train all phases of `config.model.phases` that are not done; the metrics of the last one.
-
-    A phase whose folder holds `done.json` is skipped, one with a `last` checkpoint resumes from there if
-    `ckpt_path=last` (or SLURM requeued the job), and a phase with `given` (a checkpoint of its network) is never run.
-    With `ckpt_path=last`, trials of a multirun that had not come to a checkpoint begin, if others had.
-
-    Raises:
-        UserError: nothing to resume, or a run directory already in use.
-    """
-    resume = _resumes(config)
-    names = [name for name, spec in config.model.phases.items() if spec is not None]
-    pending = [name for name in names if not _is_done(config, name, run_dir)]
-    going = [name for name in names if begun(_checkpoints(run_dir, name))]
-    if config.ckpt_path == "last" and not going:
-        if not _of_begun_sweep():
-            given = f"ckpt_path=last: '{run_dir}' holds no last.ckpt"
-            raise UserError(f"{given}; give hydra.run.dir=RUN of the run, or hydra.sweep.dir=SWEEP, to resume")
-        log.info("'%s' holds no last.ckpt: this trial of the sweep starts now", run_dir)
-    if not resume and going:
-        raise UserError(f"'{run_dir}' already holds a run; give ckpt_path=last to resume it, or another directory")
+def run_phases(config: DictConfig, resolved: dict[str, Any], run_dir: Path, plan: Plan) -> dict[str, float]:
+    """Train the pending phases of `config.model.phases`; the metrics of the last one."""
     metrics: dict[str, float] = {}
-    rehearse(resolved, {name: _needed(config, name, run_dir) for name in pending}, run_dir)
-    for name in pending:
+    for name in plan.pending:
         phase = build_phase(config, resolved, run_dir, name)
-        if resume and name in going:
-            phase.resume, phase.step = newest(_checkpoints(run_dir, name))
+        if name in plan.begun:
+            phase.resume, phase.step, damage = plan.begun[name]
+            if damage:
+                log.warning("phase %s: %s; the checkpoint before it is used", name, damage)
             log.info("phase %s: resuming from %s at step %d", name, phase.resume, phase.step)
         metrics = _fit(phase)
     return metrics
@@ -84,7 +64,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     classes = data.source.classes
     L.seed_everything(config.seed, workers=True, verbose=False)
     network, module_node = network_of(resolved["model"]["phases"][name]["module"], resolved)
-    needed = _needed(config, name, run_dir)
+    needed = needed_by(name, resolved["model"]["phases"], run_dir)
     module: TrainingModule = instantiate(module_node, net=build(**network), class_names=list(classes.names), **needed)
     module.metadata = metadata_of(resolved, name, network, data.source, _groups())
     if config.channels_last:
@@ -94,7 +74,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
         if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):
-            callback.dirpath = str(_checkpoints(run_dir, name))
+            callback.dirpath = str(checkpoints_of(folder))
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
     plugins = [WholeFileIO(), *precision.pop("plugins", [])]
@@ -119,25 +99,6 @@ def _groups() -> dict[str, str]:
     return {str(k): str(v) for k, v in choices.items() if str(k).startswith("data") and v is not None}
 
 
-def _checkpoints(run_dir: Path, name: str) -> Path:
-    return run_dir / name / "checkpoints"
-
-
-def _needed(config: DictConfig, name: str, run_dir: Path) -> dict[str, Path]:
-    """Arguments of a phase's module that are checkpoints of earlier phases: the given ones, or the last of this run."""
-    phases, found = config.model.phases, {}
-    for argument, earlier in phases[name].get("needs", {}).items():
-        if earlier is None:
-            continue
-        if phases.get(earlier) is None:
-            raise UserError(
-                f"model.phases.{name}.needs.{argument}={earlier}, but that phase is left out; "
-                f"name another phase, or null for none"
-            )
-        found[argument] = Path(phases[earlier].get("given") or _checkpoints(run_dir, earlier) / LAST)
-    return found
-
-
 def _fit(phase: Phase) -> dict[str, float]:
     trainer = phase.trainer
     log.info("phase %s: files go to %s", phase.name, phase.folder)
@@ -157,25 +118,3 @@ def _fit(phase: Phase) -> dict[str, float]:
     write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
     draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
     return metrics
-
-
-def _is_done(config: DictConfig, name: str, run_dir: Path) -> bool:
-    given = config.model.phases[name].get("given")
-    if given:
-        log.info("phase %s: skipped, %s is given", name, given)
-    return bool(given) or (run_dir / name / DONE).exists()
-
-
-def _resumes(config: DictConfig) -> bool:
-    if config.ckpt_path not in (None, "last"):
-        raise UserError(
-            f"ckpt_path={config.ckpt_path} is not 'last'; a run is resumed in its own directory: "
-            "ckpt_path=last hydra.run.dir=RUN"
-        )
-    return config.ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-
-
-def _of_begun_sweep() -> bool:
-    """Whether this is a trial of a multirun of which some trial has a checkpoint; else its directory is misspelt."""
-    hydra = HydraConfig.get()
-    return hydra.mode == RunMode.MULTIRUN and any(Path(hydra.sweep.dir).glob(f"*/*/checkpoints/{LAST}"))

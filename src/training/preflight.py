@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +18,30 @@ from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.models.registry import build, is_network, without_initial_weights
+from src.training.callbacks.checkpoint import LAST, checkpoints_of
 from src.training.modules.base import build_optimizer
 from src.training.networks import network_of
+from src.training.plan import needed_by
 
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
 
 
-def rehearse(resolved: Mapping[str, Any], needed: Mapping[str, Mapping[str, Path]], run_dir: Path) -> None:
+def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path) -> None:
     """Build what phases are made of, without initial weights and without training.
 
     Args:
         resolved: configuration of the training as plain Python.
-        needed: by phase that is to be trained, the checkpoints that are arguments of its module.
-        run_dir: where those of phases to come will be.
+        pending: phases that are to be trained.
+        run_dir: where checkpoints of phases are or will be.
 
     Raises:
         UserError: a value that something refuses, or a checkpoint of other data.
     """
-    for name, checkpoints in needed.items():
+    to_come = {checkpoints_of(run_dir / name) / LAST for name in pending}
+    for name in pending:
         spec = resolved["model"]["phases"][name]
+        needed = needed_by(name, resolved["model"]["phases"], run_dir)
+        checkpoints = {k: path.with_suffix(".pending") if path in to_come else path for k, path in needed.items()}
         trainer = {**resolved["trainer"], **spec["trainer"], **resolved["limits"]}
         check_counts(trainer, f"model.phases.{name}.trainer")
         data = instantiate(resolved["data"]["module"], **spec["data"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -11,6 +13,30 @@ from matplotlib.figure import Figure
 DONE = "done.json"  # in the folder of a finished phase: its outcome
 
 Curve = tuple[list[int], list[float]]
+
+log = logging.getLogger(__name__)
+
+
+def read_rows(metrics: Path) -> Iterator[tuple[int, dict[str, float]]]:
+    """Yield optimiser step and values of each row of a `metrics.csv`; damaged rows are left out with a warning."""
+    if not metrics.exists():
+        return
+    lines = metrics.read_text(errors="replace").splitlines()
+    head, damaged = next(csv.reader(line.replace("\0", "") for line in lines[:1]), []), 0
+    for cells in csv.reader(line.replace("\0", "?") for line in lines[1:]):  # "?" is no number
+        row = dict(zip(head, cells, strict=False))
+        try:
+            if len(cells) != len(head):
+                raise ValueError
+            yield int(row.pop("step")), {name: _number(text) for name, text in row.items() if text}
+        except (ValueError, KeyError):
+            damaged += 1
+    if damaged:
+        log.warning("%d damaged rows of '%s' are left out", damaged, metrics)
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdigit() else float(text)
 
 
 def draw_curves(metrics: Path, image: Path) -> None:
@@ -42,15 +68,10 @@ def draw_curves(metrics: Path, image: Path) -> None:
 def read_curves(metrics: Path) -> dict[str, Curve]:
     """Return steps and values of each column of a `metrics.csv`; empty where there is none."""
     curves: dict[str, Curve] = defaultdict(lambda: ([], []))
-    if not metrics.exists():
-        return {}
-    with metrics.open(newline="") as file:
-        for row in csv.DictReader(file):
-            step = int(row.pop("step"))
-            for name, text in row.items():
-                if text:
-                    curves[name][0].append(step)
-                    curves[name][1].append(float(text))
+    for step, row in read_rows(metrics):
+        for name, value in row.items():
+            curves[name][0].append(step)
+            curves[name][1].append(value)
     return dict(curves)
 
 

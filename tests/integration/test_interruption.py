@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -46,6 +48,60 @@ def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_
     trainings.run(tmp_path / "other", overrides)
     ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (run, tmp_path / "other"))
     assert ours.keys() == theirs.keys()
+
+
+def content(run: Path) -> dict[Path, bytes]:
+    """All files of a run directory."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "answer"),
+    [
+        ([], "already holds a run"),
+        (["ckpt_path=last", "seed=1"], "seed=0, not 1"),
+        (["ckpt_path=last", "model.optimizer.lr=0.5"], "model.optimizer.lr=0.001, not 0.5"),
+        (["ckpt_path=last", "video.gop=6"], "video.gop=4, not 6"),
+        (["ckpt_path=last", "model.high_epochs=1"], "model.high_epochs=2, not 1"),
+    ],
+)
+def test_a_refused_command_leaves_the_run_as_it_is(
+    overrides: list[str], answer: str, undisturbed: Path, street_cache: Path
+) -> None:
+    before = content(undisturbed)
+    with pytest.raises(UserError, match=answer):
+        trainings.run(
+            undisturbed, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", *overrides]
+        )
+    assert content(undisturbed) == before
+
+
+def test_finished_phases_get_more_epochs_and_lost_checkpoints_are_made_again(
+    undisturbed: Path, tmp_path: Path, street_cache: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(undisturbed, run)
+    began = (run / "config_resolved.yaml").read_text(), (run / "provenance.json").read_text()
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "ckpt_path=last"]
+    trainings.run(run, [*overrides, "model.high_epochs=3", "model.phases.low=null", "data.workers=1"])
+    assert json.loads((run / "high" / "done.json").read_text())["epochs"] == 3
+    last = run / "high" / "checkpoints" / "last.ckpt"
+    whole = trainings.last(run, "high")["state_dict"]
+    shutil.copy(undisturbed / "high" / "checkpoints" / "last.ckpt", last.with_name("previous.ckpt"))
+    last.write_bytes(last.read_bytes()[:999])
+    (run / "high" / "done.json").write_text('{"epo')
+    trainings.run(run, [*overrides, "model.high_epochs=3"])  # the next phase needs the lost one
+    again = trainings.last(run, "high")["state_dict"]
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert (run / "low" / "done.json").exists()
+    with pytest.raises(UserError, match=r"phase low has started from it; give model\.high_epochs=3"):
+        trainings.run(run, [*overrides, "model.high_epochs=4"])
+    assert ((run / "config_resolved.yaml").read_text(), (run / "provenance.json").read_text()) == began
+    resumes = [json.loads(line)["changes"] for line in (run / "resumes.jsonl").read_text().splitlines()]
+    assert [sorted(key for key in changes if "phases" not in key) for changes in resumes] == [
+        ["data.module.workers", "data.workers", "model.high_epochs"],
+        ["data.module.workers", "data.workers"],
+    ]
 
 
 class TimeLimit(L.Callback):

@@ -145,7 +145,7 @@ def test_a_given_high_branch_skips_phase_1(
 ) -> None:
     given = finished / "high" / "checkpoints" / "last.ckpt"
     train(tiny(composed, tmp_path, street_cache, f"model.high_checkpoint={given}", "model.phases.constant=null"))
-    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"low"}
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {".hydra", "low"}
     ours, theirs = weights(tmp_path, "low"), weights(finished, "low")
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 

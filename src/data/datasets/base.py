@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -12,6 +14,7 @@ from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
 
 JOIN = "+"  # between the names of splits that are used as one
+INSPECTED = 64  # files of a split that its digest looks at
 
 
 class LabelledImage(ABC):
@@ -102,6 +105,18 @@ def videos_of(dataset: LabelledDataset, split: str) -> list[LabelledVideo]:
         UserError: a split that the data set does not have.
     """
     return [video for name in split_names(dataset, split) for video in dataset.videos(name)]
+
+
+def digest_of(dataset: LabelledDataset, split: str) -> str | None:
+    """Digest the names of all images and videos of a split and some of their files, wherever these lie.
+
+    Returns:
+        None where the data set lists none.
+    """
+    items: list[LabelledImage | LabelledVideo] = [*images_of(dataset, split), *videos_of(dataset, split)]
+    inspected = items[:: max(1, len(items) // INSPECTED)]
+    content = [[item.name for item in items], [item.fingerprint() for item in inspected]]
+    return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:24] if items else None
 
 
 def split_names(dataset: LabelledDataset, split: str) -> list[str]:

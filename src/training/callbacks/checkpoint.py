@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
@@ -16,9 +15,21 @@ from src.checkpoints.load import read_content
 from src.errors import UserError, check_range
 from src.files import atomic_write
 
-log = logging.getLogger(__name__)
-
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
+
+class Resumption(NamedTuple):
+    """A checkpoint that a phase continues from.
+
+    Attributes:
+        path: of the file.
+        step: optimiser steps that it is of.
+        damage: of the one after it, in words; None where that can be read.
+    """
+
+    path: Path
+    step: int
+    damage: str | None
 
 
 class WholeFileIO(TorchCheckpointIO):
@@ -91,26 +102,31 @@ class LastCheckpoint(Checkpoint):
             trainer.save_checkpoint(Path(self.dirpath) / LAST, weights_only=False)  # optimiser and position too
 
 
+def checkpoints_of(phase: Path) -> Path:
+    """Return the folder of the checkpoints of a phase."""
+    return phase / "checkpoints"
+
+
 def begun(folder: Path) -> bool:
     """Return whether a folder holds a checkpoint to resume from."""
     return any((folder / name).exists() for name in (LAST, PREVIOUS))
 
 
-def newest(folder: Path) -> tuple[Path, int]:
-    """Return the newest readable checkpoint of a folder and its optimiser step.
+def newest(folder: Path) -> Resumption:
+    """Return the newest readable checkpoint of a folder.
 
     Raises:
         UserError: none can be read.
     """
-    damage: list[UserError] = []
+    damage: list[str] = []
     for path in (folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()):
         try:
             step = int(read_content(path)["global_step"])
         except UserError as error:
-            damage.append(error)
+            damage.append(str(error).partition(";")[0])
             continue
-        if damage:
-            log.warning("%s; resuming from '%s', which is of step %d", damage[0], path, step)
-        return path, step
-    reasons = "; ".join(map(str, damage))
-    raise UserError(f"no readable checkpoint in '{folder}': {reasons}; start in another hydra.run.dir")
+        return Resumption(path, step, "; ".join(damage) or None)
+    raise UserError(
+        f"no readable checkpoint in '{folder}': {'; '.join(damage)}; remove '{folder.parent}' to train this phase "
+        "anew, or start in another hydra.run.dir"
+    )

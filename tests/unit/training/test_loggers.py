@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from src.training.loggers import ResumableCSVLogger
+from src.training.summary import read_rows
 
 
 def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
@@ -17,3 +20,12 @@ def test_rows_of_steps_that_are_done_again_are_left_out(tmp_path: Path) -> None:
     second.log_metrics({"train/loss": 7.0, "epoch": 0}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [*before[:3], "0,2,7.0"]
     assert not (tmp_path / "metrics.before.csv").exists()
+
+
+def test_damaged_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_bytes(b"epoch,step,train/loss\n0,0,0.5\n0,1,\0\0\0\n0,2,0.25\n0,3\n\xff\xfe,\0")
+    assert list(read_rows(path)) == [(0, {"epoch": 0, "train/loss": 0.5}), (2, {"epoch": 0, "train/loss": 0.25})]
+    assert "3 damaged rows" in caplog.text
+    ResumableCSVLogger(str(tmp_path)).resume_at(3)
+    assert path.read_text().splitlines() == ["epoch,step,train/loss", "0,0,0.5", "0,2,0.25"]
