@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.utils._python_dispatch import TorchDispatchMode  # torch documents it as the way to watch operators
+from torch.utils._pytree import tree_leaves
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -17,9 +19,8 @@ Module = TypeVar("Module", bound=nn.Module)
 def fold_batchnorms(net: nn.Module, run: Callable[[nn.Module, Tensor], object], size: tuple[int, int]) -> int:
     """Fold batch norms of a network in eval mode in place; returns their number.
 
-    A batch norm is folded if all it ever sees is what one convolution gives, and no other module sees that. Which
-    ones do is watched in a run on shapes alone, so neither names nor order of construction matter. (Plain functions
-    that read a convolution's result beside its batch norm would go unnoticed; no network of this project has one.)
+    A batch norm is folded if all it ever sees is what one convolution gives, and nothing else reads that. Which
+    ones do is watched in a run on shapes alone, so neither names nor order of construction matter.
 
     Args:
         net: the network.
@@ -49,10 +50,11 @@ def followed(
     run: Callable[[nn.Module, Tensor], object],
     size: tuple[int, int],
 ) -> list[tuple[nn.Conv2d, Module]]:
-    """Convolutions whose result one module of a `kind` sees, and nothing else; arguments as of `fold_batchnorms`."""
+    """Convolutions whose result one module of a `kind` reads, and nothing else; arguments as of `fold_batchnorms`."""
     made: list[tuple[Tensor, nn.Conv2d]] = []  # holds the tensors, so that no identity is used twice
     makers: dict[int, nn.Conv2d] = {}
     seen: Counter[tuple[nn.Conv2d, nn.Module]] = Counter()
+    reads: Counter[nn.Conv2d] = Counter()  # by operators, those of plain functions and of modules
     calls: Counter[nn.Module] = Counter()
 
     def note(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -68,18 +70,25 @@ def followed(
             made.append((output, module))
             makers[id(output)] = module
 
+    class Reads(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            if func.namespace != "prim":  # type: ignore[attr-defined]  # that asks a tensor for its device
+                reads.update(makers[id(x)] for x in tree_leaves((args, kwargs)) if id(x) in makers)
+            return func(*args, **(kwargs or {}))
+
     hooks = [module.register_forward_hook(note) for module in net.modules()]
     try:
         # Public shape propagation (torch.export) needs a graph; hooks on modules need an eager run.
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), Reads():
             device = next(net.parameters()).device
             run(net, torch.empty(1, 3, *size, device=device))
     finally:
         for hook in hooks:
             hook.remove()
-    readers = Counter(conv for conv, _ in seen)
     return [
         (conv, module)
         for (conv, module), times in seen.items()
-        if isinstance(module, kind) and readers[conv] == 1 and times == calls[conv] == calls[module]
+        if isinstance(module, kind) and times == reads[conv] == calls[conv] == calls[module]
     ]

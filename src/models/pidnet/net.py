@@ -103,7 +103,9 @@ class PagFM(nn.Module):
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         """Detail (B, C, h, w) and context (B, C, h', w') of lower resolution to (B, C, h, w)."""
         agreement = (self.f_p(detail) * resize_like(self.f_i(context), detail)).sum(1, keepdim=True)
-        return torch.lerp(detail, resize_like(context, detail), torch.sigmoid(agreement))
+        share = torch.sigmoid(agreement)
+        fused: Tensor = detail + share * (resize_like(context, detail) - detail)  # lerp takes operands of one type only
+        return fused
 
 
 class LightBag(nn.Module):

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from src.models.deploy.frozen import ActivatedConv, frozen_features
+from src.models.dfanet.net import DFANet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet
 from src.models.timm_segmenter import TimmSegmenter
@@ -15,6 +16,7 @@ from tests.support.tiny_arseg import Tiny
 NETS = {
     "timm": lambda: TimmSegmenter("tf_efficientnet_lite0", 11),
     "pspnet18": lambda: PSPNet(11),
+    "dfanet": lambda: DFANet(11, "b"),
     "pidnet": lambda: PIDNet(11, 8, 12, 8),
     "tiny": lambda: Tiny(11),
 }
@@ -52,3 +54,37 @@ def test_no_batch_norm_is_left_and_activations_are_part_of_convolutions() -> Non
     modules = list(frozen_features(trained("timm")).__self__.modules())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in modules)
     assert sum(isinstance(module, ActivatedConv) for module in modules) > 30
+
+
+class Bypassed(Tiny):
+    """A plain function reads the convolution's result beside its activation."""
+
+    def encode(self, x):
+        before = self.body[0](x)
+        return before + torch.relu(before) + self.body[2](before), {}
+
+
+def test_a_result_that_a_function_reads_too_is_not_activated() -> None:
+    net = Bypassed(11).eval()
+    picture = torch.randn(1, 3, 36, 52)
+    fast = frozen_features(net)
+    with torch.no_grad():
+        assert torch.allclose(fast(picture), net.features(picture), atol=1e-6)
+    assert not any(isinstance(module, ActivatedConv) for module in fast.__self__.modules())
+
+
+class Hidden(Tiny):
+    """Reads a convolution's weight behind its back, as no trace of calls shows."""
+
+    def encode(self, x):
+        before = self.body[0](x)
+        weighted = self.body[0].weight if hasattr(self.body[0], "weight") else 0 * self.body[0].conv.weight
+        return self.body[2](before) * weighted.abs().sum(), {}
+
+
+def test_a_fast_form_that_differs_is_not_used(caplog: pytest.LogCaptureFixture) -> None:
+    net = Hidden(11).eval()
+    fast, picture = frozen_features(net), torch.randn(1, 3, 36, 52)
+    with torch.no_grad():
+        assert torch.equal(fast(picture), net.features(picture))
+    assert "the frozen Hidden runs as it is" in caplog.text
