@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -30,6 +32,13 @@ def all_gather_cat(values: Tensor) -> Tensor:
     parts = [torch.empty_like(values) for _ in range(world_size)]
     dist.all_gather(parts, values.detach().contiguous())
     return torch.cat(parts)
+
+
+def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
+    """Give tensors the values that they have in the first process; all processes have to call this."""
+    if rank_and_world_size()[1] > 1:
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
 
 
 def global_mean(part: Tensor, count: Tensor) -> Tensor:

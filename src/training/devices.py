@@ -1,4 +1,4 @@
-"""Checks of devices and strategy, and the default strategy."""
+"""Checks of devices and strategy, and the defaults that depend on them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from typing import Any, Protocol
 
 import torch
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+from torch.distributed.fsdp import MixedPrecision
 
 from src.errors import UserError, check_range
 
@@ -19,6 +21,8 @@ class TrainerSettings(Protocol):
     num_nodes: int
     strategy: Any
     sync_batchnorm: bool
+    accumulate_grad_batches: int
+    deterministic: Any
 
 
 def several_processes(trainer: TrainerSettings) -> bool:
@@ -33,10 +37,39 @@ def on_cpu(accelerator: str) -> bool:
     return accelerator == "cpu" or (accelerator == "auto" and not torch.accelerator.is_available())
 
 
-def default_strategy(trainer: TrainerSettings) -> Any:
-    """Return DDP that looks for unused parameters for "auto": AR-Seg's fusion starts late, TDNet's paths take turns."""
-    automatic = trainer.strategy == "auto" and several_processes(trainer)
-    return "ddp_find_unused_parameters_true" if automatic else trainer.strategy
+def default_strategy(trainer: TrainerSettings, graph_changes: bool) -> Any:
+    """Return DDP that exchanges gradients only, or FSDP in fp32 under autocast; other strategies as they are.
+
+    DDP learns in the first step which parameters get no gradient, and searches for them in every step only where
+    that changes. Batch norm statistics are not sent at every step: `TrainingModule` shares them before validation.
+    FSDP's own low precision would keep batch norm statistics in bf16, where small increments are lost.
+
+    Args:
+        trainer: its configuration.
+        graph_changes: other parameters get a gradient in some steps than in others.
+    """
+    if trainer.strategy in ("fsdp", "fsdp_cpu_offload"):
+        return FSDPStrategy(cpu_offload=trainer.strategy != "fsdp", mixed_precision=MixedPrecision())
+    if trainer.strategy not in ("auto", "ddp") or not several_processes(trainer):
+        return trainer.strategy
+    search = graph_changes or trainer.accumulate_grad_batches > 1  # steps without exchange count as other graphs
+    return DDPStrategy(
+        find_unused_parameters=search,
+        static_graph=not search,
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+def determinism(trainer: TrainerSettings) -> Any:
+    """Return the Trainer's `deterministic`: "auto" is "warn" on the CPU, which repeats runs bit for bit, else false.
+
+    On CUDA it would replace each bilinear resize by many small operators, two to three times the time of a step, and
+    losses of label maps and pyramid pooling would vary all the same.
+    """
+    if trainer.deterministic != "auto":
+        return trainer.deterministic
+    return "warn" if on_cpu(trainer.accelerator) else False
 
 
 def check_sharding(trainer: TrainerSettings, channels_last: bool) -> None:

@@ -18,13 +18,14 @@ from src.files import write_json
 from src.instantiate import instantiate
 from src.models.registry import build
 from src.training.callbacks.checkpoint import LastCheckpoint, WholeFileIO, checkpoints_of
-from src.training.devices import default_strategy
+from src.training.devices import default_strategy, determinism
 from src.training.loggers import ResumableCSVLogger
 from src.training.modules.base import TrainingModule
 from src.training.networks import metadata_of, network_of
 from src.training.plan import Plan, needed_by
 from src.training.precision import trainer_precision
 from src.training.summary import DONE, draw_curves, last_values
+from src.training.sync_batchnorm import SyncBatchNorms
 
 log = logging.getLogger(__name__)
 
@@ -78,10 +79,13 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
     plugins = [WholeFileIO(), *precision.pop("plugins", [])]
+    if config.trainer.sync_batchnorm:
+        plugins.append(SyncBatchNorms())
     # deterministic mode would fill each new tensor first
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     arguments = {
-        "strategy": default_strategy(config.trainer),
+        "strategy": default_strategy(config.trainer, module.graph_changes),
+        "deterministic": determinism(config.trainer),
         **spec.trainer,
         **config.limits,
         **precision,

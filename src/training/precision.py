@@ -13,12 +13,15 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from src.errors import UserError
+from src.errors import UserError, check_range
+from src.models.backbones.resnet import ResNet
 from src.models.base import Segmenter
 from src.training.devices import on_cpu
 
 log = logging.getLogger(__name__)
 
+PRECISIONS = ("auto", "bf16-mixed", "16-mixed", "32-true")
+SHORT_NAMES = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true"}
 CPU_FEATURES = ("avx512_bf16", "amx_bf16", "arm_bf16")  # without one of them bf16 is emulated, far slower than fp32
 
 
@@ -26,8 +29,15 @@ def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
     """Return the Trainer's arguments for a configured precision; "auto" takes what the hardware is fast in.
 
     That is bf16-mixed on accelerators and CPUs that compute in bf16, 16-mixed on older CUDA devices, else fp32.
+
+    Raises:
+        UserError: a precision that keeps weights and inputs in 16 bits, which rounds motion by 0.1 pixels and more,
+            or that does not run here.
     """
     cpu = on_cpu(accelerator)
+    precision = SHORT_NAMES.get(str(precision), precision)
+    known = [name for name in PRECISIONS if not (cpu and name == "16-mixed")]
+    check_range(precision in known, "trainer.precision", precision, f"one of {', '.join(known)}: weights in 32 bits")
     if precision == "auto":
         precision = _fastest(cpu)
         log.info("precision %s: what this %s is fast in", precision, "CPU" if cpu else "device")
@@ -123,7 +133,8 @@ def compile_parts(net: nn.Module, backend: str) -> None:
     """Compile the parts of a network.
 
     Training calls other methods of a network than `forward`, so its parts are compiled rather than itself; parts
-    of that kind, such as AR-Seg's branches, are looked into in turn.
+    of that kind, such as AR-Seg's branches, are looked into in turn. Of a backbone that recomputes its blocks these
+    are compiled: the compiler cannot trace through recomputation.
 
     Raises:
         UserError: an unknown backend.
@@ -132,7 +143,8 @@ def compile_parts(net: nn.Module, backend: str) -> None:
     if backend not in known:
         raise UserError(f"compile={backend} is not a backend of torch.compile; choose one of {', '.join(known)}")
     for part in net.children():
-        if isinstance(part, Segmenter) or type(part).forward is nn.Module.forward:
+        in_blocks = isinstance(net, ResNet) or (isinstance(part, ResNet) and part.recompute)
+        if in_blocks or isinstance(part, Segmenter) or type(part).forward is nn.Module.forward:
             compile_parts(part, backend)
         else:
             part.compile(backend=backend)

@@ -29,7 +29,7 @@ def on_cpu(state: Any, *_: Any) -> Any:
 
 def sharded(run_dir: Path, overrides: list[str]) -> None:
     device = mock.patch.object(fully_sharded_data_parallel, "_init_device_handle", on_cpu)
-    with device, mock.patch("src.training.phases.default_strategy", side_effect=lambda _: OnCpu()):
+    with device, mock.patch("src.training.phases.default_strategy", side_effect=lambda *_: OnCpu()):
         trainings.run(run_dir, overrides)
 
 

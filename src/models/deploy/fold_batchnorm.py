@@ -70,7 +70,7 @@ def followed(
             made.append((output, module))
             makers[id(output)] = module
 
-    class Reads(TorchDispatchMode):
+    class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
@@ -81,7 +81,7 @@ def followed(
     hooks = [module.register_forward_hook(note) for module in net.modules()]
     try:
         # Public shape propagation (torch.export) needs a graph; hooks on modules need an eager run.
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), Reads():
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), Reads():  # type: ignore[no-untyped-call]
             device = next(net.parameters()).device
             run(net, torch.empty(1, 3, *size, device=device))
     finally:

@@ -69,6 +69,7 @@ class ARSegModule(SegmentationModule):
         self.high_features: Callable[[Tensor], Tensor] = net.high.features
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
+        self.graph_changes = fusion_from_epoch > 0
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The low branch, and the fusion at a learning rate of its own."""

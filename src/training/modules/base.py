@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.checkpoints.metadata import KEY
+from src.distributed import all_reduce_sum, broadcast_from_first, rank_and_world_size
 from src.errors import UserError
 from src.training.precision import compile_parts
 
@@ -30,6 +31,7 @@ class TrainingModule(L.LightningModule):
     """
 
     metadata: dict[str, Any]
+    graph_changes = False  # true where other parameters get a gradient in some steps than in others
 
     def __init__(
         self,
@@ -88,11 +90,20 @@ class TrainingModule(L.LightningModule):
         place = (seed * 1_000_003 + self.current_epoch) * 1_000_003 + index
         torch.manual_seed((place * 1009 + self.global_rank) % 2**63)
 
+    def on_validation_epoch_start(self) -> None:
+        """Validate with the batch norm statistics of the first process, which are those that are saved."""
+        broadcast_from_first(self.buffers())
+
     def log_losses(self, losses: dict[str, Tensor]) -> Tensor:
-        """The sum of named losses, each logged as train/<name> with the sum as train/loss."""
+        """The sum of named losses, each logged as train/<name> with the sum as train/loss.
+
+        Only steps that are logged ask the other processes for their share: in all others nobody waits.
+        """
         total = torch.stack(list(losses.values())).sum()
-        values = {f"train/{name}": value.detach() for name, value in losses.items()}
-        self.log_dict({**values, "train/loss": total.detach()}, on_step=True, on_epoch=False, sync_dist=True)
+        if self.trainer._logger_connector.should_update_logs:  # Lightning's own rule has no public name
+            means = all_reduce_sum(torch.stack([*losses.values(), total])) / rank_and_world_size()[1]
+            values = {f"train/{name}": value for name, value in zip([*losses, "loss"], means, strict=True)}
+            self.log_dict(values, on_step=True, on_epoch=False)
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ class TDNetModule(SegmentationModule):
     """
 
     net: TDNet
+    graph_changes = True
 
     def __init__(
         self,
