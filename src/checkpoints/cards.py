@@ -61,7 +61,7 @@ def metadata_of_card(card: Any) -> dict[str, Any]:
     data, video = config.get("data"), _mapping(_looked_up(config, config.get("video")), "config.video")
     return {
         "format": FORMAT,
-        "network": network_of_node(config, node),
+        "network": _network(config, node),
         "phase": phase,
         "lr_scale": _looked_up(config, module.get("lr_scale", model.get("lr_scale", 1.0))),
         "classes": card.get("classes"),
@@ -75,16 +75,8 @@ def metadata_of_card(card: Any) -> dict[str, Any]:
     }
 
 
-def network_of_node(config: Mapping[str, Any], node: Any) -> dict[str, Any]:
-    """Name and arguments of a network that a configuration node described by the path of its class.
-
-    Args:
-        config: that `${..}` references refer to.
-        node: `_target_` and arguments.
-
-    Raises:
-        ValueError: a class that is not in the table, or AR-Seg with branches of two kinds.
-    """
+def _network(config: Mapping[str, Any], node: Any) -> dict[str, Any]:
+    """Name and arguments of a network that a configuration node described by the path of its class."""
     node = dict(_mapping(_looked_up(config, node), "network"))
     if {"name", "arguments"} <= node.keys():
         return {"name": node["name"], "arguments": node["arguments"]}
@@ -92,7 +84,7 @@ def network_of_node(config: Mapping[str, Any], node: Any) -> dict[str, Any]:
     if target == ARSEG:
         return _arseg(config, node)
     if target in DEPLOYED:
-        inner = network_of_node(config, node.get("net"))
+        inner = _network(config, node.get("net"))
         if inner["name"] != "rdrnet":
             raise ValueError("only RDRNet has a deployed form")
         return {**inner, "name": "rdrnet_deployed"}
@@ -102,7 +94,7 @@ def network_of_node(config: Mapping[str, Any], node: Any) -> dict[str, Any]:
 
 
 def _arseg(config: Mapping[str, Any], node: dict[str, Any]) -> dict[str, Any]:
-    high, low = (network_of_node(config, node.pop(branch, None)) for branch in ("high", "low"))
+    high, low = (_network(config, node.pop(branch, None)) for branch in ("high", "low"))
     if high != low:
         raise ValueError("AR-Seg's branches are not of one kind")
     fusion = dict(_mapping(_looked_up(config, node.pop("fusion", None)), "fusion"))

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from src.checkpoints import cards, metadata
+from src.checkpoints.digest import check_bytes, check_content
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
 from src.models.registry import build, without_initial_weights
 from src.models.video import VideoSegmenter, as_video_segmenter
+from src.tensor_files.read import check_finite, read_tensor_file
 
 PREFIX = "net."  # of the network's tensors in a checkpoint
+WRITTEN_HERE = "give a .ckpt file written by src.train or src.convert"
+DIVERGED = "its training diverged, train again with a lower model.optimizer.lr"
+MOST_PARAMETERS = 20_000  # tensors, beside as many as the file holds: encoders are made whole and then cut
+MOST_CLASSES = 255  # of label maps with 8 bits, in which 255 is no class
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,12 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
     content = read_checkpoint(path)
     found = content[metadata.KEY]
     network = as_video_segmenter(_filled(found["network"], content, str(path)), float(found["lr_scale"]))
+    count = len(found["classes"]["names"])
+    if count != network.num_classes or count > MOST_CLASSES:
+        raise UserError(
+            f"checkpoint '{path}' is refused: classes.names has {count} names for the {network.num_classes} classes of "
+            f"its network, at most {MOST_CLASSES}; {WRITTEN_HERE}"
+        )
     fit, normalisation = found["fit"], found["normalisation"]
     return LoadedModel(
         network.eval(),
@@ -67,36 +82,37 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, damaged, or not written by this project.
     """
-    content = read_content(path)
+    content = _read(Path(path))
+    translated: Any = content.get(metadata.KEY)
     if metadata.KEY not in content:
         try:
-            content[metadata.KEY] = cards.metadata_of_card(content[cards.KEY])
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:  # nothing in it can be relied on
+            translated = cards.metadata_of_card(content[cards.KEY])
+        except (ValueError, TypeError, AttributeError) as error:  # nothing in it can be relied on
             reason = str(error).partition("\n")[0][:200]
-            raise UserError(
-                f"checkpoint '{path}' is refused: {reason}; give a .ckpt file written by src.train or src.convert"
-            ) from error
-    content[metadata.KEY] = metadata.check_metadata(content[metadata.KEY], str(path))
-    return content
+            raise UserError(f"checkpoint '{path}' is refused: {reason}; {WRITTEN_HERE}") from error
+    checked = metadata.check_metadata(translated, str(path))
+    check_content(content, Path(path))  # after the metadata, which can say what is wrong
+    return {**content, metadata.KEY: checked}
 
 
 def read_content(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint's plain Python and tensors, nothing of which is checked.
+    """Read a checkpoint's plain Python and tensors, of which its digest alone is checked.
 
     Raises:
         UserError: no such file, damaged, or without metadata.
     """
-    if not Path(path).is_file():
+    content = _read(Path(path))
+    check_content(content, Path(path))
+    return content
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
         raise MissingCheckpoint(
             f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train"
         )
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make the reader raise anything: KeyError, UnicodeDecodeError, ..
-        raise UserError(
-            f"checkpoint '{path}' cannot be read ({type(error).__name__}); it is damaged or not a checkpoint, "
-            "give a .ckpt file written by src.train"
-        ) from error
+    content = read_tensor_file(path, "it is damaged or not a checkpoint, give a .ckpt file written by src.train")
+    check_bytes(path)
     if not isinstance(content, dict) or not {metadata.KEY, cards.KEY} & content.keys():
         raise UserError(
             f"checkpoint '{path}' was not written by this project (it carries no metadata); "
@@ -109,13 +125,15 @@ def network_state(content: dict[str, Any], path: str | Path) -> dict[str, Tensor
     """Tensors of the network in a checkpoint, by their names in it.
 
     Raises:
-        UserError: the checkpoint holds something else in their place.
+        UserError: the checkpoint holds something else in their place, or weights that are not finite.
     """
     state = content.get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors:
-        raise UserError(f"checkpoint '{path}' holds no state dict; give a .ckpt file written by src.train")
-    return {str(k).removeprefix(PREFIX): v for k, v in state.items() if str(k).startswith(PREFIX)}
+        raise UserError(f"checkpoint '{path}' holds no state dict; {WRITTEN_HERE}")
+    found = {str(k).removeprefix(PREFIX): v for k, v in state.items() if str(k).startswith(PREFIX)}
+    check_finite(found, path, DIVERGED)
+    return found
 
 
 def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.Module:
@@ -123,27 +141,42 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
     name, arguments = network["name"], without_initial_weights(network["arguments"])
     state = network_state(content, path)
     try:
-        with torch.device("meta"):
-            shapes = {key: value.shape for key, value in build(name, arguments).state_dict().items()}
+        with torch.device("meta"), _limited(MOST_PARAMETERS + len(state)):
+            own = build(name, arguments).state_dict()
     except UserError as error:
-        raise UserError(f"checkpoint '{path}': {error}") from error
-    except (TypeError, ValueError, RuntimeError, KeyError, IndexError, ArithmeticError, AttributeError) as error:
-        reason = str(error).partition("\n")[0][:120]
+        raise UserError(f"checkpoint '{path}' is refused: {error}") from error
+    except Exception as error:  # constructors may raise anything at arguments that they do not expect
+        reason = (str(error) or type(error).__name__).partition("\n")[0][:120]
         raise UserError(
             f"checkpoint '{path}' is refused: network '{name}' cannot be built with its arguments ({reason}); "
-            "give a .ckpt file written by src.train or src.convert"
+            f"{WRITTEN_HERE}"
         ) from error
-    if shapes != {key: value.shape for key, value in state.items()}:
+    if _kinds(own) != _kinds(state):
         raise UserError(
-            f"checkpoint '{path}' is refused: its tensors are not those of its network '{name}'; "
-            "give a .ckpt file written by src.train or src.convert"
+            f"checkpoint '{path}' is refused: its tensors are not those of its network '{name}'; {WRITTEN_HERE}"
         )
     net = build(name, arguments)
-    try:
-        net.load_state_dict(state)
-    except (RuntimeError, NotImplementedError) as error:  # tensors of a layout that cannot be copied
-        raise UserError(
-            f"checkpoint '{path}' is refused: its tensors cannot be copied into network '{name}'; "
-            "give a .ckpt file written by src.train or src.convert"
-        ) from error
+    net.load_state_dict(state)
     return net.eval()
+
+
+def _kinds(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, bool]]:
+    return {key: (value.shape, value.is_floating_point()) for key, value in state.items()}
+
+
+@contextmanager
+def _limited(most: int) -> Iterator[None]:
+    """Stop a network that registers more parameters than that, before it takes minutes to build."""
+    left = most
+
+    def count(*_: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError(f"more than {most} parameters")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from src.errors import UserError
@@ -22,14 +24,152 @@ MOST_CLASSES = 65536
 MOST_VALUES = 2000  # in a network's arguments or a data set's options
 DEEPEST = 12  # nesting of them
 LONGEST = 4096  # characters of a text
-PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")  # no control characters, which a terminal would obey
+PRINTABLE = re.compile(
+    r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,200}"
+)  # no control characters, which a terminal would obey
 NAME = re.compile(r"[\w.+-]{1,80}")
 CHOICE = re.compile(r"\w[\w-]{0,79}")  # of a configuration group; no dots, so that it is no value's place
 GROUP = re.compile(r"data/[a-z]\w*(/[a-z]\w*)*(@data(\.[a-z]\w*)*)?")  # below `data` only; no `_target_`
 
 
+Rule = Callable[[Any, str], Any]  # a value and its place -> the value, copied, or `_Wrong`
+
+
 class _Wrong(ValueError):
     """A value that the format does not allow."""
+
+
+@dataclass(frozen=True)
+class _Optional:
+    """A value that may be missing or None, or else follows a rule."""
+
+    rule: Rule
+    default: Any = None
+
+    def __call__(self, value: Any, place: str) -> Any:
+        return self.default if value is None else self.rule(value, place)
+
+
+def _group(**rules: Rule) -> Rule:
+    """Build the rule of a mapping; keys that have no rule are dropped."""
+
+    def check(value: Any, place: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _Wrong(f"{place} is not a mapping")
+        missing = [key for key, rule in rules.items() if key not in value and not isinstance(rule, _Optional)]
+        if missing:
+            raise _Wrong(f"{place} lacks {', '.join(missing)}")
+        above = "" if place == KEY else f"{place}."
+        return {key: rule(value.get(key), f"{above}{key}") for key, rule in rules.items()}
+
+    return check
+
+
+def _mapping(name: Rule, rule: Rule, most: int) -> Rule:
+    """Build the rule of a mapping whose keys are not known."""
+
+    def check(value: Any, place: str) -> dict[str, Any]:
+        if not isinstance(value, dict) or len(value) > most:
+            raise _Wrong(f"{place} is not a mapping of at most {most} values")
+        return {name(key, place): rule(inner, place) for key, inner in value.items()}
+
+    return check
+
+
+def _list(rule: Rule, least: int, most: int) -> Rule:
+    def check(value: Any, place: str) -> list[Any]:
+        if not isinstance(value, (list, tuple)) or not least <= len(value) <= most:
+            raise _Wrong(f"{place} is not a list of {least} to {most} values")
+        return [rule(inner, place) for inner in value]
+
+    return check
+
+
+def _number(low: float, high: float, kind: Any = (int, float)) -> Rule:
+    def check(value: Any, place: str) -> Any:
+        if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:
+            name = "whole number" if kind is int else "number"
+            raise _Wrong(f"{place}={_shown(value)} is not a {name} from {low} to {high}")
+        return value
+
+    return check
+
+
+def _whole(low: int, high: int) -> Rule:
+    return _number(low, high, int)
+
+
+def _choice(*choices: Any) -> Rule:
+    def check(value: Any, place: str) -> Any:
+        if not isinstance(value, type(choices[0])) or isinstance(value, bool) or value not in choices:
+            raise _Wrong(f"{place}={_shown(value)} is not one of {', '.join(map(str, choices))}")
+        return value
+
+    return check
+
+
+def _text(form: re.Pattern[str] | None = None) -> Rule:
+    def check(value: Any, place: str) -> str:
+        if not isinstance(value, str) or len(value) > LONGEST or (form is not None and not form.fullmatch(value)):
+            raise _Wrong(f"{place}={_shown(value)} is not a {'text' if form is None else 'name'}")
+        return value
+
+    return check
+
+
+def _plain(strict: bool, kinds: type | tuple[type, ...] = object) -> Rule:
+    """Build the rule of nested plain data; `strict`: without names of code to call, and with numbers of a network."""
+
+    def check(value: Any, place: str) -> Any:
+        if not isinstance(value, kinds):
+            raise _Wrong(f"{place} is not a mapping")
+        return _copied(value, place, 0, [0], strict)
+
+    return check
+
+
+def _classes(value: Any, place: str) -> dict[str, Any]:
+    colour = _list(_whole(0, 255), 3, 3)
+    rule = _group(names=_list(_text(PRINTABLE), 1, MOST_CLASSES), palette=_list(colour, 1, MOST_CLASSES))
+    classes: dict[str, Any] = rule(value, place)
+    if len(classes["names"]) != len(classes["palette"]):
+        raise _Wrong(f"{place} has {len(classes['names'])} names and {len(classes['palette'])} colours in its palette")
+    return classes
+
+
+def _any_mapping(value: Any, place: str) -> Any:
+    if not isinstance(value, dict):
+        raise _Wrong(f"{place} is not a mapping")
+    return value
+
+
+METADATA = _group(
+    format=_choice(FORMAT),
+    network=_group(name=_text(NAME), arguments=_plain(True, dict)),
+    phase=_text(NAME),
+    lr_scale=_Optional(_number(1e-3, 1), 1.0),
+    classes=_classes,
+    normalisation=_group(mean=_list(_number(-10, 10), 3, 3), std=_list(_number(1e-3, 10), 3, 3)),
+    fit=_Optional(_group(short=_whole(1, LARGEST), long=_whole(1, LARGEST))),
+    video=_group(
+        codec=_choice(*CODECS),
+        gop=_whole(1, 100_000),
+        crf=_Optional(_number(0, 63)),
+        bitrate=_Optional(_number(1, 10_000_000)),
+        preset=_Optional(_text(NAME)),
+        motion=_choice(*MOTIONS),
+    ),
+    seed=_whole(0, 2**63),
+    data=_Optional(
+        _group(
+            name=_text(CHOICE),
+            groups=_Optional(_mapping(_text(GROUP), _text(CHOICE), 20), {}),
+            options=_plain(False, dict),
+        )
+    ),
+    config=_Optional(_any_mapping, {}),  # for people: nothing reads it
+    source=_Optional(_plain(False)),
+)
 
 
 def check_metadata(given: Any, path: str) -> dict[str, Any]:
@@ -48,25 +188,12 @@ def check_metadata(given: Any, path: str) -> dict[str, Any]:
         UserError: a missing value, or one of another kind, out of range or too large.
     """
     try:
-        return _checked(given)
+        checked: dict[str, Any] = METADATA(given, KEY)
     except _Wrong as error:
         raise UserError(
-            f"checkpoint '{path}' is refused: {error}; give a .ckpt file written by src.train or src.convert"
+            f"checkpoint '{path}' is refused: {str(error)[:400]}; give a .ckpt file written by src.train or src.convert"
         ) from error
-
-
-def check_network(given: Any) -> dict[str, Any]:
-    """Copy a network's name and arguments, if they are plain data of reasonable sizes.
-
-    Raises:
-        ValueError: they are not.
-    """
-    network = _mapping(given, "network", ("name", "arguments"))
-    counted = [0]
-    arguments = _plain(network["arguments"], "network.arguments", 0, counted, strict=True)
-    if not isinstance(arguments, dict):
-        raise _Wrong("network.arguments is not a mapping")
-    return {"name": _text(network["name"], "network.name", NAME), "arguments": arguments}
+    return checked
 
 
 def data_options(value: Any) -> Any:
@@ -77,103 +204,29 @@ def data_options(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _checked(given: Any) -> dict[str, Any]:
-    found = _mapping(given, KEY, ("format", "network", "phase", "classes", "normalisation", "video", "seed"))
-    if found["format"] != FORMAT or isinstance(found["format"], bool):
-        raise _Wrong(f"its format {_shown(found['format'])} is not {FORMAT}, it is of another version")
-    config = found.get("config") or {}
-    if not isinstance(config, dict):
-        raise _Wrong("its config is not a mapping")
-    return {
-        "format": FORMAT,
-        "network": check_network(found["network"]),
-        "phase": _text(found["phase"], "phase", NAME),
-        "lr_scale": _number(found.get("lr_scale", 1.0), "lr_scale", 1e-3, 1),
-        "classes": _classes(found["classes"]),
-        "normalisation": _normalisation(found["normalisation"]),
-        "fit": _fit(found.get("fit")),
-        "video": _video(found["video"]),
-        "seed": _whole(found["seed"], "seed", 0, 2**63),
-        "data": _data(found.get("data")),
-        "config": config,
-        "source": _plain(found.get("source"), "source", 0, [0], strict=False),
-    }
+def without_paths(value: Any) -> Any:
+    """Copy nested plain data with the last part of each absolute path: where files were is of no use elsewhere."""
+    if isinstance(value, Mapping):
+        return {key: without_paths(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_paths(inner) for inner in value]
+    return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
 
 
-def _classes(given: Any) -> dict[str, Any]:
-    classes = _mapping(given, "classes", ("names", "palette"))
-    names, palette = (_list(classes[key], f"classes.{key}", 1, MOST_CLASSES) for key in ("names", "palette"))
-    if len(names) != len(palette):
-        raise _Wrong(f"classes has {len(names)} names and {len(palette)} colours")
-    return {
-        "names": [_text(name, "classes.names", PRINTABLE) for name in names],
-        "palette": [
-            [_whole(v, "classes.palette", 0, 255) for v in _list(colour, "classes.palette", 3, 3)] for colour in palette
-        ],
-    }
-
-
-def _normalisation(given: Any) -> dict[str, Any]:
-    found = _mapping(given, "normalisation", ("mean", "std"))
-    lowest = {"mean": -10.0, "std": 1e-6}
-    return {
-        key: [_number(v, f"normalisation.{key}", low, 10) for v in _list(found[key], f"normalisation.{key}", 3, 3)]
-        for key, low in lowest.items()
-    }
-
-
-def _fit(given: Any) -> dict[str, int] | None:
-    if given is None:
-        return None
-    fit = _mapping(given, "fit", ("short", "long"))
-    return {key: _whole(fit[key], f"fit.{key}", 1, LARGEST) for key in ("short", "long")}
-
-
-def _video(given: Any) -> dict[str, Any]:
-    video = _mapping(given, "video", ("codec", "gop", "motion"))
-    crf, bitrate, preset = (video.get(key) for key in ("crf", "bitrate", "preset"))
-    return {
-        "codec": _choice(video["codec"], "video.codec", CODECS),
-        "gop": _whole(video["gop"], "video.gop", 1, 100_000),
-        "crf": None if crf is None else _number(crf, "video.crf", 0, 63),
-        "bitrate": None if bitrate is None else _number(bitrate, "video.bitrate", 1, 10_000_000),
-        "preset": None if preset is None else _text(preset, "video.preset", NAME),
-        "motion": _choice(video["motion"], "video.motion", MOTIONS),
-    }
-
-
-def _data(given: Any) -> dict[str, Any] | None:
-    if given is None:
-        return None
-    data = _mapping(given, "data", ("name", "options"))
-    groups = data.get("groups") or {}
-    if not isinstance(groups, dict) or len(groups) > 20:
-        raise _Wrong("data.groups is not a mapping of configuration groups")
-    options = _plain(data["options"], "data.options", 0, [0], strict=False)
-    if not isinstance(options, dict):
-        raise _Wrong("data.options is not a mapping")
-    return {
-        "name": _text(data["name"], "data.name", CHOICE),
-        "groups": {_text(k, "data.groups", GROUP): _text(v, "data.groups", CHOICE) for k, v in groups.items()},
-        "options": options,
-    }
-
-
-def _plain(value: Any, place: str, depth: int, counted: list[int], strict: bool) -> Any:
-    """Copy nested plain data; `strict`: nothing in it may look like what a configuration resolves or calls."""
+def _copied(value: Any, place: str, depth: int, counted: list[int], strict: bool) -> Any:
     counted[0] += 1
     if counted[0] > MOST_VALUES or depth > DEEPEST:
         raise _Wrong(f"{place} is larger than any of this project")
     if isinstance(value, dict):
         for key in value:
-            _text(key, place)
+            _text(PRINTABLE)(key, place)
             if strict and key.startswith("_"):
                 raise _Wrong(f"{place} contains '{_shown(key)}', which names code to call")
-        return {key: _plain(inner, f"{place}.{key}", depth + 1, counted, strict) for key, inner in value.items()}
+        return {key: _copied(inner, f"{place}.{key}", depth + 1, counted, strict) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(inner, place, depth + 1, counted, strict) for inner in value]
+        return [_copied(inner, place, depth + 1, counted, strict) for inner in value]
     if isinstance(value, str):
-        text = _text(value, place)
+        text = _text()(value, place)
         if "${" in text:
             raise _Wrong(f"{place} contains an interpolation '{_shown(text)}'")
         return text
@@ -184,45 +237,6 @@ def _plain(value: Any, place: str, depth: int, counted: list[int], strict: bool)
     if value is None or isinstance(value, (bool, int, float)):
         return value
     raise _Wrong(f"{place} holds a {type(value).__name__}, which is no plain data")
-
-
-def _mapping(value: Any, place: str, needed: tuple[str, ...]) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise _Wrong(f"{place} is not a mapping")
-    missing = [key for key in needed if key not in value]
-    if missing:
-        raise _Wrong(f"{place} lacks {', '.join(missing)}")
-    return value
-
-
-def _list(value: Any, place: str, least: int, most: int) -> list[Any]:
-    if not isinstance(value, (list, tuple)) or not least <= len(value) <= most:
-        raise _Wrong(f"{place} is not a list of {least} to {most} values")
-    return list(value)
-
-
-def _number(value: Any, place: str, low: float, high: float) -> Any:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise _Wrong(f"{place}={_shown(value)} is not a number from {low} to {high}")
-    return value
-
-
-def _whole(value: Any, place: str, low: int, high: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise _Wrong(f"{place}={_shown(value)} is not a whole number from {low} to {high}")
-    return value
-
-
-def _choice(value: Any, place: str, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise _Wrong(f"{place}={_shown(value)} is not one of {', '.join(choices)}")
-    return str(value)
-
-
-def _text(value: Any, place: str, form: re.Pattern[str] | None = None) -> str:
-    if not isinstance(value, str) or len(value) > LONGEST or (form is not None and not form.fullmatch(value)):
-        raise _Wrong(f"{place}={_shown(value)} is not a {'text' if form is None else 'name'}")
-    return value
 
 
 def _shown(value: Any) -> str:

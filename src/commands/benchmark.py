@@ -11,7 +11,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from src.benchmarking.timing import TimingOptions, time_it
-from src.checkpoints.cards import network_of_node
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
@@ -79,7 +78,7 @@ def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
 def build(config: DictConfig, device: torch.device) -> VideoSegmenter:
     """Build the method of a model configuration in eval mode, with random weights."""
     node: dict[str, Any] = OmegaConf.to_container(config.model.net, resolve=True)  # type: ignore[assignment]
-    network = network_of_node({}, node)
+    network = registry.network_of_node(node)
     with device:
         net = registry.build(network["name"], registry.without_initial_weights(network["arguments"]))
     return as_video_segmenter(net, config.model.get("lr_scale", 1.0)).eval()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
+from src.checkpoints.digest import serialise
 from src.checkpoints.load import PREFIX
-from src.checkpoints.metadata import FORMAT, KEY, data_options
+from src.checkpoints.metadata import FORMAT, KEY, data_options, without_paths
 from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
 from src.cli.config import plain
@@ -23,10 +23,12 @@ def convert_release(config: DictConfig) -> Path:
     """Write the checkpoint that `load_checkpoint` reads, print its path and return it.
 
     Raises:
-        UserError: see `src.checkpoints.official.load.convert`, or the output cannot be written.
+        UserError: see `src.checkpoints.official.load.convert`, or the output exists or cannot be written.
     """
     plain(config)
     output = Path(config.output)
+    if output.exists():
+        raise UserError(f"output '{output}' exists already; give another path, or remove it")
     key_source = None if config.key_source is None else Path(config.key_source)
     net, info = convert(config.name, Path(config.source), key_source)
     state = {f"{PREFIX}{key}": value for key, value in net.state_dict().items()}
@@ -57,7 +59,7 @@ def metadata_of(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
         "data": {"name": "camvid", "groups": {}, "options": data_options(resolved["data"])}
         if info["dataset"] == "camvid"
         else {"name": info["dataset"], "groups": {}, "options": {}},
-        "config": resolved,
+        "config": without_paths(resolved),
         "source": {"release": info["name"], "files": info["sources"]},
     }
 
@@ -66,6 +68,6 @@ def _save(content: dict[str, Any], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as temporary:
-            torch.save(content, temporary)
-    except (OSError, RuntimeError) as error:
+            temporary.write_bytes(serialise(content).getbuffer())
+    except OSError as error:
         raise UserError(f"output '{path}' cannot be written ({error}); give a path that can be written") from error

@@ -106,6 +106,19 @@ def is_network(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {"name", "arguments"}
 
 
+def network_of_node(node: Any) -> dict[str, Any]:
+    """Return the name and arguments of the network that a resolved configuration node describes.
+
+    Raises:
+        UserError: the node has no name and arguments.
+    """
+    if not isinstance(node, Mapping) or not {"name", "arguments"} <= node.keys():
+        raise UserError(
+            f"the network is configured as {str(node)[:80]}; describe it by `name` and `arguments`, as in conf/network"
+        )
+    return {"name": node["name"], "arguments": node["arguments"]}
+
+
 def without_initial_weights(value: Any) -> Any:
     """Copy a network's arguments with every `weights: NAME` set to none, for weights that come from elsewhere."""
     if isinstance(value, Mapping):

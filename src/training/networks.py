@@ -6,10 +6,9 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from src.checkpoints.cards import network_of_node
-from src.checkpoints.metadata import FORMAT, data_options
+from src.checkpoints.metadata import FORMAT, data_options, without_paths
 from src.data.datasets.base import LabelledDataset
-from src.models.registry import without_initial_weights
+from src.models.registry import network_of_node, without_initial_weights
 from src.training.modules.segmentation import SegmentationModule
 
 
@@ -21,13 +20,16 @@ def network_of(module: Mapping[str, Any], resolved: Mapping[str, Any]) -> tuple[
     Args:
         module: of the phase, resolved.
         resolved: the whole configuration.
+
+    Raises:
+        UserError: the network is not described by name and arguments.
     """
     model = resolved["model"]
     shared = {key: model[key] for key in ("optimizer", "scheduler", "decay")}
     if issubclass(_class_of(module["_target_"]), SegmentationModule):
         shared["distances"] = resolved["video"]["gop"]
     rest = {key: value for key, value in module.items() if key != "net"}
-    return network_of_node(resolved, module["net"]), {**shared, **rest}
+    return network_of_node(module["net"]), {**shared, **rest}
 
 
 def _class_of(target: str) -> type:
@@ -72,5 +74,5 @@ def metadata_of(
             "groups": {k: v for k, v in groups.items() if k != "data"},
             "options": data_options(data),
         },
-        "config": dict(resolved),
+        "config": without_paths(resolved),
     }

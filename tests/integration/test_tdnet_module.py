@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 import tests.support.tiny_tdnet  # noqa: F401  # registers its network
+from src.checkpoints.digest import serialise
 from src.checkpoints.load import load_checkpoint
 from src.cli.config import plain
 from src.commands.evaluate import evaluate
@@ -176,6 +177,7 @@ def test_checkpoints_that_do_not_fit_are_refused(
         ("normalisation", {"mean": [0.1] * 3, "std": [0.2] * 3}, "data.source.mean"),
         ("classes", {"names": ["road"], "palette": [[0, 0, 0]]}, "other classes"),
     ):
-        torch.save({**content, "metadata": {**content["metadata"], key: value}}, tmp_path / "other.ckpt")
+        changed = {**content, "metadata": {**content["metadata"], key: value}}
+        (tmp_path / "other.ckpt").write_bytes(serialise(changed).getvalue())
         with pytest.raises(UserError, match=message):
             train(tiny(composed, tmp_path, cache, f"model.teacher_checkpoint={tmp_path / 'other.ckpt'}"))

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from src.checkpoints.official.names import KeyMap
-from src.checkpoints.official.reader import read_checkpoint, unwrap
 from src.checkpoints.official.releases import RELEASES, Release
 from src.errors import UserError
 from src.models.arseg.net import ARSeg
 from src.models.registry import build
+from src.tensor_files.read import read_state_dict, unwrap
+
+REMEDY = "give the file of the official release, downloaded again"
 
 
 def load_official(
@@ -61,11 +63,11 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
         `num_classes`, `mean` and `std` (of RGB in 0..1), `sources` (file names).
 
     Raises:
-        UserError: see `load_official` and `read_checkpoint`.
+        UserError: see `load_official` and `src.tensor_files.read.read_state_dict`.
     """
     release = find_release(name)
-    state = read_checkpoint(source)
-    key_state = None if key_source is None else read_checkpoint(key_source)
+    state = read_state_dict(source, REMEDY, foreign=True)
+    key_state = None if key_source is None else read_state_dict(key_source, REMEDY, foreign=True)
     module = load_official(name, state, key_state)
     if isinstance(module, ARSeg) and module.high.classifier is not module.low.classifier:
         raise UserError(

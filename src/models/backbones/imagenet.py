@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.tensor_files.read import read_state_dict
 
 
 def load_backbone(backbone: nn.Module, depth: int, deep_stem: bool, weights: str) -> None:
@@ -53,21 +52,15 @@ def _download(depth: int, deep_stem: bool) -> dict[str, Tensor]:
     return state
 
 
-def read_weights(weights: str) -> dict[str, Any]:
+def read_weights(weights: str) -> dict[str, Tensor]:
     """Read a file of weights: a state dict, or a checkpoint around one.
 
     Raises:
-        UserError: no such file, or not a state dict.
+        UserError: no such file, a damaged one, or not a state dict of finite weights.
     """
     if not Path(weights).is_file():
         raise UserError(f"weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
-    try:
-        content: dict[str, Any] = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes make torch.load fail in many ways
-        raise UserError(
-            f"weights '{weights}' cannot be read ({type(error).__name__}); give a whole state dict"
-        ) from error
-    return content
+    return read_state_dict(weights, "give a whole state dict as weights")
 
 
 def _first_detail(error: RuntimeError) -> str:

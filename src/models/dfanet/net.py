@@ -54,8 +54,7 @@ class DFANet(Segmenter):
         self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(3))
         self.head = nn.Conv2d(width, num_classes, 1)
         if weights != "none":
-            content = read_weights(weights)  # a checkpoint of this project, or a bare state dict
-            state = content.get("state_dict", content)
+            state = read_weights(weights)  # of a checkpoint of this project, or bare
             load_classifier(self, {key.removeprefix("net."): value for key, value in state.items()})
 
     @property

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from src.checkpoints.load import read_content
+from src.checkpoints.digest import serialise
+from src.checkpoints.load import DIVERGED, read_content
 from src.errors import UserError, check_range
 from src.files import atomic_write
+from src.tensor_files.read import check_finite
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+FOLDER = "{checkpoints}"  # in a file, for the folder that it is in: runs can be moved
 
 
 class Resumption(NamedTuple):
@@ -33,7 +35,7 @@ class Resumption(NamedTuple):
 
 
 class WholeFileIO(TorchCheckpointIO):
-    """Writes checkpoints atomically and synced to the disk; `last.ckpt` leaves `previous.ckpt` behind."""
+    """Writes checkpoints atomically and synced to the disk, with digests; `last.ckpt` leaves `previous.ckpt` behind."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,10 +45,13 @@ class WholeFileIO(TorchCheckpointIO):
         """Write a checkpoint file.
 
         Raises:
-            UserError: the disk is full or cannot be written; what was there before still is.
+            UserError: weights that are not finite, or the disk is full or cannot be written; what was there before
+                remains.
         """
-        path, content = Path(path), io.BytesIO()
-        torch.save(checkpoint, content)
+        path = Path(path)
+        check_finite(checkpoint.get("state_dict", {}), path, DIVERGED)
+        callbacks = _moved(checkpoint.get("callbacks"), os.path.realpath(path.parent), FOLDER)
+        content = serialise({**checkpoint, "callbacks": callbacks})
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             keeps = path.name == LAST and path in self._written  # one of an earlier process may be torn
@@ -62,6 +67,27 @@ class WholeFileIO(TorchCheckpointIO):
                 "or the folder writable, and resume with ckpt_path=last hydra.run.dir=RUN"
             ) from error
         self._written.add(path)
+
+    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: Any = None) -> dict[str, Any]:
+        """Read a checkpoint file on the CPU, its digests checked.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        content = read_content(path)
+        folder = os.path.realpath(Path(path).parent)
+        return {**content, "callbacks": _moved(content.get("callbacks"), FOLDER, folder)}
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    """Copy nested values in which paths, keys too, lead to folder `new` where they led to `old`."""
+    if isinstance(value, dict):
+        return {_moved(key, old, new): _moved(inner, old, new) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, old, new) for inner in value]
+    if isinstance(value, str) and (value == old or value.startswith(old + os.sep)):
+        return new + value[len(old) :]
+    return value
 
 
 class LastCheckpoint(Checkpoint):
@@ -121,7 +147,7 @@ def newest(folder: Path) -> Resumption:
     damage: list[str] = []
     for path in (folder / name for name in (LAST, PREVIOUS) if (folder / name).exists()):
         try:
-            step = int(read_content(path)["global_step"])
+            step = _step(path)
         except UserError as error:
             damage.append(str(error).partition(";")[0])
             continue
@@ -130,3 +156,10 @@ def newest(folder: Path) -> Resumption:
         f"no readable checkpoint in '{folder}': {'; '.join(damage)}; remove '{folder.parent}' to train this phase "
         "anew, or start in another hydra.run.dir"
     )
+
+
+def _step(path: Path) -> int:
+    step = read_content(path).get("global_step")
+    if not isinstance(step, int):
+        raise UserError(f"checkpoint '{path}' holds no training to resume (global_step={str(step)[:40]})")
+    return step

@@ -88,7 +88,7 @@ GADGET = {"_target_": "src.files.write_text", "path": "trace", "text": ""}
         ({"network": {"name": "tiny_segmenter", "arguments": {"weights": "trace"}}}, "no argument 'weights'"),
         ({"network": {"name": "tiny_segmenter"}}, "network lacks arguments"),
         ({"network": "tiny_segmenter"}, "network is not a mapping"),
-        ({"format": 3}, "format 3"),
+        ({"format": 3}, "format=3"),
         ({"phase": "../../etc"}, "phase="),
         ({"lr_scale": float("inf")}, "lr_scale"),
         ({"classes": {"names": ["a"], "palette": [[0, 0, 256]]}}, "palette"),

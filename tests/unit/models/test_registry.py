@@ -12,7 +12,7 @@ from torch import nn
 from src.errors import UserError
 from src.models.arseg.fusion import CReFF
 from src.models.arseg.net import ARSeg
-from src.models.registry import NETWORKS, build, load_plugins, register, without_initial_weights
+from src.models.registry import NETWORKS, build, load_plugins, network_of_node, register, without_initial_weights
 from tests.support.tiny_arseg import Tiny
 
 TDNETS = ("td4_psp18", "td2_psp50", "td4_bise18", "td2_fa18")
@@ -58,6 +58,14 @@ def test_arseg_runs_over_any_network_with_the_channels_of_its_features() -> None
 def test_wrong_names_and_arguments_are_refused_with_a_remedy(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(name, arguments)
+
+
+@pytest.mark.parametrize("node", [None, "rdrnet", {"name": "rdrnet"}, {"_target_": "src.models.rdrnet.net.RDRNet"}])
+def test_a_network_is_described_by_name_and_arguments(node: object) -> None:
+    with pytest.raises(UserError, match="describe it by `name` and `arguments`, as in conf/network"):
+        network_of_node(node)
+    described = {"name": "rdrnet", "arguments": {"width": 32}}
+    assert network_of_node({**described, "comment": 1}) == described
 
 
 def test_initial_weights_are_left_out_at_any_depth() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 from pathlib import Path
 
@@ -21,19 +20,17 @@ def written(folder: Path, *steps: int) -> WholeFileIO:
     return files
 
 
-def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
     written(tmp_path, 5, 10)
-    assert newest(tmp_path) == (tmp_path / LAST, 10)
+    assert newest(tmp_path)[:2] == (tmp_path / LAST, 10)
     whole = (tmp_path / LAST).read_bytes()
     (tmp_path / LAST).write_bytes(whole[: len(whole) // 2])
-    with caplog.at_level(logging.WARNING):
-        assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
-    assert "damaged" in caplog.text
-    assert "of step 5" in caplog.text
+    assert newest(tmp_path)[:2] == (tmp_path / PREVIOUS, 5)
+    assert "cannot be read" in str(newest(tmp_path).damage)
     written(tmp_path, 6)  # a new process must not keep the torn file as the one to fall back to
-    assert newest(tmp_path) == (tmp_path / LAST, 6)
+    assert newest(tmp_path)[:2] == (tmp_path / LAST, 6)
     (tmp_path / LAST).write_bytes(b"")
-    assert newest(tmp_path) == (tmp_path / PREVIOUS, 5)
+    assert newest(tmp_path)[:2] == (tmp_path / PREVIOUS, 5)
     (tmp_path / PREVIOUS).write_bytes(b"torn")
     with pytest.raises(UserError, match="no readable checkpoint in"):
         newest(tmp_path)
@@ -44,7 +41,7 @@ def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> Non
     (tmp_path / f".{LAST}.unfinished").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"last\.ckpt' cannot be written \(No space left on device\).*ckpt_path=last"):
         files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
-    assert newest(tmp_path) == (tmp_path / LAST, 5)
+    assert newest(tmp_path)[:2] == (tmp_path / LAST, 5)
     assert [path.name for path in tmp_path.iterdir()] == [LAST], "nothing unfinished is left behind"
 
 
@@ -60,9 +57,39 @@ def test_a_read_only_folder_leaves_the_checkpoint_that_was_there(
     with pytest.raises(UserError, match="Read-only file system"):
         files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
     monkeypatch.undo()
-    assert newest(tmp_path) == (tmp_path / LAST, 5)
+    assert newest(tmp_path)[:2] == (tmp_path / LAST, 5)
 
 
 def test_steps_between_checkpoints_are_checked() -> None:
     with pytest.raises(UserError, match="every_n_steps=0"):
         LastCheckpoint(0)
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    files = written(tmp_path, 5)
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"weights 'net\.w' hold NaN or infinity"):
+            files.save_checkpoint(
+                {"global_step": 6, "card": {}, "state_dict": {"net.w": torch.tensor([1.0, wrong])}}, tmp_path / LAST
+            )
+    assert newest(tmp_path)[:2] == (tmp_path / LAST, 5)
+
+
+def test_a_checkpoint_holds_no_absolute_path_and_follows_its_folder(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    state = {"dirpath": str(old), "best_k_models": {str(old / "best.ckpt"): torch.ones(())}, "other": "/elsewhere"}
+    WholeFileIO().save_checkpoint({"global_step": 1, "card": {}, "callbacks": {"best": state}}, old / LAST)
+    assert str(tmp_path).encode() not in (old / LAST).read_bytes()
+    old.rename(new)
+    found = WholeFileIO().load_checkpoint(new / LAST)["callbacks"]["best"]
+    assert (found["dirpath"], list(found["best_k_models"]), found["other"]) == (
+        str(new),
+        [str(new / "best.ckpt")],
+        "/elsewhere",
+    )
+
+
+def test_a_checkpoint_without_a_step_is_not_resumed(tmp_path: Path) -> None:
+    WholeFileIO().save_checkpoint({"global_step": "7", "card": {}}, tmp_path / LAST)
+    with pytest.raises(UserError, match="holds no training to resume"):
+        newest(tmp_path)
