@@ -33,11 +33,12 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         UserError: values out of range.
     """
     _check_values(config)
-    _check_pair(build(config, torch.device("meta")).cycle(2).is_constant)
+    net = build(config, torch.device("meta"))
+    _check_pair(net.cycle(2).is_constant)
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
-    result = {"model": _name(), **count(config, size)}
+    result = {"model": _name(), **count(net, size, config.video.gop)}
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), _options(config), size)
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
@@ -66,12 +67,17 @@ def _name() -> str:
     return str(choices["network"] if choices["model"] == "image" else f"{choices['model']}_{choices['network']}")
 
 
-def count(config: DictConfig, size: tuple[int, int]) -> dict[str, Any]:
-    """Count parameters in training form, and the cost of the form that is run, without computing anything."""
-    net = build(config, torch.device("meta"))
+def count(net: VideoSegmenter, size: tuple[int, int], gop: int) -> dict[str, Any]:
+    """Count parameters in training form, and the cost of the form that is run, without computing anything.
+
+    Args:
+        net: on the meta device, in training form; its blocks are merged in place.
+        size: (H, W) of the images.
+        gop: frames from keyframe to keyframe.
+    """
     trained = sum(p.numel() for p in net.parameters())
-    merge(net, fold_batchnorm=False)
-    cost = inference_cost(net, size, config.video.gop).as_dict()
+    merge(net)
+    cost = inference_cost(net, size, gop).as_dict()
     return {"params_train": trained, **cost, "height": size[0], "width": size[1]}
 
 

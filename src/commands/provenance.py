@@ -86,7 +86,7 @@ def _print(text: str) -> None:
 def provenance() -> dict[str, Any]:
     """Return command, git revision (with whether the tree was changed), Python, machine and package versions."""
     return {
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": {"revision": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},
         "python": platform.python_version(),
         "machine": {"system": platform.platform(), "processor": platform.processor() or platform.machine()},

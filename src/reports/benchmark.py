@@ -18,6 +18,7 @@ COLUMNS = {
     "height": "height",
     "width": "width",
 }
+TIMES = ["constant 1x, ms", "ms amortised", "ms key", "ms non-key", "ratio"]
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
@@ -27,12 +28,23 @@ def read_benchmark(path: Path) -> dict[str, Any]:
 
 
 def benchmark_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows; the median time per frame of a long video is a column where any result has one."""
+    """Return head and rows.
+
+    Where any result was timed, columns follow with the medians of the network's time per frame, and its ratio to the
+    same network at constant full resolution, measured in alternating rounds.
+    """
     timed = any("latency" in result for result in results)
-    head = [*COLUMNS.values(), *(["ms amortised"] if timed else [])]
-    rows = []
-    for result in results:
-        latency = result.get("latency")
-        median = latency["milliseconds"]["network"]["amortised"]["median"] if latency else None
-        rows.append([*(as_cell(result.get(key)) for key in COLUMNS), *([as_cell(median)] if timed else [])])
+    head = [*COLUMNS.values(), *(TIMES if timed else [])]
+    rows = [
+        [*(as_cell(result.get(key)) for key in COLUMNS), *(_times(result.get("latency") or {}) if timed else [])]
+        for result in results
+    ]
     return head, rows
+
+
+def _times(latency: dict[str, Any]) -> list[str]:
+    own = latency.get("milliseconds", {}).get("network", {})
+    constant = latency.get("constant_milliseconds", {}).get("network", {})
+    shown = [(constant, "amortised"), (own, "amortised"), (own, "key"), (own, "nonkey")]
+    medians = [(times.get(kind) or {}).get("median") for times, kind in shown]
+    return [*map(as_cell, medians), as_cell(latency.get("ratio_to_constant", {}).get("network"))]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.models.base import Segmenter
 from src.models.bisenet.net import BiSeNet
 from src.models.ddrnet.net import DDRNet
-from src.models.deploy.reparameterise import deploy
+from src.models.deploy.reparameterise import deployed_rdrnet
 from src.models.dfanet.net import DFANet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet, PSPNetFull
@@ -126,4 +126,4 @@ CASES = {
     "td4_bise18": _tdnet(lambda: td4_bise18(CLASSES)),
     "td2_fa18": _tdnet(lambda: td2_fa18(CLASSES)),
 }
-DEPLOYED = _image(lambda: deploy(RDRNet(**TINY)))  # learns no more
+DEPLOYED = _image(lambda: deployed_rdrnet(**TINY))  # learns no more

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from src.models.base import Segmenter
+from src.models.deploy.inference_form import inference_form
 from src.models.rdrnet.net import RDRNet
+from src.models.video import SingleFrame
 
 SHALLOW: dict[str, Any] = {"stem_blocks": [4, 3], "semantic_blocks": [5, 5, 1], "detail_blocks": [4, 4, 1]}
 DEEP: dict[str, Any] = {"stem_blocks": [6, 5], "semantic_blocks": [7, 7, 2], "detail_blocks": [6, 6, 2]}
@@ -48,6 +50,11 @@ def randomise_batchnorm(net: Net) -> Net:
             layer.running_mean.normal_(std=0.3)
             layer.running_var.uniform_(0.5, 1.5)
     return net
+
+
+def deployed(net: Segmenter, fold: bool = False) -> nn.Module:
+    """Its inference form, with or without folded batch norms."""
+    return inference_form(SingleFrame(net), fold).net
 
 
 def parameters(net: nn.Module) -> int:

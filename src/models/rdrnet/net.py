@@ -48,7 +48,7 @@ class BranchSegmenter(Segmenter):
 
 
 class RDRNet(BranchSegmenter):
-    """RDRNet in training form; `src.models.deploy.reparameterise.deploy` gives the inference form.
+    """RDRNet in training form; `src.models.deploy.inference_form` gives the inference form.
 
     Parameter names are those of the official state dicts. The four published variants differ in `width`,
     block counts and `head_channels` only; the last three arguments are the ablations of the paper's figure 8.

@@ -22,10 +22,14 @@ from tests.support.videos import pan
 pytestmark = pytest.mark.slow
 
 
+def counted(config):
+    return count(build(config, torch.device("meta")), (64, 64), config.video.gop)
+
+
 def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp_path):
-    alone = count(composed("benchmark", tmp_path, "network=pspnet18_camvid"), (64, 64))["params_inference"]
+    alone = counted(composed("benchmark", tmp_path, "network=pspnet18_camvid"))["params_inference"]
     classifier, fusion = 64 * 12 + 12, 30 * 64  # three depthwise convolutions with bias
-    both = count(composed("benchmark", tmp_path, "model=arseg", "network=pspnet18_camvid"), (64, 64))
+    both = counted(composed("benchmark", tmp_path, "model=arseg", "network=pspnet18_camvid"))
     assert both["params_inference"] == 2 * alone - classifier + fusion
     assert both["gop"] == 12
 

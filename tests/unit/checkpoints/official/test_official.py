@@ -17,9 +17,9 @@ from src.checkpoints.official.load import convert, load_official
 from src.checkpoints.official.releases import RELEASES
 from src.errors import UserError
 from src.models.base import Segmenter
-from src.models.deploy.reparameterise import deploy
 from src.models.rdrnet.reparam import ReparamBlock
 from src.models.video import FrameInput
+from tests.support.rdrnet_variants import deployed
 from tests.unit.checkpoints.official.parity import recipe
 
 pytestmark = pytest.mark.slow
@@ -106,7 +106,7 @@ def test_every_release_loads_whole_and_runs(name):
 @torch.inference_mode()
 def test_a_deployed_rdrnet_has_the_official_names_and_the_logits_of_its_training_form(name):
     trained = load_official(name, recipe.state_dict(name))
-    state = deploy(trained).state_dict()
+    state = deployed(trained).state_dict()
     official = recipe.state_dict(f"{name}_deploy")
     assert {key: value.shape for key, value in state.items()} == {key: value.shape for key, value in official.items()}
     net = load_official(name, {"state_dict": {f"module.{key}": value for key, value in state.items()}})

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from src.errors import UserError
-from src.models.deploy.reparameterise import deploy
+from src.models.deploy.reparameterise import deployed_rdrnet
 from src.models.rdrnet.pooling import GroupedPair
 from src.models.rdrnet.reparam import MergedBlock, ReparamBlock
-from tests.support.rdrnet_variants import randomise_batchnorm, relative, tiny
+from tests.support.rdrnet_variants import TINY, deployed, randomise_batchnorm, relative, tiny
 
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride"), [(6, 6, 1), (6, 9, 1), (6, 6, 2), (3, 8, 2)])
@@ -29,25 +29,25 @@ def test_merged_pair_is_exact():
     torch.testing.assert_close(pair.merged()(x), pair(x), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("fold_batchnorm", [False, True])
-def test_deployed_logits_equal_training_form(fold_batchnorm):
+@pytest.mark.parametrize("fold", [False, True])
+def test_deployed_logits_equal_training_form(fold):
     net = tiny(seed=3)
-    deployed = deploy(net, fold_batchnorm)
+    fast = deployed(net, fold)
     image = torch.randn(2, 3, 70, 90)
     with torch.no_grad():
-        assert relative(deployed(image), net.eval()(image)) < 1e-5
+        assert relative(fast(image), net.eval()(image)) < 1e-5
 
 
 def test_network_stays_as_it_was():
     net = tiny().train()
     before = deepcopy(net.state_dict())
-    deployed = deploy(net)
+    fast = deployed(net)
     assert net.training
-    assert not deployed.training
+    assert not fast.training
     assert not any(isinstance(m, MergedBlock) for m in net.modules())
     for key, value in net.state_dict().items():
         assert torch.equal(value, before[key])
-    shared = {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in deployed.parameters()}
+    shared = {p.data_ptr() for p in net.parameters()} & {p.data_ptr() for p in fast.parameters()}
     assert shared == set()
 
 
@@ -60,23 +60,24 @@ def test_deployed_names_are_the_official_ones():
         expected |= {f"{block}.reparam_3x3.{end}" for end in ("weight", "bias")} if path else set()
         expected |= {f"{pair}.reparam_parallel.{end}" for end in ("weight", "bias")} if parallel else set()
         expected |= {key} if not path and not parallel else set()
-    assert set(deploy(net).state_dict()) == expected
+    assert set(deployed(net).state_dict()) == expected
 
 
 def test_training_weights_are_refused_by_a_deployed_network():
     with pytest.raises(RuntimeError, match="Unexpected key"):
-        deploy(tiny()).load_state_dict(tiny().state_dict())
+        deployed_rdrnet(**TINY).load_state_dict(tiny().state_dict())
 
 
-def test_deploying_twice_says_what_to_pass():
-    with pytest.raises(UserError, match="training form"):
-        deploy(deploy(tiny()))
+def test_a_deployed_network_stays_as_it_is():
+    once = deployed(tiny())
+    twice = deployed(once)
+    assert all(torch.equal(value, twice.state_dict()[key]) for key, value in once.state_dict().items())
 
 
 def test_folding_leaves_only_batch_norms_without_a_convolution_before_them():
-    folded = deploy(tiny(), fold_batchnorm=True)
+    folded = deployed(tiny(), fold=True)
     norms = [name for name, m in folded.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    assert len(norms) == 12
+    assert len(norms) == 11
     assert all(".spp." in name or "head" in name for name in norms)
 
 
@@ -89,12 +90,12 @@ def test_wrong_merge_is_not_handed_out(monkeypatch):
 
     merge = ReparamBlock.merged
     monkeypatch.setattr(ReparamBlock, "merged", without_residual)
-    with pytest.raises(RuntimeError, match="differs from its training form"):
-        deploy(tiny())
+    with pytest.raises(RuntimeError, match="changes its outputs"):
+        deployed(tiny())
 
 
 def test_broken_statistics_are_not_handed_out():
     net = tiny()
     net.backbone.stem[0].path_3x3.bn.running_var.fill_(float("nan"))
-    with pytest.raises(RuntimeError, match="differs from its training form"):
-        deploy(net)
+    with pytest.raises(UserError, match="not finite"):
+        deployed(net)

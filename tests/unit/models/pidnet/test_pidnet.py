@@ -3,9 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.models.deploy.reparameterise import deploy
 from src.models.pidnet.net import LightBag, PagFM, PIDNet
-from tests.support.rdrnet_variants import gmacs, parameters, randomise_batchnorm, relative
+from tests.support.rdrnet_variants import deployed, gmacs, parameters, randomise_batchnorm, relative
 
 TINY = {"num_classes": 5, "width": 8, "head_channels": 12, "pooling_channels": 8}
 
@@ -49,4 +48,4 @@ def test_folding_keeps_logits():
     net = randomise_batchnorm(PIDNet(**TINY)).eval()
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        assert relative(deploy(net, fold_batchnorm=True)(image), net(image)) < 1e-5
+        assert relative(deployed(net, fold=True)(image), net(image)) < 1e-5

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from src.errors import UserError
-from src.models.deploy.reparameterise import deploy
 from src.models.rdrnet.net import RDRNet
-from tests.support.rdrnet_variants import VARIANTS, parameters, relative, tiny, unreached
+from tests.support.rdrnet_variants import VARIANTS, deployed, parameters, relative, tiny, unreached
 from tests.unit.checkpoints.official.parity import recipe
 
 
@@ -23,7 +22,7 @@ def test_logits_of_official_code_in_all_forms():
     net = RDRNet(19, **VARIANTS["s_simple"]).eval()
     net.load_state_dict(recipe.state_dict("rdrnet_s_simple"))
     expected = torch.from_numpy(np.load(recipe.HERE / "rdrnet_s_simple.npz")["logits"])
-    for form in (net, deploy(net), deploy(net, fold_batchnorm=True)):
+    for form in (net, deployed(net), deployed(net, fold=True)):
         with torch.no_grad():
             logits = form.classify(form.features(recipe.image(7, 128, 256)))[:, :, ::2, ::2]
         assert relative(logits, expected) < 1e-5
@@ -34,7 +33,7 @@ def test_logits_of_official_code_in_all_forms():
 def test_every_ablation_trains_all_its_parameters_and_deploys(pooling, fusion_1, fusion_2):
     net = tiny(pooling=pooling, fusion_1=fusion_1, fusion_2=fusion_2)
     assert unreached(net) == []
-    assert parameters(deploy(net)) < parameters(net)
+    assert parameters(deployed(net)) < parameters(net)
 
 
 def test_switched_off_fusions_save_their_published_parameters():
@@ -48,7 +47,7 @@ def test_switched_off_fusions_save_their_published_parameters():
 
 
 def test_deployed_rppm_is_pappm_with_biases():
-    rppm, pappm = (deploy(tiny(pooling=name)) for name in ("rppm", "pappm"))
+    rppm, pappm = (deployed(tiny(pooling=name)) for name in ("rppm", "pappm"))
     assert parameters(rppm.backbone.spp) - parameters(pappm.backbone.spp) == 4 * 8
 
 
