@@ -26,7 +26,7 @@ def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
         config = hydra.compose("benchmark", overrides=[*_choices(model), *options])
         first = next((r.size for r in wanted if r.size), SMALL)
         for size, same_size in groupby(wanted, key=lambda r: r.size or first):
-            counted = count(config, size)
+            counted = count(build(config, torch.device("meta")), size, config.video.gop)
             for reference in same_size:
                 if reference.quantity == TRAIN_FORM:
                     yield reference, inference_cost(build(config, torch.device("meta")), size, 2).gmacs_key
