@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
-from src.cli.entry import entry_point
+from src.cli.start import entry_point
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 @entry_point("convert")

@@ -15,6 +15,15 @@ class MissingCheckpoint(UserError):
     """Raised when a checkpoint file does not exist (yet)."""
 
 
+class Exhausted(UserError):
+    """Raised when the machine, not the input, ends a command: no room on the disk, no memory, no file descriptors."""
+
+
+def with_notes(error: BaseException) -> str:
+    """Return the message of an error, and its notes after it, in one line."""
+    return "; ".join([str(error), *getattr(error, "__notes__", [])])
+
+
 def check_range(holds: bool, key: str, value: object, allowed: str) -> None:
     """Reject a value that is out of its range.
 

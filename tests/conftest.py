@@ -53,7 +53,7 @@ def _global_state() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
     GlobalHydra.instance().clear()
     if slurm := sys.modules.get("src.training.slurm"):
-        slurm.Requeue.announced = False
+        slurm.SaveAndStop.announced = False
 
 
 @pytest.fixture

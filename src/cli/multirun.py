@@ -11,7 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from src.errors import UserError
+from src.errors import UserError, with_notes
 from src.files import FAILED, write_json
 from src.reports.benchmark import benchmark_table, read_benchmark
 from src.reports.tables import print_table
@@ -20,7 +20,7 @@ from src.reports.tables import print_table
 def record_failure(run_dir: Path, overrides: list[str], error: Exception) -> None:
     """Print why a job failed, and write `failed.json` to its run directory."""
     if isinstance(error, UserError):
-        message = str(error)
+        message = with_notes(error)
         print(f"error: {message}", file=sys.stderr)
     else:
         message = f"{type(error).__name__}: {error}"

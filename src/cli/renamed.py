@@ -20,6 +20,7 @@ RENAMED: list[tuple[str, str]] = [
     (r"model\.teacher\.(?!name\b|arguments\b|loss\b)(.*)", r"model.teacher.arguments.\1"),
     (r"model\.image\.(.*)", r"network.start.arguments.\1"),
     (r"model\.num_paths(=.*)", r"network.num_paths\1"),
+    (r"callbacks\.requeue(.*)", r"callbacks.signals\1"),
 ]
 # Former choice of `model` -> today's `model` (None: by default) and `network`.
 MODELS: list[tuple[str, str | None, str]] = [

@@ -10,7 +10,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.cli.config import plain
-from src.cli.entry import exit_on_sigterm
 from src.inference.api import StreamSegmenter, load_segmenter
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
@@ -30,7 +29,6 @@ def segment_video(config: DictConfig) -> None:
     Raises:
         UserError: see `PredictOptions` and `predict`.
     """
-    exit_on_sigterm()
     given = plain(config)
     del given["plugins"]  # imported by now
     print_summary(predict(PredictOptions(**given.pop("video"), **given)))

@@ -8,7 +8,6 @@ import re
 from omegaconf import DictConfig
 
 from src.cli.config import check_rate, plain
-from src.cli.entry import exit_on_sigterm
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.files import write_manifest
@@ -30,7 +29,6 @@ def prepare_data_set(config: DictConfig) -> None:
     """
     check_rate(config)
     plain(config)
-    exit_on_sigterm()
     module: ClipDataModule = instantiate(config.data.module)
     splits = config.splits or dict.fromkeys((module.train_split, module.val_split))
     jobs = [job for split in splits for job in module.jobs(split)]

@@ -15,8 +15,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from src.cli.config import check_rate, plain
 from src.commands.provenance import record_resume, write_provenance
+from src.commands.resumption import resumption
 from src.errors import UserError
 from src.instantiate import instantiate
+from src.interruption import noted, raise_received, received
 from src.ops.cpu.memory import keep_freed_memory
 from src.reports.training import print_summary
 from src.training.devices import check_devices, check_sharding, several_processes
@@ -25,7 +27,7 @@ from src.training.phases import run_phases
 from src.training.plan import Plan, plan_phases
 from src.training.preflight import preflight
 from src.training.resume import data_digests
-from src.training.slurm import Requeue, check_allocation, requeued, watch_time_limit
+from src.training.slurm import SaveAndStop, check_allocation, requeued, watch_time_limit
 from src.training.summary import DONE
 
 log = logging.getLogger(__name__)
@@ -60,11 +62,12 @@ def train(config: DictConfig) -> float | None:
     plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir)  # type: ignore[arg-type]
     preflight(resolved, plan.pending, run_dir)
     rank_zero_only(_record)(run_dir, resolved, plan)
-    with requeued():
+    with requeued(), noted(lambda: resumption(run_dir)):
         try:
             metrics = run_phases(config, resolved, run_dir, plan)
         finally:
             _close_wandb()
+        raise_received()  # during the last epoch; the next trial of a multirun must not start
     for key, value in sorted(metrics.items()):
         log.info("%s = %.4f", key, value)
     rank_zero_only(print_summary)(run_dir, list(config.model.phases))
@@ -113,7 +116,8 @@ def _close_wandb() -> None:
 
         closing = Thread(target=wandb.finish, daemon=True)
         closing.start()
-        closing.join(60 if Requeue.announced else None)  # a bad network must not take the time to requeue
+        hurry = SaveAndStop.announced or received() is not None
+        closing.join(60 if hurry else None)  # a bad network must not take the time to requeue
 
 
 def _refuse_unsafe_multirun(config: DictConfig) -> None:

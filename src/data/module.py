@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from src.data.labels import IGNORE
 from src.data.sampling import EpochSampler, PaddedDataset
 from src.data.transforms import FitSize, TrainTransform
 from src.errors import UserError, check_range
+from src.interruption import leave_signals_to_parent
 from src.video.reading.gop import ClipMotion
 from src.video.types import CodecSettings
 from src.video.writing.encode import has_exact_vectors
@@ -255,7 +258,7 @@ class ClipDataModule(ResumableData):
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
 
 
@@ -268,6 +271,13 @@ def _unlabelled(sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {**sample, "labels": torch.full_like(sample["labels"], IGNORE)}
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    leave_signals_to_parent()
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+
+
+def _end_worker(error: BaseException, batch: object) -> None:
+    """End a worker that cannot hand over a batch, which its parent would wait for without end."""
+    os._exit(getattr(error, "errno", None) or 1)

@@ -1,4 +1,4 @@
-"""Training inside a SLURM job: check of its allocation, and requeue at the time limit."""
+"""End of a training at a signal; inside a SLURM job: check of its allocation, and requeue at the time limit."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.utilities import rank_zero_only
 
 from src.errors import UserError
+from src.interruption import Interruption, defer_signals, raise_received, received
 from src.training.callbacks.checkpoint import LAST
 from src.training.devices import TrainerSettings
 
@@ -48,13 +49,13 @@ def check_allocation(trainer: TrainerSettings) -> None:
 
 
 def watch_time_limit() -> None:
-    """Handle the signal that announces the time limit from now on, before Lightning takes it, for `Requeue`."""
+    """Handle the signal that announces the time limit from now on, before Lightning does, for `SaveAndStop`."""
     if SLURMEnvironment.detect():
         signal.signal(signal.SIGUSR1, _announce)
 
 
 def _announce(*_: Any) -> None:
-    Requeue.announced = True
+    SaveAndStop.announced = True
 
 
 class TimeUp(SystemExit):
@@ -70,18 +71,19 @@ def requeued() -> Iterator[None]:
     try:
         yield
     except TimeUp:
+        defer_signals("the job to be put back")  # SLURM sends SIGTERM to the processes of a job that it puts back
         if not rank_zero_only.rank:  # type: ignore[attr-defined]
             subprocess.run(["scontrol", "requeue", _job()], check=True)
         raise
 
 
-class Requeue(Checkpoint):
-    """Before the time limit of a SLURM job: a checkpoint at the end of the step or the epoch, and then `TimeUp`.
+class SaveAndStop(Checkpoint):
+    """At a signal: a checkpoint at the end of the step or the epoch, and then `TimeUp` or `Interruption`.
 
-    SLURM announces the limit by SIGUSR1. Lightning's own answer saves within the signal handler, in the middle of a
-    step and of whatever the processes exchange at that moment. Here they agree on a step first. The restarted job
-    finds the checkpoint, because its run directory is named by the job. As a `Checkpoint` it comes after callbacks
-    that change with the step, such as averages of the weights.
+    SLURM announces the time limit of a job by SIGUSR1. Lightning's own answer saves within the signal handler, in the
+    middle of a step and of whatever the processes exchange at that moment; at SIGTERM it stops without saving. Here
+    they agree on a step first. The restarted job finds the checkpoint, because its run directory is named by the job.
+    As a `Checkpoint` it comes after callbacks that change with the step, such as averages of the weights.
     """
 
     announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two
@@ -90,24 +92,38 @@ class Requeue(Checkpoint):
         self.last_step, self.saved = 0, False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log where a resumed run starts."""
+        """Log where a resumed run starts; from here on a signal is answered after the step.
+
+        Raises:
+            Interruption: a signal was received while the phase before ended.
+        """
+        raise_received()
+        defer_signals("the end of the step, to save it")
         self.last_step = trainer.global_step
         if self.last_step and trainer.is_global_zero:
             log.info("resuming after step %d", self.last_step)
 
-    def on_train_batch_start(self, *_: Any) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Stop after a step that was saved; by now its metrics are logged.
 
         Raises:
-            TimeUp: there was one.
+            TimeUp: there was one, at the time limit.
+            Interruption: there was one, at a signal.
         """
-        if self.saved:
+        if not self.saved:
+            return
+        if self.announced:
             raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
+        end = Interruption(received() or signal.SIGTERM)  # None: another process received it
+        end.add_note(f"step {self.last_step} of phase '{Path(trainer.default_root_dir).name}' is saved")
+        raise end
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within the epoch if the limit was announced; several processes agree at each logged step."""
+        """Save within the epoch if the end was announced; several processes agree at each logged step."""
         accumulating, self.last_step = trainer.global_step == self.last_step, trainer.global_step
         every = 1 if trainer.world_size == 1 else trainer.log_every_n_steps  # type: ignore[attr-defined]
         last = batch_idx + 1 == trainer.num_training_batches
@@ -115,18 +131,27 @@ class Requeue(Checkpoint):
             self._save_if_announced(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save if the limit was announced: an epoch that is resumed at its end would not be validated."""
+        """Save if the end was announced: an epoch that is resumed at its end would not be validated."""
         if trainer.current_epoch + 1 != trainer.max_epochs:
             self._save_if_announced(trainer)
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave signals to whatever comes after the phase."""
+        defer_signals(None)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leave signals to whatever ends the run."""
+        defer_signals(None)
+
     def _save_if_announced(self, trainer: L.Trainer) -> None:
-        if not trainer.strategy.reduce_boolean_decision(self.announced, all=False):
+        if not trainer.strategy.reduce_boolean_decision(self.announced or received() is not None, all=False):
             return
         path = Path(trainer.default_root_dir) / "checkpoints" / LAST
         trainer.save_checkpoint(path, weights_only=False)
         self.saved = True
         if trainer.is_global_zero:
-            log.info("time limit: step %d is in %s, the job goes back into the queue", trainer.global_step, path)
+            then = "the job goes back into the queue" if self.announced else "the run ends"
+            log.info("step %d is in %s, %s", trainer.global_step, path, then)
 
 
 def _job() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,9 +16,10 @@ import pytest
 import torch
 
 from scripts.campaigns.training_kills import TrainingKills
+from src import interruption
 from src.errors import UserError
 from src.training.callbacks.checkpoint import LAST
-from src.training.slurm import Requeue, TimeUp
+from src.training.slurm import SaveAndStop, TimeUp
 from tests.support import trainings
 from tests.support.wandb_server import offline_history, offline_records
 
@@ -111,7 +114,7 @@ class TimeLimit(L.Callback):
         self.batch = batch
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, index: int) -> None:
-        Requeue.announced = trainer.current_epoch == 0 and index == self.batch
+        SaveAndStop.announced = trainer.current_epoch == 0 and index == self.batch
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +130,12 @@ def test_a_requeued_training_ends_like_an_undisturbed_one(
 ) -> None:
     overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setattr(Requeue, "announced", False)
+    monkeypatch.setattr(SaveAndStop, "announced", False)
     limit = f"+callbacks.limit={{_target_: tests.integration.test_interruption.TimeLimit, batch: {batch}}}"
     with mock.patch("src.training.slurm.subprocess") as shell, pytest.raises(TimeUp):
         trainings.run(tmp_path, [*overrides, limit])
     shell.run.assert_called_once_with(["scontrol", "requeue", "7"], check=True)
-    monkeypatch.setattr(Requeue, "announced", False)
+    monkeypatch.setattr(SaveAndStop, "announced", False)
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     trainings.run(tmp_path, overrides)
     ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (tmp_path, undisturbed))
@@ -141,6 +144,40 @@ def test_a_requeued_training_ends_like_an_undisturbed_one(
     rows = [(folder / "high" / "metrics.csv").read_text().splitlines() for folder in (tmp_path, undisturbed)]
     assert rows[0] == rows[1]
     assert (tmp_path / "high" / "done.json").read_text() == (undisturbed / "high" / "done.json").read_text()
+
+
+class Kill(L.Callback):
+    """Sends this process SIGTERM within a step of the first epoch."""
+
+    def on_before_zero_grad(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A process whose signals are watched, as by an entry point."""
+    before = {number: signal.getsignal(number) for number in interruption.SIGNALS}
+    monkeypatch.setattr(interruption, "_Watch", type("_Watch", (interruption._Watch,), {}))
+    interruption.watch_signals()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_training_saves_its_step_at_sigterm(
+    watched: None, undisturbed: Path, tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    with pytest.raises(interruption.Interruption) as ended:
+        trainings.run(tmp_path, [*overrides, "+callbacks.kill._target_=tests.integration.test_interruption.Kill"])
+    assert ended.value.code == 143
+    resume = f"resume with ckpt_path=last hydra.run.dir={tmp_path}"
+    assert ended.value.__notes__ == ["step 3 of phase 'high' is saved", resume]
+    monkeypatch.setattr(interruption._Watch, "received", None)
+    trainings.run(tmp_path, [*overrides, "ckpt_path=last"])
+    ours, theirs = (trainings.last(folder, "high")["state_dict"] for folder in (tmp_path, undisturbed))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_cache: Path) -> None:

@@ -1,0 +1,83 @@
+"""The run directory of a command: it can be written, has room, and belongs to one process at a time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from src.cli.ending import end_with
+from src.locks import lock_folder, unlock_folder
+
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning reads them
+ROOM = 1 << 20  # bytes: of a command's records, without checkpoints
+
+
+class RunDirectory(Callback):
+    """Hydra callback: make and lock the run directory before Hydra writes to it, or end with one line.
+
+    Of the processes of a distributed training the first holds the lock.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make and lock `hydra.run.dir`; two commands that start within one second get two default directories."""
+        HydraConfig.instance().set_config(config)  # the default names the experiment, which Hydra looks up there
+        given = any(override.startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra)
+        folder = str(config.hydra.run.dir)
+        owner = self._claim("hydra.run.dir", folder, config)
+        for number in count(2):
+            if owner is None or given or {"SLURM_JOB_ID", "WORLD_SIZE"} & os.environ.keys():
+                break
+            with read_write(config):
+                config.hydra.run.dir = f"{folder}_{number}"
+            owner = self._claim("hydra.run.dir", config.hydra.run.dir, config)
+        _refuse_second("hydra.run.dir", folder, owner)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Make and lock `hydra.sweep.dir`."""
+        folder = str(config.hydra.sweep.dir)
+        _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder, config))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Lock the directory of a trial, which may run on another machine than the multirun."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            folder = config.hydra.runtime.output_dir
+            _refuse_second("run directory ", folder, self._claim("run directory ", folder, config))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Unlock the directory of a trial."""
+        if config.hydra.mode == RunMode.MULTIRUN:
+            unlock_folder(Path(config.hydra.runtime.output_dir))
+
+    def _claim(self, key: str, folder: str, config: DictConfig) -> str | None:
+        """Make and lock a directory; return its owner if that is another process."""
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            writable = os.access(folder, os.W_OK)
+            written = OmegaConf.select(config, "hydra.output_subdir") is not None  # else the command writes elsewhere
+            owner = lock_folder(Path(folder)) if writable and written and _is_first_process() else None
+            room = shutil.disk_usage(folder).free
+        except OSError as error:
+            end_with(f"{key}={folder} cannot be made ({error.strerror}); give another folder")
+        if not writable:
+            end_with(f"{key}={folder} cannot be written; give another folder")
+        if owner is None and written and room < ROOM:
+            end_with(f"{key}={folder}: {room >> 10} kB are free on its disk; make room, or give another folder")
+        return owner
+
+
+def _refuse_second(key: str, folder: str, owner: str | None) -> None:
+    if owner is not None:
+        end_with(f"{key}={folder} is in use by {owner}; wait for its end, or give another folder")
+
+
+def _is_first_process() -> bool:
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
