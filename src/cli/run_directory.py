@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from src.cli.ending import end_with
 from src.locks import lock_folder, unlock_folder
@@ -32,37 +32,37 @@ class RunDirectory(Callback):
         HydraConfig.instance().set_config(config)  # the default names the experiment, which Hydra looks up there
         given = any(override.startswith("hydra.run.dir=") for override in config.hydra.overrides.hydra)
         folder = str(config.hydra.run.dir)
-        owner = self._claim("hydra.run.dir", folder, config)
+        owner = self._claim("hydra.run.dir", folder)
         for number in count(2):
             if owner is None or given or {"SLURM_JOB_ID", "WORLD_SIZE"} & os.environ.keys():
                 break
-            with read_write(config):
+            with read_write(config.hydra):
                 config.hydra.run.dir = f"{folder}_{number}"
-            owner = self._claim("hydra.run.dir", config.hydra.run.dir, config)
+            owner = self._claim("hydra.run.dir", config.hydra.run.dir)
         _refuse_second("hydra.run.dir", folder, owner)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make and lock `hydra.sweep.dir`."""
         folder = str(config.hydra.sweep.dir)
-        _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder, config))
+        _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the directory of a trial, which may run on another machine than the multirun."""
         if config.hydra.mode == RunMode.MULTIRUN:
             folder = config.hydra.runtime.output_dir
-            _refuse_second("run directory ", folder, self._claim("run directory ", folder, config))
+            _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Unlock the directory of a trial."""
         if config.hydra.mode == RunMode.MULTIRUN:
             unlock_folder(Path(config.hydra.runtime.output_dir))
 
-    def _claim(self, key: str, folder: str, config: DictConfig) -> str | None:
+    def _claim(self, key: str, folder: str) -> str | None:
         """Make and lock a directory; return its owner if that is another process."""
         try:
             Path(folder).mkdir(parents=True, exist_ok=True)
             writable = os.access(folder, os.W_OK)
-            written = OmegaConf.select(config, "hydra.output_subdir") is not None  # else the command writes elsewhere
+            written = folder != "."  # that of commands which write elsewhere
             owner = lock_folder(Path(folder)) if writable and written and _is_first_process() else None
             room = shutil.disk_usage(folder).free
         except OSError as error:

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from src.checkpoints.digest import serialise
 from src.checkpoints.load import DIVERGED, read_content
-from src.errors import UserError, check_range
+from src.errors import Exhausted, UserError, check_range
 from src.files import atomic_write
 from src.tensor_files.read import check_finite
 
@@ -45,8 +45,8 @@ class WholeFileIO(TorchCheckpointIO):
         """Write a checkpoint file.
 
         Raises:
-            UserError: weights that are not finite, or the disk is full or cannot be written; what was there before
-                remains.
+            UserError: weights that are not finite.
+            Exhausted: the disk is full or cannot be written; what was there before remains.
         """
         path = Path(path)
         check_finite(checkpoint.get("state_dict", {}), path, DIVERGED)
@@ -62,9 +62,9 @@ class WholeFileIO(TorchCheckpointIO):
             ):
                 file.write(content.getbuffer())
         except OSError as error:
-            raise UserError(
+            raise Exhausted(
                 f"checkpoint '{path}' cannot be written ({error.strerror}); those before it are unharmed: make room "
-                "or the folder writable, and resume with ckpt_path=last hydra.run.dir=RUN"
+                "or the folder writable"
             ) from error
         self._written.add(path)
 
