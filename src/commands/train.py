@@ -59,7 +59,9 @@ def train(config: DictConfig) -> float | None:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     complete(config)
     resolved = plain(config)
-    plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir)  # type: ignore[arg-type]
+    hydra = HydraConfig.get()
+    sweep_dir = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
+    plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir, sweep_dir)  # type: ignore[arg-type]
     preflight(resolved, plan.pending, run_dir)
     rank_zero_only(_record)(run_dir, resolved, plan)
     with requeued(), noted(lambda: resumption(run_dir)):

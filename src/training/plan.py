@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-
 from src.errors import UserError
 from src.files import read_json
 from src.training.callbacks.checkpoint import LAST, Resumption, begun, checkpoints_of, newest
@@ -20,7 +17,7 @@ from src.training.summary import DONE
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be trained in a run directory.
+    """Lists what is to be trained in a run directory.
 
     Attributes:
         is_resumed: the directory holds a run, which continues.
@@ -37,7 +34,9 @@ class Plan:
     notes: list[str]
 
 
-def plan_phases(resolved: dict[str, Any], unresolved: Mapping[str, Any], run_dir: Path) -> Plan:
+def plan_phases(
+    resolved: dict[str, Any], unresolved: Mapping[str, Any], run_dir: Path, sweep_dir: Path | None = None
+) -> Plan:
     """Find the phases of `model.phases` that are not done.
 
     A phase whose folder holds `done.json` is skipped unless it is to have more epochs now, one with a checkpoint
@@ -49,6 +48,7 @@ def plan_phases(resolved: dict[str, Any], unresolved: Mapping[str, Any], run_dir
         resolved: configuration of the training as plain Python.
         unresolved: the same with its interpolations.
         run_dir: nothing in it is changed.
+        sweep_dir: of a multirun that the run is a trial of.
 
     Raises:
         UserError: nothing to resume, a run directory already in use, or a configuration that it cannot resume with.
@@ -59,7 +59,8 @@ def plan_phases(resolved: dict[str, Any], unresolved: Mapping[str, Any], run_dir
     notes = [f"phase {name}: skipped, {spec['given']} is given" for name, spec in phases.items() if spec.get("given")]
     used = [name for name in own if begun(checkpoints_of(run_dir / name)) or (run_dir / name / DONE).exists()]
     if not used:
-        if resolved["ckpt_path"] == "last" and not _of_begun_sweep():
+        begun_sweep = sweep_dir is not None and any(sweep_dir.glob(f"*/*/checkpoints/{LAST}"))
+        if resolved["ckpt_path"] == "last" and not begun_sweep:  # perhaps its directory is misspelt
             given = f"ckpt_path=last: '{run_dir}' holds no last.ckpt"
             raise UserError(f"{given}; give hydra.run.dir=RUN of the run, or hydra.sweep.dir=SWEEP, to resume")
         if resume:
@@ -145,9 +146,3 @@ def _resumes(ckpt_path: Any) -> bool:
             "ckpt_path=last hydra.run.dir=RUN"
         )
     return ckpt_path == "last" or int(os.environ.get("SLURM_RESTART_COUNT", "0")) > 0
-
-
-def _of_begun_sweep() -> bool:
-    """Whether this is a trial of a multirun of which some trial has a checkpoint; else its directory is misspelt."""
-    hydra = HydraConfig.get()
-    return hydra.mode == RunMode.MULTIRUN and any(Path(hydra.sweep.dir).glob(f"*/*/checkpoints/{LAST}"))
