@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import zipfile
@@ -57,7 +58,25 @@ def write_json(path: Path, content: Any) -> None:
     """Write indented JSON atomically; the folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+        temporary.write_text(as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, **options: Any) -> str:
+    """Return strict JSON, with null for numbers that are not finite.
+
+    Args:
+        content: plain Python.
+        options: of `json.dumps`.
+    """
+    return json.dumps(_finite(content), allow_nan=False, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

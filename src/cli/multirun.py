@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import traceback
 from pathlib import Path
@@ -12,7 +11,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from src.errors import UserError, with_notes
-from src.files import FAILED, write_json
+from src.files import FAILED, as_json, read_json, write_json
 from src.reports.benchmark import benchmark_table, read_benchmark
 from src.reports.tables import print_table
 
@@ -40,7 +39,7 @@ class BenchmarkTable(Callback):
         results = [read_benchmark(path) for path in sorted(files, key=_job_number)]
         print_table(*benchmark_table(results), title="cost per frame", width=120, errors=True)
         for result in results:
-            print(json.dumps(result))
+            print(as_json(result))
 
 
 def _job_number(path: Path) -> int:
@@ -54,7 +53,10 @@ class FailedJobs(Callback):
         """Report the failed jobs after the last one."""
         files = sorted(Path(config.hydra.sweep.dir).glob(f"*/{FAILED}"))
         for path in files:
-            failure = json.loads(path.read_text())
+            try:
+                failure = read_json(path)
+            except UserError as error:
+                failure = {"overrides": [], "error": str(error)}
             print(f"failed: {path.parent} ({' '.join(failure['overrides'])}): {failure['error']}", file=sys.stderr)
         if files:
             print(f"error: {len(files)} jobs of the multirun failed, the others are complete", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from src.benchmarking.timing import TimingOptions, time_it
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
-from src.files import write_json
+from src.files import as_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.metrics.cost import inference_cost
 from src.models import registry
@@ -42,7 +41,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), _options(config), size)
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
-    print(json.dumps(result))
+    print(as_json(result))
     return result
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.syntax import Syntax
 
 from src.errors import UserError
-from src.files import atomic_write, write_json
+from src.files import as_json, atomic_write, write_json
 from src.training.resume import CONFIG, PROVENANCE, RESUMES, Change
 
 RESULTS = ("metrics.json", "metrics/benchmark.json", "*/done.json", "*/checkpoints/*.ckpt")
@@ -75,7 +74,7 @@ def record_resume(run_dir: Path, config: dict[str, Any], changes: list[Change]) 
     now = datetime.now(UTC).isoformat(timespec="seconds")
     record = {"time": now, "changes": {c.key: c.as_dict() for c in changes}, **provenance()}
     with (run_dir / RESUMES).open("a") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
+        file.write(as_json(record) + "\n")
     _print(yaml.safe_dump(config, sort_keys=False))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from src.files import as_json
 from src.inference.segment import Milliseconds, Segmented
 
 
@@ -57,7 +57,7 @@ class TimingFile:
             "damaged": frame.damaged,
             "milliseconds": {step: round(value, 3) for step, value in asdict(spent).items()},
         }
-        self._file.write(('{"frames": [\n' if first else ",\n") + json.dumps(row))
+        self._file.write(('{"frames": [\n' if first else ",\n") + as_json(row))
         (self._key if result.is_key else self._other).add(spent)
         self._damaged += frame.damaged
         self._lost += frame.index - self._next_index
@@ -80,7 +80,7 @@ class TimingFile:
             "frames_per_second_with_output": round(frames / seconds, 3),
             "mean_milliseconds": {"key": self._key.mean(), "nonkey": self._other.mean()},
         }
-        self._file.write('\n],\n"summary": ' + json.dumps(summary, indent=2) + "}\n")
+        self._file.write('\n],\n"summary": ' + as_json(summary, indent=2) + "}\n")
         return summary
 
     def __enter__(self) -> TimingFile:

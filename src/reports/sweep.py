@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,10 +58,11 @@ def _read(run: Path, score: str) -> Trial:
 
 
 def _score(path: Path, score: str) -> float:
-    found: dict[str, float] = read_json(path)
+    found: dict[str, float | None] = read_json(path)
     if score not in found:
         raise UserError(f"score={score} is not in '{path}'; choose one of {', '.join(found)}")
-    return found[score]
+    value = found[score]
+    return math.nan if value is None else value
 
 
 def _failure(run: Path) -> str:

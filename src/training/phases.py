@@ -114,6 +114,11 @@ def _fit(phase: Phase) -> dict[str, float]:
         trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
         raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
+    except (ValueError, RuntimeError) as error:
+        explained = _explained(phase, error)
+        if explained is error:
+            raise
+        raise explained from error
     if not trainer.is_global_zero or trainer.interrupted or trainer.fast_dev_run:  # type: ignore[attr-defined]
         return {}
     metrics = last_values(phase.folder / "metrics.csv")  # an interruption may have come after the last step
@@ -122,3 +127,19 @@ def _fit(phase: Phase) -> dict[str, float]:
     write_json(phase.folder / DONE, outcome if best is None else {**outcome, "best": float(best)})
     draw_curves(phase.folder / "metrics.csv", phase.folder / "curves.png")
     return metrics
+
+
+def _explained(phase: Phase, error: Exception) -> Exception:
+    """Return an error of PyTorch that a value of the configuration causes as a `UserError`, all others as they are."""
+    text, step = str(error), phase.trainer.global_step
+    if "Expected more than 1 value per channel" in text:
+        return UserError(
+            f"phase {phase.name}, step {step}: batch norm has one value per channel to normalise ({text}); give a "
+            "higher data.batch_size or a larger data.crop"
+        )
+    if "returned nan values" in text:  # trainer.detect_anomaly
+        return UserError(
+            f"phase {phase.name}, step {step}: gradients are not finite ({text}); start in another hydra.run.dir with "
+            "a lower model.optimizer.lr"
+        )
+    return error

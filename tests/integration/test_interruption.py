@@ -107,6 +107,39 @@ def test_finished_phases_get_more_epochs_and_lost_checkpoints_are_made_again(
     ]
 
 
+class Poison(L.Callback):
+    """Makes weights NaN at a batch of the second epoch."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        if trainer.current_epoch == 1 and _[-1] == self.batch:
+            with torch.no_grad():
+                next(pl_module.parameters()).fill_(float("nan"))
+
+
+@pytest.mark.parametrize(("batch", "found"), [(2, "the loss is from step 9 on"), (5, "weights at step 12 are")])
+def test_a_training_stops_where_numbers_are_not_finite(
+    batch: int, found: str, tmp_path: Path, street_cache: Path
+) -> None:
+    poison = f"+callbacks.poison={{_target_: tests.integration.test_interruption.Poison, batch: {batch}}}"
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", poison]
+    with pytest.raises(UserError, match=rf"phase high: {found} not finite; .*last\.ckpt'.*lower model\.optimizer\.lr"):
+        trainings.run(tmp_path, [*overrides, "callbacks.best=null"])
+    kept = trainings.last(tmp_path, "high")
+    assert kept["global_step"] == 6
+    assert all(value.isfinite().all() for value in kept["state_dict"].values())
+    assert not (tmp_path / "high" / "done.json").exists()
+
+
+def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(tmp_path: Path, street_cache: Path) -> None:
+    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.optimizer.lr=1e10"]
+    with pytest.raises(UserError, match=r"not finite; there is no checkpoint before that"):
+        trainings.run(tmp_path, overrides)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
 class TimeLimit(L.Callback):
     """Stands for SLURM's announcement."""
 

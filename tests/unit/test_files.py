@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,9 @@ def test_what_a_killed_process_left_is_overwritten_where_the_temporary_name_is_f
 def test_json_makes_its_folder(tmp_path: Path) -> None:
     write_json(tmp_path / "deep" / "a.json", {"a": [1, None]})
     assert json.loads((tmp_path / "deep" / "a.json").read_text()) == {"a": [1, None]}
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"best": -math.inf, "iou": [math.nan, 0.5], "steps": 3})
+    content = json.loads((tmp_path / "a.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert content == {"best": None, "iou": [None, 0.5], "steps": 3}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from src.checkpoints.metadata import KEY
 from src.distributed import all_reduce_sum, broadcast_from_first, rank_and_world_size
 from src.errors import UserError
+from src.training.finite import LossWatch, all_finite
 from src.training.precision import compile_parts
 
 
@@ -46,6 +48,7 @@ class TrainingModule(L.LightningModule):
         self.net, self.decay = net, decay
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.metadata, self.is_compiled = {}, False
+        self._watch = LossWatch(forgets=False)
 
     def compile_net(self, backend: str) -> None:
         """Compile the parts of the network with a backend of torch.compile.
@@ -89,6 +92,13 @@ class TrainingModule(L.LightningModule):
         seed = int(self.metadata.get("seed", 0))
         place = (seed * 1_000_003 + self.current_epoch) * 1_000_003 + index
         torch.manual_seed((place * 1009 + self.global_rank) % 2**63)
+        steps = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (self.device.type == "cpu" and self.trainer.world_size == 1) or self.global_step % max(1, steps) == 0:
+            self._check_finite({})
+
+    def on_train_start(self) -> None:
+        """Watch the loss from here."""
+        self._watch = LossWatch(forgets=getattr(self.trainer.precision_plugin, "scaler", None) is not None)
 
     def on_validation_epoch_start(self) -> None:
         """Validate with the batch norm statistics of the first process, which are those that are saved."""
@@ -100,6 +110,7 @@ class TrainingModule(L.LightningModule):
         Only steps that are logged ask the other processes for their share: in all others nobody waits.
         """
         total = torch.stack(list(losses.values())).sum()
+        self._watch.add(total, self.global_step)
         if self.trainer._logger_connector.should_update_logs:  # Lightning's own rule has no public name
             means = all_reduce_sum(torch.stack([*losses.values(), total])) / rank_and_world_size()[1]
             values = {f"train/{name}": value for name, value in zip([*losses, "loss"], means, strict=True)}
@@ -107,8 +118,29 @@ class TrainingModule(L.LightningModule):
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the metadata: network, classes and normalisation, all that running the network needs."""
+        """Add the metadata: network, classes and normalisation, all that running the network needs.
+
+        Raises:
+            UserError: the loss or weights are not finite; what was saved before is kept.
+        """
         checkpoint[KEY] = self.metadata
+        self._check_finite({**checkpoint["state_dict"], **checkpoint.get("current_model_state", {})})
+
+    def _check_finite(self, state: dict[str, Tensor]) -> None:
+        """Stop where the loss, or one of these weights or statistics, is not finite; all processes agree on it."""
+        buffers = {n for n, _ in self.named_buffers() if not n.endswith(("running_mean", "running_var"))}
+        weights = [t for name, t in state.items() if name not in buffers and isinstance(t, Tensor)]
+        since = self._watch.failed_at(self.global_step)
+        if not self.trainer.strategy.reduce_boolean_decision(since is not None or not all_finite(weights), all=False):
+            return
+        found = f"weights at step {self.global_step} are" if since is None else f"the loss is from step {since} on"
+        last = Path(self.trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        kept = f"the last finite checkpoint is '{last}'" if last.exists() else "there is no checkpoint before that"
+        raise UserError(
+            f"phase {self.metadata.get('phase')}: {found} not finite; {kept}. Start again in "
+            "another hydra.run.dir with a lower model.optimizer.lr, or with trainer.gradient_clip_val=1.0 "
+            "model.optimizer.fused=false"
+        )
 
 
 def build_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> Optimizer:
