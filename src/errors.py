@@ -1,6 +1,15 @@
-"""The one error type that reaches a user without a traceback."""
+"""The one error type that reaches a user without a traceback, and errors that may end nothing."""
 
 from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import ParamSpec
+
+Arguments = ParamSpec("Arguments")
+
+log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
@@ -38,3 +47,16 @@ def check_range(holds: bool, key: str, value: object, allowed: str) -> None:
     """
     if not holds:
         raise UserError(f"{key}={value} is out of range; give {allowed}")
+
+
+def warns_only(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
+    """Decorate a function that only shows results: what it raises becomes a warning, as a run does not depend on it."""
+
+    @functools.wraps(show)
+    def shown(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            show(*args, **kwargs)
+        except Exception as error:
+            log.warning("%s shows nothing (%s: %s); the run continues", show.__qualname__, type(error).__name__, error)
+
+    return shown

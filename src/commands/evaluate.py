@@ -56,6 +56,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     used = plain(data)  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
+    module.check_labels(config.split, config.inputs == "stills")
     device = choose_device(config.device)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
     if config.inputs == "stills":

@@ -62,7 +62,7 @@ def train(config: DictConfig) -> float | None:
     hydra = HydraConfig.get()
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
     plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir, sweep_dir)  # type: ignore[arg-type]
-    preflight(resolved, plan.pending, run_dir)
+    preflight(resolved, plan.pending, run_dir, plan.is_resumed)
     rank_zero_only(_record)(run_dir, resolved, plan)
     with requeued(), noted(lambda: resumption(run_dir)):
         try:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from src.data.images import decode_image, read_image
 from src.errors import UserError
 
 IGNORE = 255
+
+log = logging.getLogger(__name__)
 
 Colour = tuple[int, int, int]
 
@@ -77,6 +82,7 @@ class IndexCoding(LabelCoding):
         table[list(self.ignored)] = IGNORE
         for value, index in self.classes:
             table[value] = index
+        _warn_of_jpeg(path.suffix.lower())
         values = _read_indices(path)
         labels = table[values]
         if (labels < 0).any():
@@ -102,6 +108,7 @@ class ColourCoding(LabelCoding):
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Labels (H, W)."""
+        _warn_of_jpeg(path.suffix.lower())
         packed = read_image(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         labels = np.full(packed.shape, IGNORE, np.uint8)
         for colour, index in self.classes:
@@ -118,19 +125,30 @@ class ColourCoding(LabelCoding):
         return labels
 
 
+@cache
+def _warn_of_jpeg(suffix: str) -> None:
+    """Warn once in a process."""
+    if suffix in (".jpg", ".jpeg"):
+        log.warning("label maps are JPEG files, which change values along edges; save them as PNG")
+
+
 def _packed(colour: Colour) -> int:
     return (colour[0] << 16) + (colour[1] << 8) + colour[2]
 
 
 def _read_indices(path: Path) -> NDArray[np.uint8]:
     values = decode_image("label map", path, cv2.IMREAD_UNCHANGED)
-    if values.ndim == 3:
-        with Image.open(path) as image:  # OpenCV has checked the file, but shows palette images in colour
-            if image.mode == "P":
-                return np.asarray(image, np.uint8)
+    widened = 1
+    with suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:  # a format that OpenCV alone reads
+        if image.mode in ("1", "P"):  # which OpenCV shows as 0 and 255, and in colour
+            return np.asarray(image, np.uint8)
+        widened = _WIDENED.get(str(image.tile[0][-1]), 1)
     if values.ndim != 2 or values.dtype != np.uint8:
         raise UserError(f"label map '{path}' is not 8-bit indices of one channel; give index labels")
-    return np.asarray(values, np.uint8)
+    return np.asarray(values // widened, np.uint8)
+
+
+_WIDENED = {"L;2": 85, "L;4": 17}  # greyscale of 2 and 4 bits: factor that decoders multiply values by
 
 
 def _ranges(values: list[int]) -> str:

@@ -26,6 +26,7 @@ from src.data.clips.dataset import (
 )
 from src.data.datasets.base import LabelledDataset, LabelledImage, images_of
 from src.data.datasets.files import POLICIES
+from src.data.label_check import check_labels
 from src.data.labels import IGNORE
 from src.data.sampling import EpochSampler, PaddedDataset
 from src.data.transforms import FitSize, TrainTransform
@@ -173,6 +174,28 @@ class ClipDataModule(ResumableData):
         """The clips of a split: of `train_split` for training, of any other for evaluation."""
         recipe = self.clips if split == self.train_split else self.val_clips
         return recipe.jobs(self.source, split, self.encoding.gop)
+
+    def check_labels(self, split: str, stills: bool) -> None:
+        """Look at what the labels of a split add up to, and warn of what is odd.
+
+        Args:
+            split: its name.
+            stills: those of its still images; else those of its clips.
+
+        Raises:
+            UserError: nothing is labelled, a label map cannot be read, or images of several sizes cannot be batched.
+        """
+        if self.source.generated:
+            return
+        recipe = self.clips if split == self.train_split else self.val_clips
+        images = [image.read_labels for image in self.images(split)] if stills else []
+        readers = images if stills else recipe.label_maps(self.source, split)
+        sizes = check_labels(self.source, split, readers, self.on_damage == "skip")
+        if split == self.val_split and self.val_batch_size > 1 and len(sizes) > 1:
+            raise UserError(
+                f"data.module.val_batch_size={self.val_batch_size} needs images of one size, those of '{split}' have "
+                f"{len(sizes)}; give data.module.val_batch_size=1"
+            )
 
     def check_distances(self) -> None:
         """See whether validation finds anything; preparing clips needs no distances, so this is not for every use.

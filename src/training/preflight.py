@@ -26,18 +26,20 @@ from src.training.plan import needed_by
 COUNTS = ("max_epochs", "check_val_every_n_epoch", "accumulate_grad_batches", "num_nodes")
 
 
-def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path) -> None:
+def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path, resumes: bool) -> None:
     """Build what phases are made of, without initial weights and without training.
 
     Args:
         resolved: configuration of the training as plain Python.
         pending: phases that are to be trained.
         run_dir: where checkpoints of phases are or will be.
+        resumes: the run was started before, and its labels were looked at then.
 
     Raises:
         UserError: a value that something refuses, or a checkpoint of other data.
     """
     to_come = {checkpoints_of(run_dir / name) / LAST for name in pending}
+    checked: set[tuple[str, bool]] = set()
     for name in pending:
         spec = resolved["model"]["phases"][name]
         needed = needed_by(name, resolved["model"]["phases"], run_dir)
@@ -47,6 +49,11 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         data = instantiate(resolved["data"]["module"], **spec["data"])
         if isinstance(data, ClipDataModule):
             data.check_distances()
+            stills = data.view == "still"
+            for split in (data.train_split, data.val_split):
+                if not resumes and (split, stills) not in checked:
+                    data.check_labels(split, stills)
+                    checked.add((split, stills))
         for path in checkpoints.values():
             if path.exists() or not path.is_relative_to(run_dir):
                 _check_same_data(path, data.source)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from src.errors import warns_only
+
 DONE = "done.json"  # in the folder of a finished phase: its outcome
 
 Curve = tuple[list[int], list[float]]
@@ -39,6 +41,7 @@ def _number(text: str) -> float:
     return int(text) if text.isdigit() else float(text)
 
 
+@warns_only
 def draw_curves(metrics: Path, image: Path) -> None:
     """Draw losses, and validation scores by distance, over the optimiser steps.
 

@@ -1,4 +1,7 @@
-"""From archive to prediction, on miniatures of every data set: prepare, train one step per phase, evaluate, predict."""
+"""From archive to prediction, on miniatures of every data set with images of two sizes or more.
+
+Prepare, train one step per phase, evaluate, predict.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 from omegaconf import DictConfig
 
@@ -19,7 +23,7 @@ from tests.support import miniatures
 
 GOP = 4
 DATA = {  # how the miniature is made, the split evaluated, its labelled frames, what else is set
-    "cityscapes": (miniatures.cityscapes, "val", 1, ["video.codec=hevc", "video.bitrate=5000"]),
+    "cityscapes": (miniatures.cityscapes_of_two_sizes, "val", 2, ["video.codec=hevc", "video.bitrate=5000"]),
     "camvid_films": (miniatures.camvid_with_films, "test", 2, ["video.codec=hevc", "video.bitrate=3000"]),
     "voc2012": (miniatures.voc, "val", 2, ["data.fit.short=64", "data.fit.long=256"]),
     "folder": (miniatures.folder, "val", 3, []),
@@ -39,7 +43,7 @@ TRAIN = [
     "model.low_epochs=1",
     "model.phases.constant=null",
     "+limits.limit_train_batches=1",
-    "+limits.limit_val_batches=1",
+    "data.val_stride=1",
 ]
 OF_DATA_ALONE = ["model=arseg", "network=timm"]
 
@@ -61,6 +65,8 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
     method = [f"experiment={EXPERIMENTS[name]}"] if name in EXPERIMENTS else [f"data={name}", *OF_DATA_ALONE]
     train(composed("train", run, *method, *given, *TRAIN, f"data.module.val_split={split}"))
     assert sorted(path.name for path in cache.iterdir()) == made, "training takes what was prepared"
+    drawn = cv2.imread(str(run / "low" / "pictures" / "epoch_0000.png"))
+    assert (drawn[:, -1] == 0).any(), "clips of two sizes, the narrower filled up"
 
     checkpoint = run / "low" / "checkpoints" / "last.ckpt"
     scored = [f"checkpoint={checkpoint}", f"data.root={root}", f"split={split}", f"paths.cache={cache}"]

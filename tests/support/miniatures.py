@@ -16,6 +16,7 @@ from src.data.datasets.voc import voc_palette
 from tests.support.videos import texture
 
 SIZE = (48, 64)  # height, width
+OTHER_SIZE = (40, 80)  # x265 corrupts memory at widths below 64
 COLOURS = [[0, 0, 0], [255, 0, 0], [0, 128, 255]]
 
 
@@ -35,6 +36,27 @@ def blocks(values: list[int], seed: int = 0, size: tuple[int, int] = SIZE) -> np
     return np.kron(small.astype(np.uint8), np.ones((8, 8), np.uint8))
 
 
+def snippet(root: Path, split: str, city: str, sequence: int, frame: int, seed: int, size: tuple[int, int]) -> None:
+    """30 frames of Cityscapes with the 20th, number `frame`, labelled."""
+    base = f"{city}_{sequence:06d}"
+    for number in range(frame - 19, frame + 11):
+        folder = root / "leftImg8bit_sequence" / split / city
+        write(folder / f"{base}_{number:06d}_leftImg8bit.png", moving(number, seed, size))
+    name = f"{base}_{frame:06d}"
+    write(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", moving(frame, seed, size))
+    labels, annotation = blocks(list(range(34)), seed, size), root / "gtFine" / split / city
+    write(annotation / f"{name}_gtFine_labelIds.png", labels)
+    write(annotation / f"{name}_gtFine_color.png", np.dstack([labels * 7] * 3))
+    (annotation / f"{name}_gtFine_instanceIds.png").write_bytes(b"not read")
+    (annotation / f"{name}_gtFine_polygons.json").write_text("{}")
+
+
+def cityscapes_of_two_sizes(root: Path) -> Path:
+    """`cityscapes` with a second snippet for validation, of another size."""
+    snippet(root, "val", "lindau", 0, 19, 3, OTHER_SIZE)
+    return cityscapes(root)
+
+
 def cityscapes(root: Path, size: tuple[int, int] = SIZE) -> Path:
     """Two training snippets and one for validation, each of 30 frames with the 20th labelled."""
     for seed, (split, city, sequence, frame) in enumerate(
@@ -44,17 +66,7 @@ def cityscapes(root: Path, size: tuple[int, int] = SIZE) -> Path:
             ("val", "frankfurt", 1, 7973),
         ]
     ):
-        base = f"{city}_{sequence:06d}"
-        for number in range(frame - 19, frame + 11):
-            folder = root / "leftImg8bit_sequence" / split / city
-            write(folder / f"{base}_{number:06d}_leftImg8bit.png", moving(number, seed, size))
-        name = f"{base}_{frame:06d}"
-        write(root / "leftImg8bit" / split / city / f"{name}_leftImg8bit.png", moving(frame, seed, size))
-        labels, annotation = blocks(list(range(34)), seed, size), root / "gtFine" / split / city
-        write(annotation / f"{name}_gtFine_labelIds.png", labels)
-        write(annotation / f"{name}_gtFine_color.png", np.dstack([labels * 7] * 3))
-        (annotation / f"{name}_gtFine_instanceIds.png").write_bytes(b"not read")
-        (annotation / f"{name}_gtFine_polygons.json").write_text("{}")
+        snippet(root, split, city, sequence, frame, seed, size)
     return root
 
 
@@ -69,20 +81,24 @@ CAMVID_FILMS = {
 
 
 def camvid_stills(root: Path) -> Path:
-    """The official release: all stills in one folder, colour labels of 32 classes beside it."""
+    """The official release: stills in one folder, labels of 32 colours beside it; one video is of another size."""
     colours = np.array([*PALETTE, (0, 0, 0), (128, 0, 64)], np.uint8)
     for stem, index in CAMVID_STILLS.items():
-        write(root / "701_StillsRaw_full" / f"{stem}.png", moving(index))
-        write(root / "LabeledApproved_full" / f"{stem}_L.png", colours[blocks(list(range(13)), index)])
+        size = OTHER_SIZE if stem.startswith(WIDE) else SIZE
+        write(root / "701_StillsRaw_full" / f"{stem}.png", moving(index, size=size))
+        write(root / "LabeledApproved_full" / f"{stem}_L.png", colours[blocks(list(range(13)), index, size)])
     return root
 
 
-def camvid_film(path: Path, codec: str, last: int, skipped: int = 0) -> None:
+WIDE = "Seq05VD"
+
+
+def camvid_film(path: Path, codec: str, last: int, skipped: int = 0, size: tuple[int, int] = SIZE) -> None:
     """The film that the stills are from, up to frame `last`; `skipped` frames are missing at its start."""
-    cycle = [av.VideoFrame.from_ndarray(moving(i), "rgb24") for i in range(SIZE[1])]
+    cycle = [av.VideoFrame.from_ndarray(moving(i, size=size), "rgb24") for i in range(size[1])]
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(25), options={"qscale": "2", "g": "6", "bf": "0"})
-        stream.height, stream.width = SIZE
+        stream.height, stream.width = size
         stream.pix_fmt, stream.thread_count = "yuvj420p" if codec == "mjpeg" else "yuv420p", 1
         for number in range(last + 4 - skipped):
             frame = cycle[(number + skipped) % len(cycle)].reformat(format=stream.pix_fmt)
@@ -96,7 +112,7 @@ def camvid_with_films(root: Path) -> Path:
     camvid_stills(root)
     for name, (codec, prefix) in CAMVID_FILMS.items():
         last = max(index for stem, index in CAMVID_STILLS.items() if stem.startswith(prefix))
-        camvid_film(root / name, codec, last)
+        camvid_film(root / name, codec, last, size=OTHER_SIZE if prefix == WIDE else SIZE)
     return root
 
 
@@ -124,7 +140,7 @@ def voc(root: Path) -> Path:
 
 
 def folder(root: Path, labels: str = "index") -> Path:
-    """Two films, one as a file with B frames and one as pictures, with few labels; two stills."""
+    """Two films, one as a file with B frames and one as pictures, with few labels; two stills; each of two sizes."""
     root.mkdir(parents=True, exist_ok=True)
     ignore = [255] if labels == "index" else [[9, 9, 9]]
     content = {"names": ["floor", "ball", "wall"], "colours": COLOURS, "labels": labels, "ignore": ignore}
@@ -135,12 +151,13 @@ def folder(root: Path, labels: str = "index") -> Path:
         (root / split / "films").mkdir(parents=True)
         _film(root / split / "films" / "ride.mp4")
         for number in range(12):
-            write(root / split / "films" / "walk" / f"shot_{number:03d}.png", moving(number, 1))
+            write(root / split / "films" / "walk" / f"shot_{number:03d}.png", moving(number, 1, OTHER_SIZE))
         for name in ("ride/000007", "ride/000011", "walk/shot_006", "one", "two"):
-            values = blocks([0, 1, 2, 255], len(name))
+            size = OTHER_SIZE if name in ("walk/shot_006", "two") else SIZE
+            values = blocks([0, 1, 2, 255], len(name), size)
             write(root / split / "labels" / f"{name}.png", values if labels == "index" else table[values])
-        for name in ("one.png", "two.jpg"):
-            write(root / split / "pictures" / name, moving(3, 2))
+        for name, size in (("one.png", SIZE), ("two.jpg", OTHER_SIZE)):
+            write(root / split / "pictures" / name, moving(3, 2, size))
     return root
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,10 @@ class ClipRecipe(ABC):
     @abstractmethod
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """The clips of a split."""
+
+    def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
+        """Readers of the label maps (H, W) that the clips of a split are made of; none where they are unknown."""
+        return []
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -109,6 +110,10 @@ class ClipsFromVideos(ClipRecipe):
         starts = range(gop if self.phases is None else self.phases)
         return [VideoClipJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
 
+    def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
+        """Readers of the label maps of the videos."""
+        return _video_labels(source, split)
+
 
 @dataclass(frozen=True)
 class ClipsAtLabels(ClipRecipe):
@@ -153,6 +158,10 @@ class ClipsAtLabels(ClipRecipe):
             for d in distances
             if d <= n
         ]
+
+    def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
+        """Readers of the label maps of the videos."""
+        return _video_labels(source, split)
 
     def _stop(self, sequence: LabelledVideo, labelled: int, distance: int, gop: int) -> int:
         return min(len(sequence), labelled - distance + gop) if self.whole_gop else labelled + 1
@@ -201,6 +210,10 @@ class ClipsFromImages(ClipRecipe):
             for start in starts
         ]
 
+    def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
+        """Readers of the label maps of the images."""
+        return [image.read_labels for image in images_of(source, split)]
+
     def _seed(self, image: LabelledImage, variant: int) -> int:
         return zlib.crc32(f"{image.name}/{variant}/{self.seed}".encode())
 
@@ -212,6 +225,10 @@ def _videos(source: LabelledDataset, split: str) -> list[LabelledVideo]:
             f"split '{split}' has no videos; make clips from its still images (data/clips@data.module.clips=stills)"
         )
     return sequences
+
+
+def _video_labels(source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
+    return [partial(video.read_labels, n) for video in _videos(source, split) for n in video.labelled_frames()]
 
 
 def _check_distances(distances: str) -> None:

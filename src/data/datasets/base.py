@@ -30,6 +30,10 @@ class LabelledImage(ABC):
             UserError: damaged files, label values out of range, or sizes that differ.
         """
 
+    def read_labels(self) -> ImageArray:
+        """Read the labels (H, W) alone; raises what `read` does."""
+        return self.read()[1]
+
     @abstractmethod
     def fingerprint(self) -> Any:
         """Return plain data that changes when the files change; part of the key of prepared clips."""
@@ -57,6 +61,12 @@ class LabelledVideo(ABC):
         """Return the indices of the frames that have labels, ascending."""
         return tuple(range(len(self)))
 
+    def read_labels(self, index: int) -> ImageArray:
+        """Read the labels (H, W) of a labelled frame alone; raises what `frames` does."""
+        labels = next(iter(self.frames(index, index + 1)))[1]
+        assert labels is not None, f"frame {index} of '{self.name}' is not among its labelled frames"
+        return labels
+
     @abstractmethod
     def fingerprint(self) -> Any:
         """Return plain data that changes when the frames change; part of the key of prepared clips.
@@ -73,12 +83,16 @@ class LabelledDataset(ABC):
         normalisation: what networks trained on this data set expect.
         roles: what the classes are in space, for videos rendered from still images.
         splits: names of the splits that have labels.
+        generated: labels are drawn with the frames, so that they need no checking.
+        label_remedy: how labels that are wrong as a whole are corrected, for messages.
     """
 
     classes: ClassSet
     normalisation: Normalisation
     roles: SceneRoles = SceneRoles()
     splits: Sequence[str] = ("train", "val")
+    generated: bool = False
+    label_remedy: str = "correct the label maps"
 
     def images(self, split: str) -> list[LabelledImage]:
         """List the labelled images of one split, sorted by name; empty where there are only videos."""

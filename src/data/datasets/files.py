@@ -15,7 +15,7 @@ from src.data.labels import LabelCoding
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
 
-FORMAT = 1  # raise when the same files give other frames or labels (reading of images, videos, label values)
+FORMAT = 2  # raise when the same files give other frames or labels (reading of images, videos, label values)
 
 LabelFiles = tuple[tuple[int, Path], ...]  # by index of the frame
 
@@ -35,6 +35,10 @@ class ImageFile(LabelledImage):
         _check_size(self.labels, labels, self.image, image)
         return image, labels
 
+    def read_labels(self) -> ImageArray:
+        """Labels (H, W)."""
+        return self.coding.read(self.labels)
+
     def fingerprint(self) -> Any:
         """The two files and what label values mean."""
         return [FORMAT, file_fingerprint(self.image), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
@@ -52,6 +56,10 @@ class StoredVideo(LabelledVideo):
     def labelled_frames(self) -> tuple[int, ...]:
         """Indices of the frames that have a label map."""
         return tuple(index for index, _ in self.labels)
+
+    def read_labels(self, index: int) -> ImageArray:
+        """Labels (H, W) of a labelled frame."""
+        return self.coding.read(dict(self.labels)[index])
 
     def fingerprint(self) -> Any:
         """All files, and what label values mean; they are looked at once."""

@@ -41,6 +41,11 @@ class Folder(LabelledDataset):
         UserError: no root, or a class file that is missing or wrong.
     """
 
+    label_remedy = (
+        "correct the label maps, or labels and ignore in classes.yaml; masks of 0 and 255 are read by labels: colour "
+        "with the colours [0, 0, 0] and [255, 255, 255]"
+    )
+
     def __init__(self, root: str | None, fps: int, mean: list[float], std: list[float], on_damage: str) -> None:
         if root is None:
             raise UserError("data.root is not set; give data.root=PATH of the folder with classes.yaml")

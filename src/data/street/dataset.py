@@ -51,6 +51,8 @@ class Street(LabelledDataset):
         UserError: no videos or frames, or frames below 32 pixels.
     """
 
+    generated = True
+
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
         for split, number in films.items():
             check_range(number > 0, f"data.source.films.{split}", number, "a number of videos above 0")

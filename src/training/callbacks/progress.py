@@ -10,6 +10,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
 
+from src.errors import warns_only
 from src.progress import Interval
 
 SECONDS_PER_LINE = 60.0
@@ -28,6 +29,7 @@ class LineProgress(ProgressBar):
         """Log nothing; Lightning calls this on all ranks but the first."""
         self._enabled = False
 
+    @warns_only
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -35,6 +37,7 @@ class LineProgress(ProgressBar):
         if self._interval.is_due():
             self._log(trainer, f"step {batch_idx + 1}/{trainer.num_training_batches}")
 
+    @warns_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the validation score."""
         shown = [name for name in ("val/miou", "val/top1") if name in trainer.callback_metrics]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from src.data.batch import ClipBatch
 from src.data.labels import ClassSet
-from src.errors import UserError
+from src.errors import UserError, warns_only
 from src.video.motion.draw import draw_motion
 from src.video.types import MotionField
 
@@ -45,6 +45,7 @@ class ValidationSamples(Callback):
         self.count, self.longest = count, longest
         self._rows: list[NDArray[np.uint8]] = []
 
+    @warns_only
     def on_validation_batch_end(
         self,
         trainer: Trainer,
@@ -61,12 +62,14 @@ class ValidationSamples(Callback):
             metadata: dict[str, Any] = pl_module.metadata  # type: ignore[assignment]
             self._rows.append(draw_clip(batch, outputs, metadata, self.longest))
 
+    @warns_only
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the image."""
-        if not self._rows:
+        """Write the image; rows of different widths are filled up with black."""
+        rows, self._rows = self._rows, []
+        if not rows:
             return
-        sheet = np.concatenate(self._rows)
-        self._rows = []
+        widest = max(row.shape[1] for row in rows)
+        sheet = np.concatenate([np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0))) for row in rows])
         folder = Path(trainer.default_root_dir) / "pictures"
         folder.mkdir(exist_ok=True)
         cv2.imwrite(str(folder / f"epoch_{trainer.current_epoch:04d}.png"), sheet[..., ::-1])

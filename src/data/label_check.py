@@ -1,0 +1,78 @@
+"""Look at what the label maps of a split add up to, before anything is trained on them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from src.data.datasets.base import LabelledDataset
+from src.data.images import ImageArray
+from src.data.labels import IGNORE
+from src.errors import UserError
+
+SAMPLE = 100  # label maps read of a split that has more, spread evenly
+MANY = 0.25  # share of ignored pixels that is worth a warning
+SHOWN = 5  # class names in a message
+
+LabelReader = Callable[[], ImageArray]
+
+log = logging.getLogger(__name__)
+
+
+def check_labels(
+    source: LabelledDataset, split: str, readers: Sequence[LabelReader], skip_damaged: bool
+) -> set[tuple[int, int]]:
+    """Count the classes in the label maps of a split, and warn of those that never occur and of many ignored pixels.
+
+    Of large splits a sample is read; the whole split only where nothing in the sample is labelled.
+
+    Args:
+        source: the data set, for the names of its classes.
+        split: its name, for messages.
+        readers: one for each label map, which returns labels (H, W).
+        skip_damaged: leave out label maps that cannot be read.
+
+    Returns:
+        The sizes (height, width) that were found.
+
+    Raises:
+        UserError: not one pixel has a class, or a label map cannot be read.
+    """
+    chosen = sorted(
+        {n * len(readers) // SAMPLE for n in range(SAMPLE)} if len(readers) > SAMPLE else range(len(readers))
+    )
+    others = sorted(set(range(len(readers))) - set(chosen))
+    pixels, sizes, seen = np.zeros(256, np.int64), set(), 0
+    for position, number in enumerate([*chosen, *others]):
+        if position >= len(chosen) and pixels[:IGNORE].any():
+            break
+        try:
+            labels = readers[number]()
+        except UserError:
+            if not skip_damaged:
+                raise
+            continue
+        seen += 1
+        pixels += np.bincount(labels.ravel(), minlength=256)
+        sizes.add((labels.shape[0], labels.shape[1]))
+    where = (
+        f"the {seen} label maps of '{split}'"
+        if seen == len(readers)
+        else f"{seen} of {len(readers)} label maps of '{split}'"
+    )
+    if seen and not pixels[:IGNORE].any():
+        raise UserError(f"nothing is labelled in {where}: every pixel is ignored; {source.label_remedy}")
+    absent = [name for index, name in enumerate(source.classes.names) if not pixels[index]]
+    ignored = pixels[IGNORE] / max(1, pixels.sum())
+    findings = [f"no pixel is of class {_listed(absent)}"] if seen and absent else []
+    findings += [f"{100 * ignored:.0f} % of the pixels are ignored"] if ignored > MANY or absent else []
+    if seen and findings:
+        log.warning("%s in %s; if that is not meant, %s", " and ".join(findings), where, source.label_remedy)
+    return sizes
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more
