@@ -13,7 +13,7 @@ from src.data.labels import IGNORE
 from src.errors import UserError
 
 SAMPLE = 100  # label maps read of a split that has more, spread evenly
-MANY = 0.25  # share of ignored pixels that is worth a warning
+MANY, NOTICED = 0.25, 0.005  # share of ignored pixels that is worth a warning; to be named in one
 SHOWN = 5  # class names in a message
 
 LabelReader = Callable[[], ImageArray]
@@ -67,7 +67,9 @@ def check_labels(
     absent = [name for index, name in enumerate(source.classes.names) if not pixels[index]]
     ignored = pixels[IGNORE] / max(1, pixels.sum())
     findings = [f"no pixel is of class {_listed(absent)}"] if seen and absent else []
-    findings += [f"{100 * ignored:.0f} % of the pixels are ignored"] if ignored > MANY or absent else []
+    findings += (
+        [f"{100 * ignored:.0f} % of the pixels are ignored"] if ignored > MANY or (absent and ignored > NOTICED) else []
+    )
     if seen and findings:
         log.warning("%s in %s; if that is not meant, %s", " and ".join(findings), where, source.label_remedy)
     return sizes
