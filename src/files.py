@@ -98,12 +98,20 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         ValueError: it is missing, damaged or too large, or lacks one of the names.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > MAX_ARRAYS:
-                raise ValueError(f"more than {MAX_ARRAYS} bytes of arrays")
         with np.load(path) as arrays:
+            if sum(arrays.zip.getinfo(f"{name}.npy").file_size for name in names) > MAX_ARRAYS:
+                raise ValueError(f"more than {MAX_ARRAYS} bytes of arrays")
             return [arrays[name] for name in names]
-    except (OSError, EOFError, KeyError, SyntaxError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        AttributeError,
+        OSError,
+        EOFError,
+        KeyError,
+        SyntaxError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(str(error)) from error
     except (MemoryError, NotImplementedError, RuntimeError, UnicodeError) as error:  # an odd header
         raise ValueError(str(error) or "out of memory") from error

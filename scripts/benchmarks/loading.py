@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,8 +23,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from scripts.benchmarks.pixel_chain import pixel_chain
-from src.data.clips.cache import Clip
 from src.data.clips.dataset import ClipDataset, training_candidates
+from src.data.clips.files import RECORD, describe
+from src.data.clips.index import Entry
+from src.data.clips.table import Clips
 from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.transforms import ColourJitter, TrainTransform
@@ -117,21 +122,34 @@ def loader_stages(film: Path, workers: int) -> dict[str, Stage]:
     labels = film.with_suffix(".npz")
     last = [str(key + GOP - 1) for key in range(0, FRAMES, GOP)]
     np.savez_compressed(labels, **{name: np.zeros((height, width), np.uint8) for name in last})
-    clip = Clip("film", film, labels, 0, FRAMES, GOP, tuple(map(int, last)))
+    clips = one_clip(film, labels, tuple(map(int, last)))
     jitter = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03, blur=0.1, compression=0.0)
     transform = TrainTransform((height // 2, width // 2), (0.5, 2.0), 0.5, jitter)
     normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def load(motion: str, transform: TrainTransform | None) -> int:
-        candidates = training_candidates([clip], range(GOP - 1, GOP)) * 2
+        candidates = training_candidates(clips, range(GOP - 1, GOP))
         dataset = ClipDataset(candidates, "pair", motion, normalisation, transform)  # type: ignore[arg-type]
-        return sum(len(batch) for batch in DataLoader(dataset, 2, num_workers=workers, collate_fn=collate))
+        twice = [*range(len(dataset))] * 2
+        return sum(
+            len(batch) for batch in DataLoader(dataset, 2, sampler=twice, num_workers=workers, collate_fn=collate)
+        )
 
     return {
         "clips": lambda: load("exact", transform),
         "clips, no vectors": lambda: load("none", transform),
         "clips, no augmentation": lambda: load("exact", None),
     }
+
+
+def one_clip(film: Path, labels: Path, labelled: tuple[int, ...]) -> Clips:
+    """A table of the film as a prepared clip."""
+    parts = {"film": describe(film), "labels": describe(labels)}
+    record = {"name": "film", "key": film.stem, "length": FRAMES, "labelled": labelled, **parts}
+    film.with_suffix(RECORD).write_text(json.dumps(record))
+    job: Any = SimpleNamespace(name="film", start=0)
+    settings = CodecSettings("h264", GOP, 17, crf=23)
+    return Clips([job], [film.stem], [Entry(FRAMES, labelled, flat=True)], settings, film.parent)
 
 
 def measure(stages: dict[str, Stage], rounds: int) -> dict[str, list[float]]:

@@ -16,6 +16,7 @@ import numpy as np
 from scripts.campaigns.kills import contents
 from src.data.clips.cache import clip_key, prepare
 from src.data.clips.check import faults
+from src.data.clips.files import place_of, read_record
 from src.data.clips.recipes import ClipsAtLabels, ClipsFromImages
 from src.data.datasets.base import LabelledDataset
 from src.data.datasets.camvid import CamVid
@@ -134,7 +135,7 @@ class DamageCampaign:
         archive = DATA_SETS[name]
         jobs = archive.recipe.jobs(archive.read(str(root), policy), "val", GOP)
         prepare(jobs, ENCODING, cache, 1, policy)
-        made = [job for job in jobs if (cache / clip_key(job, ENCODING)).with_suffix(".json").exists()]
+        made = [job for job in jobs if read_record(place_of(cache, clip_key(job, ENCODING))) is not None]
         return faults(made, ENCODING, cache)
 
     def _outcome(self, name: str, root: Path, cache: Path, policy: str, path: Path) -> str:

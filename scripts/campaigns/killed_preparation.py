@@ -11,7 +11,10 @@ import signal
 import sys
 from pathlib import Path
 
+from scripts.campaigns.kills import visible
 from src.commands.prepare import prepare_data_set
+from src.data.clips.files import UNFINISHED
+from src.data.clips.index import MANIFEST
 from tests.support.configs import compose_config
 
 _replace = os.replace
@@ -20,8 +23,9 @@ _replace = os.replace
 def replace_or_die(source: str | Path, target: str | Path) -> None:
     """Move a file to its final place; kill the main process where that makes it enough of them."""
     _replace(source, target)
-    visible = [path for path in Path(target).parent.iterdir() if not path.name.startswith(".")]
-    if not Path(target).parent.name.startswith(".") and len(visible) >= int(os.environ["KILL_AT"]):
+    folder = Path(target).parent
+    cache = folder if Path(target).name.startswith(MANIFEST) else folder.parent
+    if UNFINISHED not in str(target) and len(visible(cache)) >= int(os.environ["KILL_AT"]):
         parent = multiprocessing.parent_process()
         os.kill(os.getpid() if parent is None else parent.pid or 0, signal.SIGKILL)
 

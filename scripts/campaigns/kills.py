@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from src.data.clips.files import UNFINISHED
 from tests.support import miniatures
 
 PATIENCE = 900  # seconds that a run may take on a busy machine
@@ -46,7 +47,7 @@ class KillCampaign:
         cache = self.folder / f"killed{seed}"
         process = self._start(cache)
         wanted, begin = int(rng.integers(0, len(self.expected))), time.monotonic()
-        while len(_visible(cache)) < wanted and process.poll() is None and time.monotonic() - begin < PATIENCE:
+        while len(visible(cache)) < wanted and process.poll() is None and time.monotonic() - begin < PATIENCE:
             time.sleep(0.002)
         time.sleep(float(rng.uniform(0, 0.2)))
         process.send_signal(signal.SIGKILL)
@@ -60,7 +61,7 @@ class KillCampaign:
         return self._resume(cache)
 
     def _resume(self, cache: Path) -> Kill:
-        files = len(_visible(cache))
+        files = len(visible(cache))
         self._run(cache)
         return Kill(files, difference(contents(cache), self.expected))
 
@@ -97,5 +98,6 @@ def difference(found: dict[str, bytes], expected: dict[str, bytes]) -> str:
     return ", ".join(sorted(names))
 
 
-def _visible(cache: Path) -> list[Path]:
-    return [path for path in cache.glob("*") if not path.name.startswith(".")]
+def visible(cache: Path) -> list[Path]:
+    """Files under their final names."""
+    return [path for path in cache.glob("**/*") if path.is_file() and UNFINISHED not in str(path)]

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from src.cli.config import check_rate, plain
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
-from src.data.clips.files import write_manifest
+from src.data.clips.index import write_manifest
 from src.data.module import ClipDataModule
 from src.errors import UserError
 from src.instantiate import instantiate
@@ -38,7 +38,7 @@ def prepare_data_set(config: DictConfig) -> None:
     if config.check:
         _check(jobs, module)
         return
-    clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage)
+    clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage, thorough=True)
     log.info("%d of %d clips are prepared, listed in %s", len(clips), len(jobs), write_manifest(module.cache))
 
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
 import cv2
 import lightning as L
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from src.data.batch import ClipBatch
-from src.data.clips.cache import Clip, ClipJob, ClipRecipe, prepare
+from src.data.clips.cache import ClipJob, ClipRecipe, prepare
 from src.data.clips.dataset import (
-    Candidate,
+    Candidates,
     ClipDataset,
     ImageDataset,
     Transform,
-    one_per_frame,
     scored_candidates,
     training_candidates,
 )
+from src.data.clips.table import Clips
 from src.data.datasets.base import LabelledDataset, LabelledImage, images_of
 from src.data.datasets.files import POLICIES
 from src.data.label_check import check_labels
@@ -64,7 +65,7 @@ class ResumableData(L.LightningDataModule):
         self._start = state_dict["epoch"], state_dict["batches"]
 
     def training_sampler(
-        self, length: int, batch_size: int, seed: int, groups: Sequence[int] | None = None
+        self, length: int, batch_size: int, seed: int, groups: NDArray[np.integer[Any]] | None = None
     ) -> EpochSampler:
         """Draw for batches of `batch_size`; in a resumed epoch only what is left of it."""
         sampler = EpochSampler(length, True, seed, groups)
@@ -155,6 +156,7 @@ class ClipDataModule(ResumableData):
         )
         self.cache, self.fit, self.on_damage = Path(cache), fit, on_damage
         self.motion = self._motion_source(motion)
+        self._prepared: dict[str, Clips] = {}
 
     def prepare_data(self) -> None:
         """Make the clips that are not in the cache; Lightning calls this in one process per machine."""
@@ -218,8 +220,8 @@ class ClipDataModule(ResumableData):
             candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
             length = len(candidates)
             if self.distance == "balanced":
-                candidates = one_per_frame(candidates)
-                groups = [candidate.frames[0] - candidate.key for candidate in candidates]
+                candidates = candidates.one_per_frame()
+                groups = candidates.distances()
             dataset = self._dataset(candidates, self.transform)
         length = length or len(dataset)  # type: ignore[arg-type]
         sampler = self.training_sampler(length, self.batch_size, self.seed, groups)
@@ -240,9 +242,14 @@ class ClipDataModule(ResumableData):
         sampler = EpochSampler(len(dataset), False, self.seed)  # type: ignore[arg-type]
         return self._loader(PaddedDataset(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)
 
-    def prepared(self, split: str) -> list[Clip]:
-        """The clips of a split on disk; those that are not are made."""
-        return prepare(self.jobs(split), self.encoding, self.cache, self.workers, self.on_damage)
+    def prepared(self, split: str) -> Clips:
+        """The clips of a split on disk; those that are not are made. They are looked for once."""
+        if split not in self._prepared:
+            classes = len(self.source.classes)
+            self._prepared[split] = prepare(
+                self.jobs(split), self.encoding, self.cache, self.workers, self.on_damage, classes
+            )
+        return self._prepared[split]
 
     def _training_distances(self) -> range:
         gop = self.encoding.gop
@@ -260,7 +267,7 @@ class ClipDataModule(ResumableData):
             "video.motion=estimate, or code the clips as h264 or mpeg4"
         )
 
-    def _dataset(self, candidates: list[Candidate], transform: Transform | None) -> ClipDataset:
+    def _dataset(self, candidates: Candidates, transform: Transform | None) -> ClipDataset:
         return ClipDataset(candidates, self._frames(), self.motion, self.source.normalisation, transform)
 
     def _frames(self) -> int | str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -36,9 +38,9 @@ class EpochSampler(Sampler[SampleIndex]):
             draws every clip once; there are `length` of them then.
     """
 
-    def __init__(self, length: int, shuffle: bool, seed: int, groups: Sequence[int] | None = None) -> None:
+    def __init__(self, length: int, shuffle: bool, seed: int, groups: NDArray[np.integer[Any]] | None = None) -> None:
         self.length, self.shuffle, self.seed = length, shuffle, seed
-        self.groups = None if groups is None else torch.tensor(groups)
+        self.groups = None if groups is None else torch.as_tensor(groups)
         self.epoch, self._interrupted = 0, (-1, 0)
 
     def set_epoch(self, epoch: int) -> None:
@@ -56,20 +58,20 @@ class EpochSampler(Sampler[SampleIndex]):
     def __iter__(self) -> Iterator[SampleIndex]:
         rank, world = rank_and_world_size()
         if not self.shuffle:
-            draws = [(index, self.seed) for index in range(self.length)]
-            return iter((draws + [PADDING] * (-self.length % world))[rank::world])
+            places = range(rank, self.length + -self.length % world, world)
+            return ((index, self.seed) if index < self.length else PADDING for index in places)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        order = self._order(generator).tolist()
-        seeds = torch.randint(2**62, (self.length,), generator=generator).tolist()
-        mine = slice(rank, self.length - self.length % world, world)
+        order = self._order(generator)
+        seeds = torch.randint(2**62, (self.length,), generator=generator)
         skip = self._interrupted[1] if self.epoch == self._interrupted[0] else 0
-        return iter(list(zip(order, seeds, strict=True))[mine][skip:])
+        mine = slice(rank + skip * world, self.length - self.length % world, world)
+        return _in_pieces(order[mine], seeds[mine])
 
     def _order(self, generator: torch.Generator) -> Tensor:
         mixed = torch.randperm(self.length, generator=generator)
         if self.groups is None:
             return mixed
-        sorted_names = sorted(set(self.groups.tolist()))
+        sorted_names = torch.unique(self.groups).tolist()
         turns = torch.randperm(len(sorted_names), generator=generator).tolist()  # the last may get one draw less
         names = [sorted_names[turn] for turn in turns]
         drawn = []
@@ -78,6 +80,13 @@ class EpochSampler(Sampler[SampleIndex]):
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-count // len(members)))]
             drawn.append(members[torch.cat(rounds)[:count]] if rounds else members[:0])
         return torch.cat(drawn)[mixed]
+
+
+def _in_pieces(order: Tensor, seeds: Tensor, size: int = 1000) -> Iterator[SampleIndex]:
+    """Pairs of Python numbers, a few at a time: those of an epoch take many times the memory of the tensors."""
+    for start in range(0, len(order), size):
+        piece = slice(start, start + size)
+        yield from zip(order[piece].tolist(), seeds[piece].tolist(), strict=True)
 
 
 class PaddedDataset(Dataset[Any]):

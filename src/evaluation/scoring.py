@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from src.checkpoints.load import LoadedModel
-from src.data.clips.cache import Clip
 from src.data.clips.dataset import is_scored
+from src.data.clips.table import Clip
 from src.data.datasets.base import LabelledImage
 from src.data.images import Normalisation
 from src.data.transforms import FitSize
@@ -81,7 +81,7 @@ def _rank(system: System) -> int:
 
 
 def score_clips(
-    systems: list[System], clips: list[Clip], num_classes: int, motion: str, device: torch.device
+    systems: list[System], clips: Sequence[Clip], num_classes: int, motion: str, device: torch.device
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system and distance, over the frames that occur at every distance.
 
@@ -133,7 +133,7 @@ def _frames(clip: Clip, motion: str) -> Iterator[tuple[Frame, MotionField | None
             chain.reset()
         to_key = chain.update(frame)
         scored = frame.index in labelled and is_scored(clip, frame.index)
-        labels = clip.read_labels(frame.index) if scored else None
+        labels = clip.read_labels(frame.index, frame.image.shape[:2]) if scored else None
         yield frame, None if distance == 0 else to_key, labels, distance
 
 

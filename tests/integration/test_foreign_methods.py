@@ -14,7 +14,7 @@ from src.benchmarking.latency import measure
 from src.benchmarking.video_latency import measure_video
 from src.checkpoints.load import load_checkpoint
 from src.commands.predict import predict
-from src.data.clips.cache import Clip
+from src.data.clips.table import Clip
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, systems_of
 from src.inference.options import PredictOptions

@@ -10,29 +10,29 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache as cache_results
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from src.data.clips.files import (
-    LABELS,
     PARTS,
     TOOLS,
-    VIDEO,
     Record,
-    is_made,
     keep_clip,
-    read_record,
+    note_damage,
+    place_of,
+    read_damage,
     remove_leftovers,
     unfinished_folder,
     write_clip,
-    write_manifest,
 )
+from src.data.clips.index import Entry, find, write_manifest
+from src.data.clips.table import Clips
 from src.data.clips.workers import Pool
 from src.data.datasets.base import LabelledDataset
 from src.data.datasets.files import refuse_or_skip
 from src.data.images import ImageArray
+from src.data.labels import IGNORE
 from src.errors import UserError
 from src.video.types import CodecSettings
 from src.video.writing import encode
@@ -61,6 +61,10 @@ class ClipJob(ABC):
         """Return plain data that changes whenever `frames` would, with the format numbers of what makes them."""
 
 
+Task = tuple[ClipJob, Path]  # a clip, and where its files come to lie
+Missing = list[Task]
+
+
 class ClipRecipe(ABC):
     """A way to make clips of a split of a data set."""
 
@@ -73,60 +77,59 @@ class ClipRecipe(ABC):
         return []
 
 
-@dataclass(frozen=True)
-class Clip:
-    """A prepared clip.
-
-    Attributes:
-        name: for messages and results.
-        video: written by `src.video.writing.encode`, an I frame every `gop` frames.
-        labels: .npz with one label map (H, W) uint8 per labelled frame, named by the frame's index.
-        start: index of the first frame in the sequence the clip was cut from.
-        length: frames.
-        gop: frames from keyframe to keyframe.
-        labelled: indices of labelled frames.
-    """
-
-    name: str
-    video: Path
-    labels: Path
-    start: int
-    length: int
-    gop: int
-    labelled: tuple[int, ...]
-
-    def read_labels(self, index: int) -> ImageArray:
-        """Labels (H, W) of one labelled frame."""
-        with np.load(self.labels) as archive:
-            labels: ImageArray = archive[str(index)]
-        return labels
-
-
 def prepare(
-    jobs: list[ClipJob], encoding: CodecSettings, cache: Path, workers: int, on_damage: str = "stop"
-) -> list[Clip]:
+    jobs: list[ClipJob],
+    encoding: CodecSettings,
+    cache: Path,
+    workers: int,
+    on_damage: str = "stop",
+    classes: int = IGNORE,
+    thorough: bool = False,
+) -> Clips:
     """Return the clips of all jobs, in order; make those not in the cache, in `workers` processes.
 
     A run that is killed loses at most the clips in work. Under on_damage="skip" clips of damaged files are left
     out, with a warning each.
 
+    Args:
+        jobs: that make clips.
+        encoding: of the clips.
+        cache: folder.
+        workers: processes.
+        on_damage: "stop" or "skip".
+        classes: K of the labels.
+        thorough: look at the sizes of all files, and try again what was left out as damaged; otherwise a clip is
+            looked at when it is used.
+
     Raises:
         UserError: damaged files, a cache that cannot be written, or too little space for what is missing.
     """
     _make_folder(cache)
-    places = [cache / clip_key(job, encoding) for job in jobs]
-    missing = [(j, p) for j, p in zip(jobs, places, strict=True) if not is_made(p)]
+    keys = [clip_key(job, encoding) for job in jobs]
+    entries = find(cache, keys, check_sizes=thorough)
+    missing = [(job, place_of(cache, key)) for job, key in zip(jobs, keys, strict=True) if key not in entries]
+    if missing and on_damage == "skip" and not thorough:
+        missing = [task for task in missing if not _is_left_out(task)]
     if missing:
         if not os.access(cache, os.W_OK):
             raise UserError(f"paths.cache '{cache}' is read-only and lacks {len(missing)} clips; give another folder")
         log.info("preparing %d of %d clips in %s", len(missing), len(jobs), cache)
-        _make_all(missing, encoding, workers, on_damage)
-        write_manifest(cache)
-    clips = [_load(job, place, encoding) for job, place in zip(jobs, places, strict=True)]
-    found = [clip for clip in clips if clip is not None]
+        made = _make_all(missing, encoding, cache, workers, on_damage)
+        write_manifest(cache, [record["key"] for record in made])
+        entries |= {record["key"]: Entry.of(record) for record in made}
+    found = [(job, key) for job, key in zip(jobs, keys, strict=True) if key in entries]
     if jobs and not found:
         raise UserError("no clip is left: all files are damaged; replace them")
-    return found
+    here, names = [job for job, _ in found], [key for _, key in found]
+    return Clips(here, names, [entries[key] for key in names], encoding, cache, classes)
+
+
+def _is_left_out(task: Task) -> bool:
+    """Warn of a clip that an earlier run could not make."""
+    message = read_damage(task[1])
+    if message is not None:
+        log.warning("left out: %s", message)
+    return message is not None
 
 
 def _make_folder(cache: Path) -> None:
@@ -141,24 +144,30 @@ def clip_key(job: ClipJob, encoding: CodecSettings) -> str:
 
     Code is not part of it: a change of the code that changes clips raises the `FORMAT` of what it belongs to.
     """
-    parts = [job.name, job.fingerprint(), asdict(encoding), encode.FORMAT, TOOLS]
-    return hashlib.sha256(json.dumps(parts, default=str, sort_keys=True).encode()).hexdigest()[:24]
+    of_job = json.dumps([job.name, job.fingerprint()], default=str, sort_keys=True)
+    return hashlib.sha256(f"{of_job[:-1]}, {_shared_part(encoding, encode.FORMAT)}".encode()).hexdigest()[:24]
 
 
-def _make_all(missing: list[tuple[ClipJob, Path]], encoding: CodecSettings, workers: int, on_damage: str) -> None:
-    def failed(error: UserError) -> None:
+@cache_results
+def _shared_part(encoding: CodecSettings, number: int) -> str:
+    """The end of the JSON list that is hashed, which all clips of a data set share."""
+    return json.dumps([asdict(encoding), number, TOOLS], default=str, sort_keys=True)[1:]
+
+
+def _make_all(missing: Missing, encoding: CodecSettings, cache: Path, workers: int, on_damage: str) -> list[Record]:
+    def failed(task: Task, error: UserError) -> None:
         refuse_or_skip(str(error), on_damage)
+        note_damage(place_of(cache, task[1].name), task[0], str(error), cache)
 
-    cache = missing[0][1].parent
     remove_leftovers(cache)
     first, rest = _sample(missing)
     try:
         with unfinished_folder(cache) as folder, Pool(workers) as pool:  # what the pool still does ends first
-            sample = pool.run(_Make(encoding), [(job, folder / place.name) for job, place in first], failed)
+            sample = pool.run(_Make(encoding, folder), [(job, folder / place.name) for job, place in first], failed)
             _check_space(sample, missing, cache)
             for record in sample:
-                keep_clip(folder / record["key"], cache)
-            pool.run(_Make(encoding), rest, failed)
+                keep_clip(folder / record["key"], place_of(cache, record["key"]))
+            return sample + pool.run(_Make(encoding, cache), rest, failed)
     except OSError as error:
         raise UserError(f"paths.cache '{cache}' cannot be written ({error.strerror}); make room there") from error
     finally:
@@ -170,12 +179,10 @@ class _Make:
     """`write_clip` for processes: picklable."""
 
     encoding: CodecSettings
+    cache: Path
 
-    def __call__(self, job_and_place: tuple[ClipJob, Path]) -> Record:
-        return write_clip(*job_and_place, self.encoding)
-
-
-Missing = list[tuple[ClipJob, Path]]
+    def __call__(self, task: Task) -> Record:
+        return write_clip(*task, self.encoding, self.cache)
 
 
 def _sample(missing: Missing) -> tuple[Missing, Missing]:
@@ -202,11 +209,3 @@ def _check_space(sample: list[Record], missing: Missing, cache: Path) -> None:
 
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
-
-
-def _load(job: ClipJob, place: Path, encoding: CodecSettings) -> Clip | None:
-    record = read_record(place)
-    if record is None:  # left out as damaged
-        return None
-    video, labels = place.with_suffix(VIDEO), place.with_suffix(LABELS)
-    return Clip(job.name, video, labels, job.start, record["length"], encoding.gop, tuple(record["labelled"]))

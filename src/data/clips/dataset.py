@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from src.data.batch import Sample
-from src.data.clips.cache import Clip
+from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
 from src.data.images import Normalisation
 from src.data.sampling import SampleIndex, as_sample_index
@@ -19,9 +20,10 @@ from src.errors import UserError
 from src.video.motion.field import identity
 from src.video.reading.gop import ClipMotion, read_gop, read_keyed
 
+Indices = NDArray[np.int32]
 
-@dataclass(frozen=True)
-class Candidate:
+
+class Candidate(NamedTuple):
     """A keyframe of a clip and the labelled frames that may be drawn after it."""
 
     clip: Clip
@@ -29,21 +31,46 @@ class Candidate:
     frames: tuple[int, ...]
 
 
-def training_candidates(clips: list[Clip], distances: range) -> list[Candidate]:
+class Candidates:
+    """Candidates as arrays, which processes share; a clip is looked at when its candidate is taken.
+
+    Args:
+        clips: that they are of.
+        owners, frames: (M,) number of the clip and index of each frame, those of a candidate side by side.
+        ends: (N,) of each candidate, the place after its last frame.
+    """
+
+    def __init__(self, clips: Clips, owners: Indices, frames: Indices, ends: Indices) -> None:
+        self.clips, self._owners, self._frames, self._ends = clips, owners, frames, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, number: int) -> Candidate:
+        """A candidate, whose clip is verified."""
+        number = range(len(self))[number]
+        first, end = int(self._ends[number - 1]) if number else 0, int(self._ends[number])
+        frames = tuple(self._frames[first:end].tolist())
+        clip = self.clips[int(self._owners[first])]
+        return Candidate(clip, frames[0] - frames[0] % clip.gop, frames)
+
+    def one_per_frame(self) -> Candidates:
+        """The same frames, each a candidate of its own."""
+        return Candidates(self.clips, self._owners, self._frames, np.arange(1, len(self._frames) + 1, dtype=np.int32))
+
+    def distances(self) -> Indices:
+        """(N,) from each candidate's first frame to its keyframe."""
+        return self._frames[np.concatenate([[0], self._ends[:-1]])] % self.clips.gop if len(self) else self._frames
+
+
+def training_candidates(clips: Clips, distances: range) -> Candidates:
     """One candidate per GOP that has labelled frames at any of the distances."""
-    found = []
-    for clip in clips:
-        labelled = set(clip.labelled)
-        for key in range(0, clip.length, clip.gop):
-            frames = tuple(key + d for d in distances if key + d in labelled)
-            if frames:
-                found.append(Candidate(clip, key, frames))
-    return found
-
-
-def one_per_frame(candidates: list[Candidate]) -> list[Candidate]:
-    """The same frames, each a candidate of its own."""
-    return [Candidate(c.clip, c.key, (frame,)) for c in candidates for frame in c.frames]
+    wanted = np.isin(clips.frames % clips.gop, list(distances))
+    owners, frames = clips.owners[wanted], clips.frames[wanted]
+    keys = frames // clips.gop
+    last = np.ones(len(frames), np.bool_)
+    last[:-1] = (owners[1:] != owners[:-1]) | (keys[1:] != keys[:-1])
+    return Candidates(clips, owners, frames, (np.flatnonzero(last) + 1).astype(np.int32))
 
 
 def is_scored(clip: Clip, index: int) -> bool:
@@ -56,18 +83,15 @@ def is_scored(clip: Clip, index: int) -> bool:
     return clip.start + index >= clip.gop - 1
 
 
-def scored_candidates(clips: list[Clip], distances: list[int], stride: int, frames: int = 1) -> list[Candidate]:
+def scored_candidates(clips: Clips, distances: list[int], stride: int, frames: int = 1) -> Candidates:
     """One candidate per scored frame at one of the distances; every `stride`-th of the video's frames.
 
     Of the scored frames only those count that are the last of `frames` frames in every coding of the video.
     """
-    found = []
-    for clip in clips:
-        for index in clip.labelled:
-            place = clip.start + index - clip.gop + 1 - (frames - 1)
-            if place >= 0 and place % stride == 0 and index % clip.gop in distances:
-                found.append(Candidate(clip, index - index % clip.gop, (index,)))
-    return found
+    places = clips.starts[clips.owners] + clips.frames - clips.gop + 1 - (frames - 1)
+    wanted = (places >= 0) & (places % stride == 0) & np.isin(clips.frames % clips.gop, distances)
+    ends = np.arange(1, int(wanted.sum()) + 1, dtype=np.int32)
+    return Candidates(clips, clips.owners[wanted], clips.frames[wanted], ends)
 
 
 class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
@@ -83,13 +107,13 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
 
     def __init__(
         self,
-        candidates: list[Candidate],
+        candidates: Candidates,
         frames: int | str,
         motion: ClipMotion,
         normalisation: Normalisation,
         transform: Transform | None,
     ) -> None:
-        if not candidates:
+        if not len(candidates):
             raise UserError(
                 "no labelled frame lies at the distances asked for; check video.gop and data.module.distance"
             )
@@ -112,7 +136,6 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
 
     def _read(self, candidate: Candidate, index: int) -> Sample:
         clip = candidate.clip
-        labels = clip.read_labels(index)
         if isinstance(self.frames, str):
             keyed = read_keyed(clip.video, candidate.key, index, self.motion)
             frames, field, valid = np.stack([keyed.key, keyed.image]), keyed.motion.field, keyed.motion.valid
@@ -120,8 +143,9 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
             first = index - self.frames + 1
             decoded = read_gop(clip.video, first - first % clip.gop, index, "none")
             frames = np.stack([frame.image for frame in decoded[-self.frames :]])
-            at_rest = identity(*labels.shape)
+            at_rest = identity(*frames.shape[1:3])
             field, valid = at_rest.field, at_rest.valid
+        labels = clip.read_labels(index, frames.shape[1:3])
         return Sample(frames, labels, field, valid, index - candidate.key, f"{clip.name}:{index}")
 
 

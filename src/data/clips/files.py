@@ -5,12 +5,14 @@ The record is written last. A clip whose record exists and whose files have the 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -23,14 +25,14 @@ import cv2
 import numpy as np
 
 from src.data.images import ImageArray
-from src.files import atomic_write
 from src.video.types import CodecSettings
 from src.video.vectors import vector_file
 from src.video.writing import encode
 
 VIDEO, LABELS, RECORD = ".mp4", ".npz", ".json"
 PARTS = {"film": VIDEO, "labels": LABELS, "vectors": vector_file.SUFFIX}  # vectors of HEVC videos only
-MANIFEST = "manifest.jsonl"
+UNFINISHED, OWNER = ".unfinished", "owner"  # end of the name of a folder, and the file in it that its maker locks
+ABANDONED = 24 * 3600  # seconds after which a folder of another machine without a lock is given up
 TOOLS = {
     "av": av.__version__,
     "ffmpeg": {name: ".".join(map(str, version)) for name, version in av.library_versions.items()},
@@ -51,17 +53,27 @@ class Job(Protocol):
         """RGB and labels."""
 
 
-def write_clip(job: Job, place: Path, encoding: CodecSettings) -> Record:
-    """Make the files of a clip, the record last; return its content.
+def place_of(cache: Path, key: str) -> Path:
+    """Path of a clip's files without their suffixes: in one of 256 folders, as huge folders are slow."""
+    return cache / key[:2] / key
+
+
+def flat_place_of(cache: Path, key: str) -> Path:
+    """Where earlier versions put the files of a clip."""
+    return cache / key
+
+
+def write_clip(job: Job, place: Path, encoding: CodecSettings, cache: Path) -> Record:
+    """Make the files of a clip in a cache, the record last; return its content.
 
     Whatever moment the process is killed at, a file under its name is whole.
 
     Raises:
         UserError: as the frames of the job do.
     """
-    with unfinished_folder(place.parent) as workplace:
+    with unfinished_folder(cache) as workplace:
         record = _write(job, workplace / place.name, encoding)
-        keep_clip(workplace / place.name, place.parent)
+        keep_clip(workplace / place.name, place)
     return record
 
 
@@ -84,22 +96,51 @@ def _write(job: Job, place: Path, encoding: CodecSettings) -> Record:
     for part, suffix in PARTS.items():
         if place.with_suffix(suffix).exists():
             record[part] = describe(place.with_suffix(suffix))
-    place.with_suffix(RECORD).write_text(json.dumps(record, sort_keys=True) + "\n")
+    _write_record(place, record)
     return record
 
 
-def keep_clip(place: Path, cache: Path) -> None:
-    """Move the files of a clip into another folder of the same file system, the record last."""
+def keep_clip(made: Path, place: Path) -> None:
+    """Move the files of a clip to its place in the same file system, the record last."""
+    place.parent.mkdir(exist_ok=True)
     for suffix in (*PARTS.values(), RECORD):
         with suppress(FileNotFoundError):
-            os.replace(place.with_suffix(suffix), (cache / place.name).with_suffix(suffix))
+            os.replace(made.with_suffix(suffix), place.with_suffix(suffix))
+
+
+def note_damage(place: Path, job: Job, message: str, cache: Path) -> None:
+    """Record that a clip cannot be made, so that it is not tried again at each start."""
+    with unfinished_folder(cache) as workplace:
+        _write_record(workplace / place.name, {"name": job.name, "key": place.name, "damaged": message})
+        keep_clip(workplace / place.name, place)
+
+
+def _write_record(place: Path, record: Record) -> None:
+    place.with_suffix(RECORD).write_text(json.dumps(record, sort_keys=True) + "\n")
 
 
 @contextmanager
 def unfinished_folder(cache: Path) -> Iterator[Path]:
-    """A folder in the cache, gone afterwards; where the process is killed, `remove_leftovers` knows it by its name."""
-    with TemporaryDirectory(prefix=".", suffix=f".{socket.gethostname()}.{os.getpid()}", dir=cache) as folder:
-        yield Path(folder)
+    """A folder in the cache, gone afterwards; it is locked, so `remove_leftovers` knows when its process was killed."""
+    with TemporaryDirectory(prefix=".", suffix=UNFINISHED, dir=cache) as name:
+        folder = Path(name)
+        with (folder / f"new_{OWNER}").open("w") as lock:
+            with suppress(OSError):  # a file system without locks: there only its owner removes a folder
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                print(socket.gethostname(), file=lock, flush=True)
+                os.replace(lock.name, folder / OWNER)  # it is there only when it is locked
+            yield folder
+
+
+def remove_leftovers(cache: Path) -> None:
+    """Remove what killed processes have left unfinished, on this machine or another one."""
+    for folder in cache.glob(f".*{UNFINISHED}"):
+        with suppress(OSError), (folder / OWNER).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its maker lives
+            # some file systems keep locks to each machine: nothing is known there about those of others
+            is_mine = lock.read().strip() == socket.gethostname()
+            if is_mine or time.time() - os.fstat(lock.fileno()).st_mtime > ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Content:
@@ -129,61 +170,47 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def read_record(place: Path) -> Record | None:
-    """The record of a clip, None where there is none or it is torn."""
-    with suppress(OSError, ValueError):
-        record = json.loads(place.with_suffix(RECORD).read_text())
-        if isinstance(record, dict) and {"name", "key", "length", "labelled", "film", "labels"} <= set(record):
-            return record
+    """The record of a clip, None where there is none or it is damaged or of another clip."""
+    record = _json_of(place)
+    return record if is_record(record) and record["key"] == place.name else None
+
+
+def read_damage(place: Path) -> str | None:
+    """Why a clip could not be made, from `note_damage`; None where nothing is noted."""
+    record = _json_of(place)
+    return str(record["damaged"]) if isinstance(record, dict) and "damaged" in record else None
+
+
+def _json_of(place: Path) -> Any:
+    with suppress(OSError, ValueError, RecursionError):
+        return json.loads(place.with_suffix(RECORD).read_text())
     return None
 
 
-def is_made(place: Path) -> bool:
-    """Check that record and files are there, with the sizes that the record states."""
-    record = read_record(place)
-    with suppress(OSError):
-        return record is not None and all(
-            place.with_suffix(suffix).stat().st_size == record[part]["bytes"]
-            for part, suffix in PARTS.items()
-            if part in record
-        )
-    return False
-
-
-def write_manifest(cache: Path) -> Path:
-    """Write the records of all clips of a folder, one a line, sorted; its path.
-
-    Several machines may do so at the same time: each looks again after writing, so whoever finishes last has
-    seen the clips of all.
-    """
-    path = cache / MANIFEST
-    while (text := _records(cache)) != (path.read_text() if path.exists() else None):
-        with atomic_write(path) as temporary:
-            temporary.write_text(text)
-    return path
-
-
-def _records(cache: Path) -> str:
-    records = [record for path in cache.glob(f"*{RECORD}") if (record := read_record(path.with_suffix("")))]
-    records.sort(key=lambda record: (record["name"], record["key"]))
-    return "".join(json.dumps(record, sort_keys=True) + "\n" for record in records)
-
-
-def remove_leftovers(cache: Path) -> None:
-    """Remove what processes of this machine that are gone have left unfinished."""
-    for path in cache.glob(f".*{socket.gethostname()}.*"):
-        owner = path.name.rsplit(".", 1)[-1]
-        if owner.isdecimal() and not _is_alive(int(owner)):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _is_alive(process: int) -> bool:
+def is_record(record: Any) -> bool:
+    """Check the kinds of what is used of a record."""
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+        return (
+            all(isinstance(record[key], str) for key in ("name", "key"))
+            and isinstance(record["length"], int)
+            and all(isinstance(index, int) and 0 <= index < record["length"] for index in record["labelled"])
+            and all(isinstance(record[part]["bytes"], int) for part in PARTS if part != "vectors" or part in record)
+        )
+    except (KeyError, TypeError):
         return False
-    except PermissionError:  # someone else's
-        return True
-    return True
+
+
+def part_faults(place: Path, record: Record, contents: bool = True) -> list[str]:
+    """Compare the files of a clip with its record: missing, of another size, or, with `contents`, other bytes."""
+    found = []
+    for part, suffix in PARTS.items():
+        path = place.with_suffix(suffix)
+        if part not in record:
+            continue
+        if not path.is_file():
+            found.append(f"missing: {path.name}")
+        elif path.stat().st_size != record[part]["bytes"]:
+            found.append(f"torn: {path.name} has {path.stat().st_size} of {record[part]['bytes']} bytes")
+        elif contents and describe(path) != record[part]:
+            found.append(f"different: {path.name} is not the file that was made")
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -16,7 +16,14 @@ from typing import Any
 import numpy as np
 
 from src.data.clips.cache import ClipJob, ClipRecipe
-from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo, images_of, videos_of
+from src.data.datasets.base import (
+    LabelledDataset,
+    LabelledImage,
+    LabelledVideo,
+    images_of,
+    plain_fields,
+    videos_of,
+)
 from src.data.images import ImageArray
 from src.data.still_animation import render
 from src.data.still_animation.layers import SceneRoles
@@ -80,8 +87,8 @@ class AnimatedClipJob(ClipJob):
 
     def fingerprint(self) -> Any:
         """The image, what is rendered, and what of it is taken."""
-        drawn = [render.FORMAT, self.start, self.length, self.seed, asdict(self.motion), asdict(self.roles)]
-        return [self.image.fingerprint(), *drawn]
+        settings = plain_fields(self.motion), plain_fields(self.roles)
+        return [self.image.fingerprint(), render.FORMAT, self.start, self.length, self.seed, *settings]
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from src.data.datasets.base import LabelledImage, LabelledVideo
+from src.data.datasets.base import LabelledImage, LabelledVideo, plain_fields
 from src.data.images import ImageArray, read_image
 from src.data.labels import LabelCoding
 from src.errors import UserError
@@ -41,7 +41,7 @@ class ImageFile(LabelledImage):
 
     def fingerprint(self) -> Any:
         """The two files and what label values mean."""
-        return [FORMAT, file_fingerprint(self.image), file_fingerprint(self.labels), asdict(self.coding)]  # type: ignore[call-overload]
+        return [FORMAT, file_fingerprint(self.image), file_fingerprint(self.labels), plain_fields(self.coding)]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class StoredVideo(LabelledVideo):
     @cached_property
     def _fingerprint(self) -> Any:
         label_files = [[index, file_fingerprint(path)] for index, path in self.labels]
-        return [FORMAT, self.fps, self._frame_files(), label_files, asdict(self.coding)]  # type: ignore[call-overload]
+        return [FORMAT, self.fps, self._frame_files(), label_files, plain_fields(self.coding)]
 
     def _frame_files(self) -> Any:
         raise NotImplementedError

@@ -84,7 +84,7 @@ def cache(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory
     assert shown.count("JobState=COMPLETED") == 2, "\n".join([submitted.stderr, *logs])
     parts = [re.findall(r"(\d+) of (\d+) clips are prepared", log) for log in logs]
     assert [len(part) for part in parts] == [1, 1], logs
-    assert sum(int(done) for [(done, _)] in parts) == len(list(folder.glob("*.mp4")))
+    assert sum(int(done) for [(done, _)] in parts) == len(list(folder.rglob("*.mp4")))
     return folder
 
 

@@ -13,9 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.data.clips import cache as prepare_clips
-from src.data.clips.cache import Clip, prepare
+from src.data.clips.cache import prepare
 from src.data.clips.dataset import ClipDataset, is_scored, scored_candidates, training_candidates
 from src.data.clips.recipes import ClipsFromImages, ClipsFromVideos
+from src.data.clips.table import Clips
 from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.sampling import EpochSampler
@@ -37,12 +38,12 @@ def source() -> Street:
 
 
 @pytest.fixture(scope="module")
-def clips(source: Street, tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
+def clips(source: Street, tmp_path_factory: pytest.TempPathFactory) -> Clips:
     jobs = ClipsFromVideos(None).jobs(source, "val", GOP)
     return prepare(jobs, ENCODING, tmp_path_factory.mktemp("clips"), workers=1)
 
 
-def test_every_scored_frame_occurs_at_every_distance(clips: list[Clip]) -> None:
+def test_every_scored_frame_occurs_at_every_distance(clips: Clips) -> None:
     places: dict[int, set[int]] = {d: set() for d in range(GOP)}
     for clip in clips:
         for index in clip.labelled:
@@ -52,26 +53,26 @@ def test_every_scored_frame_occurs_at_every_distance(clips: list[Clip]) -> None:
     assert len(scored_candidates(clips, [1, 3], stride=1)) == 2 * (11 - GOP + 1)
 
 
-def test_labels_are_those_of_the_frames(clips: list[Clip], source: Street) -> None:
+def test_labels_are_those_of_the_frames(clips: Clips, source: Street) -> None:
     truth = [labels for _, labels in source.videos("val")[0].frames()]
     for clip in clips:
         for index in clip.labelled:
-            np.testing.assert_array_equal(clip.read_labels(index), truth[clip.start + index])
+            np.testing.assert_array_equal(clip.read_labels(index, (48, 64)), truth[clip.start + index])
 
 
-def test_preparing_again_makes_nothing(clips: list[Clip], source: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preparing_again_makes_nothing(clips: Clips, source: Street, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("a clip was made again")
 
     monkeypatch.setattr(prepare_clips, "_make_all", refuse)
-    again = prepare(ClipsFromVideos(None).jobs(source, "val", GOP), ENCODING, clips[0].video.parent, workers=1)
-    assert again == clips
+    again = prepare(ClipsFromVideos(None).jobs(source, "val", GOP), ENCODING, clips[0].video.parents[1], workers=1)
+    assert list(again) == list(clips)
     other = CodecSettings("h264", GOP, 15, crf=21, preset="veryfast")
     with pytest.raises(AssertionError):
-        prepare(ClipsFromVideos(None).jobs(source, "val", GOP), other, clips[0].video.parent, workers=1)
+        prepare(ClipsFromVideos(None).jobs(source, "val", GOP), other, clips[0].video.parents[1], workers=1)
 
 
-def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
+def test_a_pair_is_joined_by_its_motion(clips: Clips) -> None:
     dataset = ClipDataset(scored_candidates(clips, [GOP - 1], 1), "pair", "exact", NORMAL, None)
     better = 0
     for index in range(len(dataset)):
@@ -85,7 +86,7 @@ def test_a_pair_is_joined_by_its_motion(clips: list[Clip]) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_loading_repeats_whatever_the_workers(clips: list[Clip], workers: int) -> None:
+def test_loading_repeats_whatever_the_workers(clips: Clips, workers: int) -> None:
     def epoch(number: int, workers: int) -> list[Any]:
         transform = TrainTransform((32, 48), (0.7, 1.5), 0.5, None)
         dataset = ClipDataset(training_candidates(clips, range(1, GOP)), "pair", "exact", NORMAL, transform)
@@ -102,14 +103,14 @@ def test_loading_repeats_whatever_the_workers(clips: list[Clip], workers: int) -
     assert not torch.equal(first[0].frames, first[1].frames)
 
 
-def test_windows_score_the_same_frames_at_every_distance(clips: list[Clip]) -> None:
+def test_windows_score_the_same_frames_at_every_distance(clips: Clips) -> None:
     found = {d: scored_candidates(clips, [d], stride=1, frames=3) for d in range(GOP)}
     places = {d: {c.clip.start + c.frames[0] for c in candidates} for d, candidates in found.items()}
     assert all(place == set(range(GOP - 1 + 2, 11)) for place in places.values())
     assert all(c.frames[0] >= 2 for candidates in found.values() for c in candidates), "two frames lie before each"
 
 
-def test_window_ends_at_the_labelled_frame(clips: list[Clip]) -> None:
+def test_window_ends_at_the_labelled_frame(clips: Clips) -> None:
     candidates = scored_candidates(clips, [3], 1)
     one, three = (ClipDataset(candidates, frames, "exact", NORMAL, None)[(0, 0)] for frames in (1, 3))
     assert three["frames"].shape[0] == 3
@@ -154,7 +155,7 @@ def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
     for clip in made:
         assert clip.length == GOP
-        np.testing.assert_array_equal(clip.read_labels(GOP - 1), _Picture("a").read()[1])
+        np.testing.assert_array_equal(clip.read_labels(GOP - 1, (48, 64)), _Picture("a").read()[1])
     candidates = training_candidates(made, range(GOP - 1, GOP))
     assert [c.frames for c in candidates] == [(GOP - 1,)] * 4
 

@@ -119,7 +119,7 @@ def test_a_data_set_from_outside_is_prepared_and_loaded(
     given += ["data.train_split=train+night", "data.workers=0", f"paths.cache={tmp_path / 'cache'}"]
     config = composed("prepare", tmp_path, *given)
     prepare_data_set(config)
-    assert len(list((tmp_path / "cache").glob("*.mp4"))) == 3 * 3, "three variants of each image"
+    assert len(list((tmp_path / "cache").rglob("*.mp4"))) == 3 * 3, "three variants of each image"
     given_here = {"view": "pair", "batch_size": 1, "val_distances": [2], "val_stride": 1}
     module: ClipDataModule = instantiate(config.data.module, **given_here)
     names = {batch.name[0].split(":")[0][:5] for batch in module.train_dataloader()}
