@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from src.errors import Exhausted
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -28,13 +29,14 @@ def exhausted(error: BaseException, has_workers: bool) -> Exhausted | None:
     text = "\n".join(str(e) for e in errors)
     numbers = {e.errno for e in errors if isinstance(e, OSError)}
     fewer = ", or give data.workers=0" if has_workers else ""
-    if "Bus error" in text or "unable to write to file </torch" in text or "shared memory" in text:
+    code = int(found[1]) if (found := re.search(r"exit code (\d+)", text)) else None  # of `src.data.worker`
+    if code in FULL or re.search("Bus error|shared memory.*No space left|file </torch.*No space left", text):
         return Exhausted(f"/dev/shm is too small for data loader processes; enlarge it (docker: --shm-size=8g){fewer}")
     if numbers & set(FULL) or "No space left on device" in text:
         name = next((e.filename for e in errors if isinstance(e, OSError) and e.filename), None)
         place = f" of '{name}'" if name else ""
         return Exhausted(f"the disk{place} is full; make room, or give another folder")
-    if errno.EMFILE in numbers or re.search("Too many open files|exit code 24", text):
+    if (numbers | {code}) & set(TOO_MANY_FILES) or re.search("Too many open files|items of ancdata", text):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return Exhausted(f"{limit} open files are too few; raise the limit by `ulimit -n 4096`{fewer}")
     if worker := re.search(r"DataLoader worker \(pid[^)]*\)+ (is killed by signal: \w+|exited unexpectedly)", text):

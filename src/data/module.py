@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import Any
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -31,8 +28,8 @@ from src.data.label_check import check_labels
 from src.data.labels import IGNORE
 from src.data.sampling import EpochSampler, PaddedDataset
 from src.data.transforms import FitSize, TrainTransform
+from src.data.worker import start_worker
 from src.errors import UserError, check_range
-from src.interruption import leave_signals_to_parent
 from src.video.reading.gop import ClipMotion
 from src.video.types import CodecSettings
 from src.video.writing.encode import has_exact_vectors
@@ -288,7 +285,7 @@ class ClipDataModule(ResumableData):
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.workers > 0,
-            worker_init_fn=_start_worker,
+            worker_init_fn=start_worker,
         )
 
 
@@ -299,15 +296,3 @@ def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:
 
 def _unlabelled(sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {**sample, "labels": torch.full_like(sample["labels"], IGNORE)}
-
-
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    leave_signals_to_parent()
-    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
-
-
-def _end_worker(error: BaseException, batch: object) -> None:
-    """End a worker that cannot hand over a batch, which its parent would wait for without end."""
-    os._exit(getattr(error, "errno", None) or 1)

@@ -89,7 +89,8 @@ class SaveAndStop(Checkpoint):
     announced: ClassVar[bool] = False  # of the process, not of a phase: the signal may come between two
 
     def __init__(self) -> None:
-        self.last_step, self.saved = 0, False
+        self.last_step = 0
+        self.end: TimeUp | Interruption | None = None  # to be raised, as the step is saved
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log where a resumed run starts; from here on a signal is answered after the step.
@@ -103,22 +104,15 @@ class SaveAndStop(Checkpoint):
         if self.last_step and trainer.is_global_zero:
             log.info("resuming after step %d", self.last_step)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Stop after a step that was saved; by now its metrics are logged.
 
         Raises:
             TimeUp: there was one, at the time limit.
             Interruption: there was one, at a signal.
         """
-        if not self.saved:
-            return
-        if self.announced:
-            raise TimeUp(0)  # the others need not wait for the first: saving ended with a barrier
-        end = Interruption(received() or signal.SIGTERM)  # None: another process received it
-        end.add_note(f"step {self.last_step} of phase '{Path(trainer.default_root_dir).name}' is saved")
-        raise end
+        if self.end is not None:
+            raise self.end  # the others need not wait for the first: saving ended with a barrier
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -148,7 +142,9 @@ class SaveAndStop(Checkpoint):
             return
         path = Path(trainer.default_root_dir) / "checkpoints" / LAST
         trainer.save_checkpoint(path, weights_only=False)
-        self.saved = True
+        # the signal may have reached another process only
+        self.end = TimeUp(0) if self.announced else Interruption(received() or signal.SIGTERM)
+        self.end.add_note(f"step {trainer.global_step} of phase '{Path(trainer.default_root_dir).name}' is saved")
         if trainer.is_global_zero:
             then = "the job goes back into the queue" if self.announced else "the run ends"
             log.info("step %d is in %s, %s", trainer.global_step, path, then)
