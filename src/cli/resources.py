@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from src.errors import Exhausted
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_MEMORY = "out of memory|not enough memory|annot allocate memory|MemoryError|bad_alloc|can't start new thread"
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
@@ -39,13 +40,11 @@ def exhausted(error: BaseException, has_workers: bool) -> Exhausted | None:
     if (numbers | {code}) & set(TOO_MANY_FILES) or re.search("Too many open files|items of ancdata", text):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         return Exhausted(f"{limit} open files are too few; raise the limit by `ulimit -n 4096`{fewer}")
-    if worker := re.search(r"DataLoader worker \(pid[^)]*\)+ (is killed by signal: \w+|exited unexpectedly)", text):
+    if worker := re.search(r"DataLoader worker \(pid.*?\d\) (is killed by signal: \w+|exited unexpectedly)", text):
         return Exhausted(f"{worker[0]}, probably out of memory; give a lower data.workers or data.batch_size")
-    if re.search("out of memory|not enough memory|[Cc]annot allocate memory|can't start new thread", text) or any(
-        isinstance(e, MemoryError) for e in errors
-    ):
-        smaller = "; give a lower data.batch_size or data.workers" if has_workers else "; give a smaller input"
-        return Exhausted(f"out of memory{smaller}")
+    if any(isinstance(e, MemoryError) for e in errors) or re.search(NO_MEMORY, text):
+        smaller = "a lower data.batch_size or data.workers" if has_workers else "a smaller input"
+        return Exhausted(f"out of memory; give {smaller}")
     return None
 
 
