@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import re
@@ -13,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from src.cli.arguments import nearest
 from src.errors import UserError
 from src.models import registry
 
@@ -166,6 +166,4 @@ def _accepted_by_bases(target: Any, parameters: Any) -> set[str]:
 
 
 def _unknown(place: str, key: str, known: set[Any]) -> str:
-    near = difflib.get_close_matches(key, [str(k) for k in known], n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(sorted(str(k) for k in known))}"
-    return f"unknown configuration key '{place}': nothing reads it; {hint}"
+    return f"unknown configuration key '{place}': nothing reads it; {nearest(key, map(str, known))}"

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from src.cli.arguments import MULTIRUN, explained, readable, unreadable
 from src.cli.config import check_keys
 from src.cli.ending import end_with
 from src.cli.multirun import record_failure
@@ -24,6 +31,8 @@ from src.errors import Exhausted, UserError, with_notes
 from src.files import FAILED
 from src.interruption import raise_received
 
+FULL_ERROR = "HYDRA_FULL_ERROR"
+PRINTS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 Task = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
@@ -36,18 +45,58 @@ def run(name: str, task: Task) -> None:
     command is a console script. The task runs after `check_keys`, and its errors are reported as by `reports_errors`.
     """
 
+    raises = FULL_ERROR not in os.environ
+
     @functools.wraps(task)
     def checked(config: DictConfig) -> float | None:
+        if raises:
+            os.environ.pop(FULL_ERROR, None)  # a defect of the task is Hydra's to print
         check_keys(config)
         return task(config)
 
     if {"--help", "-h"} & set(sys.argv):  # Hydra composes for it, and would insist on what has no default
         sys.argv += [f"~{group}" for group in _mandatory_groups(name)]
-    outdated = renamed_arguments(sys.argv[1:])
-    if outdated:
-        end_with(outdated)
+    if name == "report" or PRINTS & set(sys.argv):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
+    arguments = readable(sys.argv[1:])
+    wrong = renamed_arguments(arguments) or unreadable(arguments)
+    if wrong:
+        end_with(wrong)
+    sys.argv[1:] = sorted(
+        arguments, key=lambda argument: argument not in MULTIRUN
+    )  # argparse wants it before or after all
     logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(reports_errors(checked))()
+    if raises:
+        os.environ[FULL_ERROR] = "1"  # until the task starts, so that what cannot be composed is answered here
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(reports_errors(checked))()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if not raises:
+            raise
+        end_with(explained(error, functools.partial(_known_keys, name, arguments)))
+
+
+def _known_keys(name: str, arguments: Sequence[str], wrong: str) -> list[str]:
+    """Return the keys of a configuration as the other arguments compose it, and the names of its groups."""
+    without = [f"~{group}" for group in _mandatory_groups(name)]
+    given = [a for a in arguments if not a.startswith("-") and a.lstrip("+~").partition("=")[0] != wrong]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            composed = hydra.compose(name, [*given, *without], return_hydra_config=True)
+        except HydraException:  # another argument is wrong, too
+            composed = hydra.compose(name, without, return_hydra_config=True)
+    keys = all_keys(OmegaConf.to_container(composed))
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    return [key for key in keys if key.startswith("hydra.") == wrong.startswith("hydra.")] + groups
+
+
+def all_keys(node: Any, path: str = "") -> list[str]:
+    """Return the keys of nested dicts with dots, those of inner nodes too."""
+    if not isinstance(node, dict):
+        return []
+    places = {f"{path}{key}": value for key, value in node.items()}
+    return [*places, *(key for place, value in places.items() for key in all_keys(value, f"{place}."))]
 
 
 def _mandatory_groups(name: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
@@ -139,17 +140,29 @@ def load_plugins(modules: Sequence[str]) -> None:
         modules: dotted names, importable from the Python path.
 
     Raises:
-        UserError: a module that cannot be imported.
+        UserError: a module that does not exist or whose import fails.
     """
     installed = [entry.value.partition(":")[0] for entry in entry_points(group=PLUGIN_GROUP)]
     for module in [*installed, *modules]:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(
-                f"plugin '{module}' cannot be imported ({error}); give plugins=[package.module] of a module that is "
-                "installed or in the current directory"
-            ) from error
+        except UserError:
+            raise
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+                raise UserError(
+                    f"plugin '{module}' cannot be found ({error}); give plugins=[package.module] of a module that is "
+                    "installed or in the current directory"
+                ) from error
+            raise UserError(f"plugin '{module}' fails when it is imported: {_failure(error)}; correct it") from error
+
+
+def _failure(error: Exception) -> str:
+    """Return an error and its line in one line."""
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg} ({error.filename}, line {error.lineno})"
+    last = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")][-1]
+    return f"{type(error).__name__}: {' '.join(str(error).split())} ({last.filename}, line {last.lineno})"
 
 
 def _is_same(known: str | Constructor, constructor: Constructor) -> bool:

@@ -90,8 +90,26 @@ def test_a_plugin_registers_a_network_once(tmp_path: Path, monkeypatch: pytest.M
         register("mine", nn.Identity)
     with pytest.raises(UserError, match="'bisenet' is registered already"):
         register("bisenet", nn.Identity)
-    with pytest.raises(UserError, match="plugin 'my_nots' cannot be imported"):
+    with pytest.raises(UserError, match="plugin 'my_nots' cannot be found"):
         load_plugins(["my_nots"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("import nothing_like_it", r"ModuleNotFoundError: No module named 'nothing_like_it' \(.*broken\.py, line 2\)"),
+        ("from torch import nothing", r"ImportError: cannot import name 'nothing'.* line 2\)"),
+        ("1 / 0", r"ZeroDivisionError: division by zero \(.*broken\.py, line 2\)"),
+        ("def f(:", r"SyntaxError: .* \(.*broken\.py, line 2\)"),
+    ],
+)
+def test_a_plugin_that_fails_is_not_called_missing(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(f"\n{source}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=rf"plugin 'broken' fails when it is imported: {message}"):
+        load_plugins(["broken"])
 
 
 @pytest.mark.parametrize("paths", [-1, 0, 1, 17, 100_000_000])

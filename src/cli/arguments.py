@@ -1,0 +1,137 @@
+"""Arguments of the command line before Hydra reads them: names of files as they are, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+
+PATHS = re.compile(
+    r"\+{0,2}(checkpoint|baseline|source|output|key_source|film|runs|data\.root|data\.source\.root|paths\.\w+"
+    r"|hydra\.(run|sweep)\.dir|model\.pretrained|model\.\w+_checkpoint)"
+)
+LISTS = ("checkpoint", "runs")  # of which several may be given as [A,B]
+MULTIRUN = {"-m", "--multirun"}
+
+
+def readable(arguments: Sequence[str]) -> list[str]:
+    """Quote the values of keys that name files, where Hydra's grammar would read something else than the name.
+
+    Values that are quoted already, null, lists of names, interpolations, and the several values of a sweep stay
+    what they are. A leading `~` becomes the home folder, which shells leave alone after a `=`.
+    """
+    sweeps = bool(MULTIRUN & set(arguments))
+    return [_readable(argument, sweeps) for argument in arguments]
+
+
+def _readable(argument: str, sweeps: bool) -> str:
+    key, equals, value = argument.partition("=")
+    if not equals or not PATHS.fullmatch(key) or value in ("", "null", "???") or _is_quoted(value):
+        return argument
+    if key.lstrip("+") in LISTS and value.startswith("[") and value.endswith("]"):
+        names = _split(value[1:-1])
+        return f"{key}=[{','.join(_quoted(name) for name in names)}]"
+    if sweeps and ("," in value or _is_sweep(argument)):
+        return argument if _is_sweep(argument) else f"{key}={','.join(_quoted(name) for name in _split(value))}"
+    return f"{key}={_quoted(value)}"
+
+
+def _split(names: str) -> list[str]:
+    """Split at commas outside quotes."""
+    return [name.strip() for name in re.findall(r"""(?:'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|[^,])+""", names)]
+
+
+def _quoted(name: str) -> str:
+    """Return what Hydra reads as a name; itself where that is so without quotes."""
+    if name.startswith("~/"):
+        name = os.path.expanduser(name)
+    if _is_quoted(name) or (_value(f"x={name}") == name and not name.endswith("\\")):  # which in a list hides a comma
+        return name
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", name)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+
+
+def _is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" and isinstance(_value(f"x={value}"), str)
+
+
+def _is_sweep(argument: str) -> bool:
+    try:
+        return bool(OverridesParser.create().parse_override(argument).is_sweep_override())
+    except HydraException:
+        return False
+
+
+def _value(argument: str) -> Any:
+    try:
+        return OverridesParser.create().parse_override(argument).value()
+    except HydraException:
+        return None
+
+
+def unreadable(arguments: Sequence[str]) -> str | None:
+    """Return one line about the first argument that Hydra's grammar cannot read; None where there is none."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if argument.startswith("-") or (before.startswith("-") and before not in MULTIRUN):
+            continue
+        try:
+            OverridesParser.create().parse_override(argument)
+        except HydraException as error:
+            key, equals, value = argument.partition("=")
+            if not equals:
+                return f"'{argument}' is not KEY=VALUE; give each value with its key, see --help"
+            return f"'{argument}' cannot be read ({_reason(error)}); to give a text as it is: {_in_shell(key, value)}"
+    return None
+
+
+def _reason(error: HydraException) -> str:
+    return str(error).splitlines()[0].partition(" expecting ")[0]
+
+
+def _in_shell(key: str, value: str) -> str:
+    quoted = _quoted(value)
+    quoted = quoted if _is_quoted(quoted) else f"'{quoted}'"
+    return shlex.quote(f"{key}={quoted}") if re.search(r'["$`\\!]', value) else f'"{key}={quoted}"'
+
+
+def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
+    """Return one line about a configuration that cannot be composed, with the nearest known name.
+
+    Args:
+        error: raised by Hydra or OmegaConf.
+        known: returns the keys of the configuration, with dots, for a key that is not among them.
+    """
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name} is unknown; {nearest(name, error.options)}"
+    text = str(error)
+    wrong = re.search(r"^Could not override '([^']+)'\.\nTo append|^Could not delete from config\. '([^']+)'", text)
+    if wrong:
+        key = wrong[1] or wrong[2]
+        return f"unknown configuration key '{key}': nothing reads it; {nearest(key, known(key))}"
+    several = re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text)
+    if several:
+        key, values = several.groups()
+        return f"{key}={values} gives several values; give {key}=[{values}], or --multirun to run with each"
+    missing = re.match(r"You must specify '([^']+)'.*\nAvailable options:((?:\n\t\S+)+)", text)
+    if missing:
+        return f"{missing[1]}=NAME is not given; give one of {', '.join(missing[2].split())}"
+    lines = dict.fromkeys(line.strip() for line in f"{text}\n{error.__cause__ or ''}".splitlines())
+    return "; ".join(line for line in lines if line and not re.match(r"full_key:|object_type=|reference_type=", line))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a hint to the known name that is most similar, or to the known ones."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if not near:  # the last part of a key may be right and its place wrong
+        near = [key for key in names if key.rpartition(".")[2] == name.rpartition(".")[2]][:1]
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(names)}" if len(names) <= 60 else "--cfg job prints all keys"

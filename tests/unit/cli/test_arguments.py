@@ -1,0 +1,127 @@
+"""Names of files of any kind on the command line, and one line for what Hydra cannot read or compose."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from src.cli.arguments import explained, readable, unreadable
+from src.cli.entry import all_keys, run
+from tests.support.configs import CONF, ROOT
+
+NAMES = [
+    "ride (1).mp4", "a=b", "a,b", "a#b", "it's", 'say "x"', " leading", "été.mp4", "видео.mp4", "日本.mp4", "2024",
+    "007", "1e5", "true", "nan",
+    "back\\", "back\\'slash", "[x].mp4", "{x}", "a;b&c!", "100%d", "$HOME", "`x`", "'a", "+x",
+    "-x", "a:b", "*.mp4", "choice(a,b)", "a]", "tab\tx", "plain/name.mp4",
+]  # fmt: skip
+
+
+def value(argument: str) -> Any:
+    return OverridesParser.create().parse_override(argument).value()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_any_name_is_that_file(name: str) -> None:
+    for key in ("output", "checkpoint", "++data.root", "hydra.run.dir", "paths.cache", "model.high_checkpoint"):
+        [once] = readable([f"{key}={name}"])
+        assert value(once) == name
+        assert readable([once]) == [once], "also when a process of several repeats it"
+    [several] = readable([f"checkpoint=[{name.replace(',', '')},other(1).ckpt]"])
+    assert value(several) == [name.replace(",", "").strip(), "other(1).ckpt"]
+
+
+def test_what_is_meant_otherwise_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = [
+        "baseline=null",
+        "output='a b'",
+        'output="2"',
+        "checkpoint=[a,b]",
+        "hydra.run.dir=r/${seed}",
+        "seed=3",
+        "-m",
+    ]
+    assert readable(kept) == kept
+    assert readable(["--multirun", "source=a,b"])[1] == "source=a,b"
+    assert readable(["-m", "source=a(1),b"])[1] == "source='a(1)',b"
+    assert readable(["checkpoint=[a=1.ckpt,'b,c',2024]"]) == ["checkpoint=['a=1.ckpt','b,c','2024']"]
+    monkeypatch.setenv("HOME", "/home/me")
+    assert readable(["output=~/x"]) == ["output=/home/me/x"]
+
+
+@pytest.mark.parametrize("given", ["seed=(1)", "x=a#b", "callbacks.best.filename=it's$", "data.crop=[1,2"])
+def test_what_cannot_be_read_is_shown_as_a_shell_takes_it(given: str) -> None:
+    message = unreadable(["experiment=arseg_street", given])
+    assert message is not None
+    [form] = shlex.split(message.partition("to give a text as it is: ")[2])
+    assert value(form) == given.partition("=")[2]
+
+
+def test_a_word_without_a_key_is_named() -> None:
+    assert "'street' is not KEY=VALUE" in str(unreadable(["--multirun", "street"]))
+    assert unreadable(["--config-dir", "folder", "--cfg", "job", "~debug", "+a.b=1", "seed=0,1"]) is None
+
+
+@pytest.fixture(scope="module")
+def keys() -> list[str]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return all_keys(OmegaConf.to_container(compose("prepare", ["data=street"])))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("dat.root=1", "unknown configuration key 'dat.root': nothing reads it; did you mean 'data.root'?"),
+        ("data.rot=1", "did you mean 'data.root'?"),
+        ("~seeed", "'seeed': nothing reads it; did you mean 'seed'?"),
+        ("hydra/job_logging=stdot", "hydra/job_logging=stdot is unknown; did you mean 'stdout'?"),
+        ("data=stret", "data=stret is unknown; did you mean 'street'?"),
+        ("data=mine", "data=mine is unknown; known: as_trained, camvid,"),
+        ("", "data=NAME is not given; give one of as_trained, camvid,"),
+        ("seed=0,1", "seed=0,1 gives several values; give seed=[0,1], or --multirun to run with each"),
+        ("data/clps@data.module.clips=films", "config group 'data/clps' does not exist"),
+    ],
+)
+def test_what_cannot_be_composed_is_one_line_with_the_nearest_name(given: str, message: str, keys: list[str]) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(HydraException) as raised:
+        compose("prepare", [given] if given.startswith("data=") or not given else ["data=street", given])
+    found = explained(raised.value, lambda wrong: keys)
+    assert message in found
+    assert "\n" not in found
+
+
+def test_the_command_ends_with_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+    monkeypatch.setattr(sys, "argv", ["src.predict", "checkpoint=a(1)", "sauce=b", "output=2024"])
+    with pytest.raises(SystemExit) as ended:
+        run("predict", lambda config: None)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: unknown configuration key 'sauce': nothing reads it; did you mean 'source'?\n"
+    )
+
+
+def test_a_task_gets_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"checkpoint": "a(1),b=c.ckpt", "source": "vidéo #1.mp4", "output": "2024"}
+    monkeypatch.setattr(sys, "argv", ["src.predict", *(f"{key}={name}" for key, name in given.items())])
+    found: dict[str, Any] = {}
+    run("predict", lambda config: found.update({key: config[key] for key in given}))
+    assert found == given
+
+
+@pytest.mark.subprocess
+def test_help_ends_with_its_reader() -> None:
+    shown = subprocess.Popen(
+        [sys.executable, "-m", "src.convert", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert shown.stdout is not None
+    shown.stdout.close()
+    assert shown.communicate()[1] == b""
