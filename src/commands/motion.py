@@ -6,6 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import get_args
 
 import numpy as np
 from omegaconf import DictConfig
@@ -15,6 +16,7 @@ from src.errors import UserError
 from src.inference.output_folder import atomic_output_folder
 from src.video.motion.draw import STYLES, draw_motion
 from src.video.motion.field import MotionChain, rasterise
+from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
 from src.video.types import Frame
 from src.video.vectors.exported import NO_ROWS
@@ -33,13 +35,18 @@ class MotionOptions:
 
     source: str
     motion: MotionSource
+    on_damage: Policy
     to: str
     style: str
     longest: float
     threads: int
 
     def __post_init__(self) -> None:
-        for key, value, choices in (("to", self.to, TARGETS), ("style", self.style, STYLES)):
+        for key, value, choices in (
+            ("to", self.to, TARGETS),
+            ("style", self.style, STYLES),
+            ("on_damage", self.on_damage, get_args(Policy)),
+        ):
             if value not in choices:
                 raise UserError(f"{key}={value} is not one of {', '.join(choices)}; choose one of these")
         if self.longest <= 0:
@@ -68,7 +75,7 @@ def export_motion(options: MotionOptions, folder: Path) -> int:
     Raises:
         UserError: as of `Video`.
     """
-    video = Video(options.source, options.motion, threads=options.threads)
+    video = Video(options.source, options.motion, options.on_damage, options.threads)
     follow, count = MotionChain(), 0
     with (
         RetimedVideo(folder / "motion.mp4", video, options.threads) as drawn,
@@ -77,6 +84,8 @@ def export_motion(options: MotionOptions, folder: Path) -> int:
         for frame in video:
             archive.add(frame)
             hop = NO_ROWS if frame.vectors is None else frame.vectors
+            if frame.damaged:
+                follow.reset()
             motion = follow.update(frame) if options.to == "key" else rasterise(hop, *frame.image.shape[:2])
             drawn.write(draw_motion(frame.image, motion, options.style, options.longest), frame.pts)
             count += 1

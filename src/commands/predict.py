@@ -74,7 +74,8 @@ def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamS
             "codec": info.codec,
             "height": info.height,
             "width": info.width,
-            "motion": info.motion,
+            "start_seconds": float(info.start),
+            "motion": video.info.motion,  # that may have changed on the way
             "max_gop": max_gop if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,

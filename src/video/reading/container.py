@@ -20,7 +20,7 @@ _VISIBLE = re.compile(r"visible size (\d{1,5})x(\d{1,5})")
 
 
 def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[InputContainer, VideoStream]:
-    """The container, to be closed by the caller, and its video stream, which decodes damaged frames too.
+    """The container, to be closed by the caller, and its video stream.
 
     Of several video streams it is the default one, else the largest, as FFmpeg chooses. Tags are not needed: those
     that are not UTF-8 do not matter.
@@ -139,7 +139,6 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
         raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
-    stream.codec_context.flags |= av.codec.context.Flags.output_corrupt
     return stream
 
 

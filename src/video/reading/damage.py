@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -26,6 +26,7 @@ _FRAME_PER_PACKET = ("h264", "hevc", "mpeg4")
 _PLACEHOLDER = 19  # bytes at most of a packet that repeats the frame before (MPEG-4) and gives none
 
 _LOOKAHEAD = 2  # packets from one that looks torn to the keyframe of the next transport stream
+_EXCERPTS = ("mpegts", "mpeg", "mpegvideo", "h264", "hevc")  # may begin anywhere, as recordings of broadcasts do
 _REMEMBERED = 1000  # packets; decoders hold back a few dozen frames at most
 
 log = logging.getLogger(__name__)
@@ -53,14 +54,21 @@ class DamageDetector:
 
     Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
     packets are there, so that later indices stay aligned with labels. Bit errors that decode leave no
-    trace: H.264 and its like carry no checksum.
+    trace: H.264 and its like carry no checksum. `see` is called with each packet before it is decoded.
     """
 
     def __init__(
-        self, path: Path, container: InputContainer, stream: VideoStream, policy: Policy | Literal["mark"]
+        self,
+        path: Path,
+        container: InputContainer,
+        stream: VideoStream,
+        policy: Policy | Literal["mark"],
+        see: Callable[[av.Packet[VideoStream]], None] | None = None,
     ) -> None:
-        self._path, self._container, self._stream, self._policy = path, container, stream, policy
+        self._path, self._container, self._stream, self._policy, self._see = path, container, stream, policy, see
         self._next = 0
+        self._is_excerpt = container.format.name in _EXCERPTS
+        self._first_key: int | None = None
         context = stream.codec_context
         codec = context.codec.canonical_name
         interlaced = codec == "h264" and not all(s.progressive for s in read_sps(context.extradata or b""))
@@ -81,11 +89,15 @@ class DamageDetector:
         """
         failed = torn = 0
         for packet, missing in self._demux():
+            if self._first_key is None and (packet.is_keyframe or not self._is_excerpt):
+                self._first_key = packet.dts if self._slotted else packet.pts
             if missing:
                 torn = 2  # the hole lies between this packet and the next
             try:
                 frames = packet.decode()
             except av.FFmpegError:
+                if self._first_key is None:  # cut out of a longer stream, as broadcasts are
+                    continue
                 self._report("a frame does not decode")
                 self._next += not self._ranked
                 failed += 1
@@ -124,6 +136,8 @@ class DamageDetector:
                 self._ranked = False  # the clock begins anew: times do not tell the order of frames
             before = before if current.dts is None else current.dts
             self._remember(current)
+            if self._see is not None:
+                self._see(current)
             yield current, missing
 
     def _read(self) -> Iterator[av.Packet[VideoStream]]:
@@ -170,8 +184,9 @@ class DamageDetector:
         if not self._ranked or frame.pts is None:
             return self._next
         rank = self._forgotten + bisect_left(self._times, frame.pts)
-        if self._base is None:  # leading frames of an open GOP that the video was cut in are never shown
-            self._base = rank
+        if self._base is None:  # frames before the first keyframe of a video that was cut out are never shown
+            first = frame.pts if self._first_key is None else self._first_key
+            self._base = self._forgotten + bisect_left(self._times, first)
         return max(rank - self._base, self._next)
 
     def _check_end(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -25,10 +25,11 @@ from src.video.reading.damage import DamageDetector, DecodedFrame, Policy
 from src.video.reading.orientation import Orientation, orientation_of
 from src.video.types import Frame
 from src.video.vectors.block_search import FrameWithVectors, with_estimated_vectors
-from src.video.vectors.exported import ExactVectors, has_layers
+from src.video.vectors.exported import SKIPS, ExactVectors, has_layers
 
 MotionSource = Literal["none", "exact", "estimate", "auto"]
 
+LATE = 10  # seconds that the first frame may come after the first sound
 PROBED = 64  # packets; layers repeat every few frames
 
 log = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ class VideoInfo:
         height, width: of the upright frames.
         fps: mean frames per second as the container states it, None where it does not.
         time_base: seconds that every `pts` is a multiple of.
-        frames: as the container states them, 0 where it does not.
+        start: seconds at which the first frame is shown, or sound begins before it; hours in recordings of broadcasts.
+        sample_aspect_ratio: width over height of an upright pixel; None where the video does not say.
+        frames: as the container states them, 0 where it does not; often wrong.
         all_intra: the codec has nothing but I frames (MJPEG, ProRes).
         orientation: how coded frames are turned upright.
         coded: (height, width) of the first frame as it is decoded.
-        motion: where vectors come from: "none", "exact" or "estimate".
+        motion: where vectors come from: "none", "exact" or "estimate", to which "auto" may change while iterating.
         inexact: why the video has no exact vectors, None where it has.
     """
 
@@ -56,6 +59,8 @@ class VideoInfo:
     width: int
     fps: Fraction | None
     time_base: Fraction
+    start: Fraction
+    sample_aspect_ratio: Fraction | None
     frames: int
     all_intra: bool
     orientation: Orientation
@@ -88,12 +93,14 @@ class Video:
     Args:
         path: of the video.
         motion: "exact" takes the codec's vectors, "estimate" FFmpeg's block search on the decoded frames
-            (any codec), "auto" exact where possible, logging which and why, "none" neither.
+            (any codec), "auto" exact where possible, logging which and why, "none" neither. Where frames show in
+            mid-stream that vectors are not exact any longer, "auto" goes over to the estimate, with a warning.
         on_damage: "stop" raises at the first lost or corrupt data; "continue" warns and marks the frame.
         threads: of the decoder.
 
     Raises:
-        UserError: no readable video, an unknown `motion`, motion="exact" where there is none; while iterating, damage.
+        UserError: no readable video, an unknown `motion`, motion="exact" where there is none; while iterating,
+            damage, and the first frame without exact motion.
     """
 
     def __init__(
@@ -102,15 +109,18 @@ class Video:
         self.path = Path(path)
         self.on_damage = on_damage
         self.threads = threads
+        self._asked = motion
         self.info = self._probe(motion)
 
     def __iter__(self) -> Iterator[Frame]:
         container, stream = open_video(self.path, self.threads)
         size = self.info.coded
         with container:
-            watch = DamageDetector(self.path, container, stream, self.on_damage)
-            if self.info.motion == "exact":
-                frames = self._with_exact_vectors(watch, stream)
+            exact = ExactVectors(self.path, stream) if self.info.motion == "exact" else None
+            watch = DamageDetector(self.path, container, stream, self.on_damage, exact.see if exact else None)
+            if exact is not None:
+                exact.request(stream)
+                frames = self._with_exact_vectors(watch, exact)
             elif self.info.motion == "estimate":
                 frames = with_estimated_vectors(watch)
             else:
@@ -136,15 +146,18 @@ class Video:
                 raise UserError(f"video '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
             orientation = orientation_of(first)
             height, width = orientation.size(*visible_size(container, first))
-            inexact = ExactVectors(self.path, stream).reason
+            exact = ExactVectors(self.path, stream)
+            inexact = exact.reason or exact.check(first)
             if inexact is None and has_layers(_probed(container, stream), stream):
-                inexact = "its P frames skip frames (temporal layers)"
+                inexact = SKIPS
             return VideoInfo(
                 codec=stream.codec_context.codec.canonical_name,
                 height=height,
                 width=width,
                 fps=stream.average_rate,
                 time_base=Fraction(stream.time_base or Fraction(1, 90000)),
+                start=_start(container, first),
+                sample_aspect_ratio=orientation.aspect(stream.sample_aspect_ratio),
                 frames=stream.frames,
                 all_intra=stream.codec_context.codec.intra_only,
                 orientation=orientation,
@@ -172,16 +185,24 @@ class Video:
             "with one reference frame and without B frames (x264: bframes=0:ref=1)"
         )
 
-    def _with_exact_vectors(self, coded: Iterable[DecodedFrame], stream: VideoStream) -> Iterator[FrameWithVectors]:
-        exact = ExactVectors(self.path, stream)
-        exact.request(stream)
-        for one in coded:
-            frame_type = _type_of(one.frame)
-            if frame_type not in "IP":
-                reason = f"frame {one.index} is of type {frame_type}"
-                raise UserError(self._no_exact(reason))
-            followed = frame_type == "P" and not one.follows_hidden
+    def _with_exact_vectors(self, coded: Iterable[DecodedFrame], exact: ExactVectors) -> Iterator[FrameWithVectors]:
+        frames, previous = iter(coded), None
+        for one in frames:
+            inexact = exact.check(one.frame)
+            if inexact:
+                self._fall_back(f"{inexact}, as frame {one.index} shows", one.index)
+                estimated = with_estimated_vectors(chain([one] if previous is None else [previous, one], frames))
+                yield from islice(estimated, previous is not None, None)  # the previous frame was given before
+                return
+            followed = PictureType(one.frame.pict_type) == PictureType.P and not one.follows_hidden
             yield one, exact.of(one.frame, one.index) if followed else None
+            previous = one
+
+    def _fall_back(self, inexact: str, index: int) -> None:
+        if self._asked == "exact":
+            raise UserError(self._no_exact(inexact))
+        log.warning("%s: motion estimated from frame %d on, because %s", self.path, index, inexact)
+        self.info = replace(self.info, motion="estimate", inexact=inexact)
 
     def _frame(self, coded: DecodedFrame, vectors: NDArray[np.float32] | None) -> Frame:
         info, frame = self.info, coded.frame
@@ -195,6 +216,14 @@ def decode(
 ) -> Iterator[Frame]:
     """Iterate over the frames of a `Video`."""
     return iter(Video(path, motion, on_damage, threads))
+
+
+def _start(container: InputContainer, first: av.VideoFrame) -> Fraction:
+    """Seconds at which the earliest stream starts, unless that is far from the first frame."""
+    shown = Fraction(0) if first.pts is None else first.pts * Fraction(first.time_base or 0)
+    starts = [s.start_time * Fraction(s.time_base or 0) for s in container.streams if s.start_time is not None]
+    earliest = min(starts, default=shown)
+    return earliest if 0 <= shown - earliest < LATE else shown
 
 
 def _probed(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -26,6 +27,10 @@ class Orientation:
     def size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) as seen upright."""
         return (width, height) if self.transpose else (height, width)
+
+    def aspect(self, ratio: Fraction | None) -> Fraction | None:
+        """Width over height of a pixel as seen upright; None where it is not known."""
+        return 1 / ratio if ratio and self.transpose else ratio or None
 
     def image(self, image: NDArray[Any]) -> NDArray[Any]:
         """(H, W, C) as coded to upright, contiguous."""

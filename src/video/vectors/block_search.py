@@ -10,7 +10,7 @@ from av.filter import Graph
 from numpy.typing import NDArray
 
 from src.video.reading.damage import DecodedFrame
-from src.video.vectors.exported import estimated_vectors
+from src.video.vectors.exported import NO_ROWS, estimated_vectors
 
 FrameWithVectors = tuple[DecodedFrame, NDArray[np.float32] | None]
 
@@ -20,8 +20,8 @@ BLOCK = 8  # pixels; with 16 the warped keyframe is 12-21 % worse
 def with_estimated_vectors(frames: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
     """Each displayed frame with its (N, 6) whole-pixel vectors to the one before it; None for the first.
 
-    None also after a change of size. Holds at most three frames: the filter also looks forward, so each comes out one
-    late.
+    None also after a change of size; no rows where the frame is smaller than a block. Holds at most three frames: the
+    filter also looks forward, so each comes out one late.
     """
     graph: Graph | None = None
     previous: DecodedFrame | None = None
@@ -31,6 +31,9 @@ def with_estimated_vectors(frames: Iterable[DecodedFrame]) -> Iterator[FrameWith
             yield previous, _last(graph, previous, pushed)
             graph = previous = None
             pushed = 0
+        if min(_size(coded)) < BLOCK:
+            yield coded, NO_ROWS
+            continue
         graph = graph or _graph(coded.frame)
         _push(graph, coded.frame, pushed)
         if previous is not None:

@@ -1,7 +1,8 @@
 """Motion vectors that the decoder exports, and when they can be trusted.
 
 FFmpeg loses the reference index of a vector, so a vector can be read as motion to the previous frame only
-where there is nothing else it could point to: one reference frame, no B frames, no field coding.
+where there is nothing else it could point to: one reference frame, no B frames, no field coding. Headers tell some of
+that, packets and decoded frames the rest, possibly in mid-stream.
 """
 
 from __future__ import annotations
@@ -12,15 +13,18 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from numba import njit
 from numpy.typing import NDArray
 
 from src.video.reading.container import side_data
-from src.video.vectors.h264_headers import is_reference, read_sps
+from src.video.vectors.h264_headers import Sps, is_reference, packet_sps, read_sps
 from src.video.vectors.vector_file import Vectors, read_vector_file, vector_file_of
 
 NO_ROWS: NDArray[np.float32] = np.zeros((0, 6), np.float32)
+
+INTERLACED, SKIPS = "it is interlaced", "its P frames skip frames (temporal layers)"
 
 EXPORTING = (
     "h264",
@@ -29,11 +33,7 @@ EXPORTING = (
     "mpeg1video",
     "h263",
     "flv1",
-    "msmpeg4v2",
-    "msmpeg4v3",
-    "wmv1",
-    "wmv2",
-)
+)  # not those of MS-MPEG-4 and WMV: less exact than the estimate, and WMV2 has some of intra blocks too
 
 
 class ExactVectors:
@@ -46,7 +46,7 @@ class ExactVectors:
         stream: of the video.
 
     Attributes:
-        reason: why there are none, or None.
+        reason: why there are none, or None; `see` and `check` may find one later.
     """
 
     def __init__(self, path: Path, stream: VideoStream) -> None:
@@ -55,11 +55,35 @@ class ExactVectors:
         if self.reason and vector_file_of(path).exists():
             self.reason, self._saved = None, read_vector_file(path)
         self._offset = crop_offset(stream)
+        self._codec = stream.codec_context.codec.canonical_name
+        self._extradata, self._skipped = stream.codec_context.extradata or b"", False
 
     def request(self, stream: VideoStream) -> None:
         """Ask the decoder for them."""
         if self._saved is None:
             stream.codec_context.flags2 |= av.codec.context.Flags2.export_mvs
+
+    def see(self, packet: av.Packet[VideoStream]) -> None:
+        """Look for a reason in the headers of a packet that is decoded next."""
+        if self._codec != "h264" or self._saved is not None or not packet.size:
+            return
+        data = bytes(packet)
+        if packet.is_keyframe:
+            self.reason = self.reason or _why_inexact_sps(packet_sps(data, self._extradata))
+        elif self._skipped:
+            self.reason = self.reason or SKIPS
+        self._skipped = not is_reference(data, self._extradata)
+
+    def check(self, frame: av.VideoFrame) -> str | None:
+        """Return why vectors from this decoded frame on are not exact, or None."""
+        kind = PictureType(frame.pict_type).name
+        if kind == "S":
+            self.reason = self.reason or "it has global motion compensation"
+        elif kind not in ("I", "P"):
+            self.reason = self.reason or f"a frame is of type {kind}"
+        elif frame.interlaced_frame and self._saved is None and self._codec != "h264":  # whose header tells
+            self.reason = self.reason or INTERLACED
+        return self.reason
 
     def of(self, frame: av.VideoFrame, index: int) -> NDArray[np.float32]:
         """(N, 6) [x0, y0, w, h, dx, dy] of a P frame."""
@@ -74,7 +98,7 @@ def why_inexact(stream: VideoStream) -> str | None:
     context = stream.codec_context
     codec = context.codec.canonical_name
     if codec not in EXPORTING:
-        return f"FFmpeg exports no motion vectors of {codec}"
+        return f"FFmpeg exports no motion vectors of {codec} that are exact"
     if context.has_b_frames:
         return "it has B frames, or its header allows them"
     if codec != "h264":
@@ -82,10 +106,14 @@ def why_inexact(stream: VideoStream) -> str | None:
     sets = read_sps(context.extradata or b"")
     if not sets:
         return "its H.264 parameter sets are missing"
-    references = max(s.references for s in sets)
+    return _why_inexact_sps(sets)
+
+
+def _why_inexact_sps(sets: list[Sps]) -> str | None:
+    references = max((s.references for s in sets), default=0)
     if references > 1:
         return f"its P frames choose among {references} reference frames and FFmpeg does not report which"
-    return None if all(s.progressive for s in sets) else "it is interlaced"
+    return None if all(s.progressive for s in sets) else INTERLACED
 
 
 def crop_offset(stream: VideoStream) -> tuple[int, int]:

@@ -34,11 +34,20 @@ def read_sps(extradata: bytes) -> list[Sps]:
     return [_parse(unit) for unit in units]
 
 
+def packet_sps(packet: bytes, extradata: bytes) -> list[Sps]:
+    """All parameter sets inside a packet, which replace those of the extradata."""
+    return [_parse(unit) for unit in _units(packet, extradata) if unit and unit[0] & 31 == _SPS]
+
+
 def is_reference(packet: bytes, extradata: bytes) -> bool:
     """Check whether later frames may be predicted from the frame in `packet` (nal_ref_idc of its slices)."""
-    prefix = (extradata[4] & 3) + 1 if extradata[:1] == b"\x01" else 0
-    units = _length_prefixed(packet, prefix) if prefix else _annex_b(packet)
+    units = _units(packet, extradata)
     return next((unit[0] >> 5 > 0 for unit in units if unit and unit[0] & 31 in _SLICES), True)
+
+
+def _units(packet: bytes, extradata: bytes) -> Iterator[bytes]:
+    prefix = (extradata[4] & 3) + 1 if extradata[:1] == b"\x01" else 0
+    return _length_prefixed(packet, prefix) if prefix else _annex_b(packet)
 
 
 def _avcc_sps(extradata: bytes) -> list[bytes]:
@@ -75,7 +84,7 @@ class _Bits:
         self._left = 8 * len(payload)
 
     def take(self, count: int) -> int:
-        self._left -= count
+        self._left = max(0, self._left - count)  # zeros from the end of a damaged unit on
         return (self._bits >> self._left) & ((1 << count) - 1)
 
     def unsigned(self) -> int:

@@ -16,7 +16,7 @@ from tests.support.videos import pan
 
 
 def request(source: Path, **changes: object) -> MotionOptions:
-    given = {"motion": "auto", "to": "previous", "style": "arrows", "longest": 16, "threads": 1}
+    given = {"motion": "auto", "on_damage": "stop", "to": "previous", "style": "arrows", "longest": 16, "threads": 1}
     return MotionOptions(str(source), **{**given, **changes})  # type: ignore[arg-type]
 
 
@@ -48,7 +48,7 @@ def test_the_drawing_has_the_times_of_the_film_and_shows_motion(film: Path, tmp_
         assert colour[3] > 1.5 * colour[1], "motion to the keyframe grows"
 
 
-@pytest.mark.parametrize("change", [{"style": "flow"}, {"to": "next"}, {"longest": 0}])
+@pytest.mark.parametrize("change", [{"style": "flow"}, {"on_damage": "skip"}, {"to": "next"}, {"longest": 0}])
 def test_wrong_choices_are_refused(film: Path, change: dict) -> None:
     with pytest.raises(UserError, match=next(iter(change))):
         request(film, **change)

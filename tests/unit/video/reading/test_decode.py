@@ -3,17 +3,20 @@ from __future__ import annotations
 import logging
 from fractions import Fraction
 from itertools import pairwise
+from types import SimpleNamespace
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from src.errors import UserError
 from src.video.motion.field import MotionChain, rasterise, warp
 from src.video.reading.decode import Video
 from src.video.reading.random_access import read_frames
 from src.video.types import CodecSettings
+from src.video.vectors.exported import ExactVectors
 from src.video.writing.encode import encode
 from tests.support.videos import ONE_REFERENCE, occlusion, pan, write, zoom
 
@@ -69,6 +72,70 @@ def test_inexact_streams_are_recognised_refused_or_estimated(tmp_path, caplog, r
     assert [f.index for f in frames] == list(range(12))
     for frame in frames[1:]:
         assert np.array_equal(np.median(frame.vectors[:, 4:], 0), [3, 2])
+
+
+INTERLACED = {"qmin": "2", "qmax": "2", "flags": "+ilme+ildct", "field_order": "tt"}
+
+
+@pytest.mark.parametrize(("name", "codec"), [("film.mp4", "mpeg4"), ("film.mkv", "mpeg2video"), ("film.wmv", "wmv2")])
+def test_vectors_that_are_worse_than_the_estimate_are_not_taken(tmp_path, name, codec):
+    fields = pan(16, 96, 128, (3, 2))
+    woven = [np.where(np.arange(96)[:, None, None] % 2, b, a) for a, b in zip(fields[::2], fields[1::2], strict=True)]
+    interlaced = codec != "wmv2"
+    options = INTERLACED if interlaced else {"qmin": "2", "qmax": "2"}
+    path = write(
+        tmp_path / name, woven if interlaced else fields, codec, {**options, "bf": "0"} | LOW_DELAY.get(codec, {})
+    )
+    with pytest.raises(UserError, match=r"motion=estimate"):
+        list(Video(path, motion="exact"))
+    errors = [sum(hop_error(a, b)[0] for a, b in pairwise(list(Video(path, m))[1:])) for m in ("auto", "estimate")]
+    assert errors[0] == errors[1]
+
+
+LOW_DELAY = {"mpeg2video": {"flags": "+ilme+ildct+low_delay"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "interlaced", "reason"),
+    [("S", False, "global motion"), ("B", False, "type B"), ("P", True, "interlaced"), ("P", False, None)],
+)
+def test_decoded_frames_tell_that_vectors_are_not_exact(tmp_path, kind, interlaced, reason):
+    path = write(tmp_path / "film.avi", pan(3, 48, 64, (1, 0)), *EXACT["mpeg4"])
+    with av.open(str(path)) as container:
+        exact = ExactVectors(path, container.streams.video[0])
+    frame = SimpleNamespace(pict_type=PictureType[kind], interlaced_frame=interlaced)
+    found = exact.check(frame)
+    assert found is None if reason is None else reason in found
+
+
+def test_motion_is_estimated_from_the_frame_on_that_has_no_exact_one(tmp_path, caplog):
+    path, reason = tmp_path / "both.h264", "3 reference frames"
+    for options in (EXACT["h264"][1], {"x264-params": "bframes=0:ref=3"}):
+        write(tmp_path / "part.h264", pan(6, 96, 128, (3, 2)), "libx264", options)
+        with path.open("ab") as file:
+            file.write((tmp_path / "part.h264").read_bytes())
+    with pytest.raises(UserError, match=rf"no exact motion vectors: .*{reason}.*video\.motion=estimate"):
+        list(Video(path, motion="exact"))
+    film = Video(path, motion="auto")
+    assert film.info.motion == "exact"
+    with caplog.at_level(logging.WARNING):
+        frames = list(film)
+    assert len(caplog.messages) == 1
+    assert reason in caplog.text
+    assert [frame.index for frame in frames] == list(range(12))
+    assert film.info.motion == "estimate"
+    exact, estimated = list(Video(tmp_path / "both.h264", "none"))[:6], list(Video(path, motion="estimate"))
+    assert np.array_equal(exact[5].image, frames[5].image)
+    assert np.array_equal(frames[11].vectors, estimated[11].vectors)
+    assert not np.array_equal(frames[3].vectors, estimated[3].vectors), "those of the codec"
+
+
+@pytest.mark.parametrize("size", [(4, 160), (160, 6), (2, 2)])
+def test_slivers_have_a_motion_too(tmp_path, size):
+    path = write(tmp_path / "film.mkv", pan(4, *size, (1, 0)), "ffv1", pixels="bgr0")
+    frames = list(Video(path, motion="estimate"))
+    assert [frame.image.shape[:2] for frame in frames] == [size] * 4
+    assert all(frame.vectors.shape[1] == 6 for frame in frames[1:])
 
 
 def test_auto_takes_exact_vectors_where_there_are_and_says_so(tmp_path, caplog):
