@@ -60,3 +60,19 @@ def warns_only(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
             log.warning("%s shows nothing (%s: %s); the run continues", show.__qualname__, type(error).__name__, error)
 
     return shown
+
+
+MAX_PIXELS = 2**27  # of an image or video frame: 16K; a header may promise any number, which memory is then taken for
+
+
+def check_pixels(what: str, count: int) -> None:
+    """Reject the number of pixels that a file's header states; `what` names the file.
+
+    Raises:
+        UserError: more than `MAX_PIXELS`.
+    """
+    if count > MAX_PIXELS:
+        raise UserError(
+            f"{what} has {count / 1e6:.0f} million pixels by its header, the limit is {MAX_PIXELS / 1e6:.0f} million; "
+            "replace the file if it is damaged, or scale it down"
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from src.errors import UserError, check_range
+from src.errors import UserError, check_pixels, check_range
 
 ImageArray = NDArray[np.uint8]  # RGB (H, W, 3), or labels (H, W)
 
@@ -59,8 +60,11 @@ def decode_image(kind: str, path: Path, flags: int) -> NDArray[Any]:
         UserError: missing or unreadable.
     """
     try:
-        image = cv2.imread(str(path), flags)
-    except cv2.error:  # a damaged header that promises an image of gigapixels
+        with suppress(UnidentifiedImageError), _open(kind, path):  # OpenCV reads more formats, below a limit of its own
+            pass
+        # OpenCV is not given the name: it crashes at one that is not UTF-8
+        image = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    except (OSError, SyntaxError, ValueError, cv2.error):
         image = None
     if image is None:
         raise UserError(_unreadable(kind, path))
@@ -70,10 +74,27 @@ def decode_image(kind: str, path: Path, flags: int) -> NDArray[Any]:
 def _read_jpeg(path: Path) -> ImageArray:
     """Read with Pillow, which notices files that are cut short; OpenCV fills them up with grey."""
     try:
-        with Image.open(path) as image:
+        with _open("image", path) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(_unreadable("image", path)) from error
+
+
+@contextmanager
+def _open(kind: str, path: Path) -> Iterator[Image.Image]:
+    """An image of which Pillow has read the header.
+
+    Raises:
+        UserError: of more pixels than anything here takes.
+    """
+    try:
+        image = Image.open(path)
+    except Image.DecompressionBombError as error:  # above a limit of its own; the number is in the message only
+        check_pixels(f"{kind} '{path}'", int("".join(filter(str.isdigit, str(error).partition("pixels")[0]))))
+        raise
+    with image:
+        check_pixels(f"{kind} '{path}'", image.width * image.height)
+        yield image
 
 
 def _unreadable(kind: str, path: Path) -> str:

@@ -12,9 +12,11 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from src.errors import UserError
+from src.errors import MAX_PIXELS, UserError, check_pixels
 
 _EBML, _SEGMENT, _OGG = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"OggS"
+_LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of the decoder
+_STREAMS = 8  # of a container that get these options while FFmpeg looks at it
 _OGG_PAGE = 65307  # bytes at most
 _VISIBLE = re.compile(r"visible size (\d{1,5})x(\d{1,5})")
 
@@ -38,7 +40,7 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
     if path.stat().st_size == 0:
         raise UserError(f"video '{path}' is empty (0 bytes); copy or encode it again")
     try:
-        options: Any = [{"skip_frame": "all"}] if coded_here else None
+        options: Any = [_LIMITS | {"skip_frame": "all"} if coded_here else _LIMITS] * _STREAMS
         container = av.open(str(path), metadata_errors="replace", stream_options=options)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
@@ -136,7 +138,12 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
         raise UserError(f"video '{path}' has no video stream (sound only?); give a file with frames")
     stream = max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height))
     if stream.codec_context is None or not stream.width:
-        raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
+        raise UserError(
+            f"video '{path}' has a video stream that cannot be decoded, or of more than {MAX_PIXELS / 1e6:.0f} million "
+            "pixels; convert it to H.264"
+        )
+    check_pixels(f"video '{path}'", stream.width * stream.height)
+    stream.codec_context.options = _LIMITS  # a later frame may have another size
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
     return stream
