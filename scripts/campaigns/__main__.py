@@ -1,6 +1,6 @@
 """`python -m scripts.campaigns [NAME ...]`: counts, and each case that went wrong.
 
-Names are preparation-kills, damage, training-kills and mistakes; all of them if none is given.
+Names are preparation-kills, damage, training-kills, mistakes and hostile; all of them if none is given.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.progress import track
 
 from scripts.campaigns.damage import DamageCampaign
+from scripts.campaigns.hostile import HostileFiles
 from scripts.campaigns.kills import KillCampaign
 from scripts.campaigns.mistakes import BY_HAND, Mistakes, generated
 from scripts.campaigns.training_kills import METHODS, TrainingKills
@@ -27,8 +28,9 @@ def main() -> int:
         "damage": damaged,
         "training-kills": training_kills,
         "mistakes": mistakes,
+        "hostile": hostile,
     }
-    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "mistakes": sys.maxsize}
+    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "mistakes": sys.maxsize, "hostile": 1000}
     parser.add_argument("names", nargs="*", default=list(campaigns), metavar="NAME", help=", ".join(campaigns))
     parser.add_argument("--count", type=int, default=None, help=f"cases of each; default: {counts}, all mistakes")
     parser.add_argument("--folder", type=Path, default=None, help="for data and caches; default: a temporary one")
@@ -95,6 +97,21 @@ def mistakes(folder: Path, count: int) -> int:
     slowest = max((a.seconds for a in answers if a.outcome == "told"), default=0.0)
     print(f"{len(answers)} mistakes: {dict(outcomes)}; the slowest answer took {slowest:.1f} s", flush=True)
     return outcomes["wrong"]
+
+
+def hostile(folder: Path, count: int) -> int:
+    """Of checkpoints and .pth files: first those made by hand, then random damage."""
+    campaign = HostileFiles(folder)
+    crafted = [*campaign.edited(), *campaign.releases()]
+    damaged = (campaign.damaged(seed) for seed in range(max(0, count - len(crafted))))
+    answers = [campaign.ask(case) for case in track([*crafted[:count], *damaged], "hostile files")]
+    for (reader, outcome), number in sorted(Counter((a.kind.partition(":")[0], a.outcome) for a in answers).items()):
+        print(f"{reader:10} {outcome:10} {number}")
+    wrong = [answer for answer in answers if not answer.is_good]
+    print(f"{len(answers)} hostile files: {len(wrong)} went wrong", flush=True)
+    for answer in wrong:
+        print(f"  {answer}"[:400])
+    return len(wrong)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from src.models.arseg.net import ARSeg
 from src.models.registry import build
 from src.tensor_files.read import read_state_dict, unwrap
 
+LONGEST_NAME = 100  # characters of a tensor's name in messages
 REMEDY = "give the file of the official release, downloaded again"
 
 
@@ -44,8 +45,8 @@ def load_official(
     if key_state_dict is not None and release.key_branch is None:
         raise UserError(f"'{name}' has one branch and takes no second state dict; leave it out")
     own = unwrap(state_dict, f"the state dict of '{name}'")
-    net = build(**release.form(own))
     state = _translate(name, release, own, key_state_dict)
+    net = build(**release.form(own))
     _check(name, net, state)
     tensors = {local: value for local, (_, value) in state.items()}
     if isinstance(net, ARSeg) and _separate_classifiers(net, tensors):
@@ -115,7 +116,7 @@ def _translate(
     name: str, release: Release, state: Mapping[str, Tensor], key_state_dict: Mapping[str, Any] | None
 ) -> Translated:
     translated = {
-        local: (official, release.adapt(local, value))
+        local: (official, _adapted(name, release, local, value))
         for local, (official, value) in _rename(name, state, release.keys).items()
     }
     if release.key_branch is None:
@@ -131,6 +132,16 @@ def _translate(
     return {**translated, **_rename(name, key_state, release.key_branch)}
 
 
+def _adapted(name: str, release: Release, local: str, value: Tensor) -> Tensor:
+    try:
+        return release.adapt(local, value)
+    except IndexError as error:
+        shape = tuple(value.shape)
+        raise UserError(
+            f"'{name}': the tensor of {ascii(local)[:LONGEST_NAME]} has the shape {shape}; give the file as released"
+        ) from error
+
+
 def _rename(name: str, state: Mapping[str, Tensor], keys: KeyMap) -> Translated:
     """Apply the longest prefix that matches; a prefix mapped to None drops the key."""
     renamed: Translated = {}
@@ -140,7 +151,7 @@ def _rename(name: str, state: Mapping[str, Tensor], keys: KeyMap) -> Translated:
         if prefix is not None and replacement is None:
             continue
         local = key if prefix is None else f"{replacement}{key[len(prefix) :]}"
-        if local in renamed and not torch.equal(renamed[local][1], value):
+        if local in renamed and not (renamed[local][1].dtype == value.dtype and torch.equal(renamed[local][1], value)):
             raise UserError(
                 f"'{name}': '{renamed[local][0]}' and '{key}' are one tensor under two names but differ; "
                 "give the checkpoint as released"
@@ -158,7 +169,12 @@ def _check(name: str, net: nn.Module, state: Translated) -> None:
         for local, (official, value) in state.items()
         if local in own and value.shape != own[local].shape
     ]
-    found = {"missing": missing, "left over": unknown, "of another shape": shapes}
+    types = [
+        f"{official} {value.dtype}"
+        for local, (official, value) in state.items()
+        if local in own and value.is_floating_point() != own[local].is_floating_point()
+    ]
+    found = {"missing": missing, "left over": unknown, "of another shape": shapes, "of another type": types}
     problems = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in found.items() if keys]
     if problems:
         raise UserError(
@@ -168,4 +184,4 @@ def _check(name: str, net: nn.Module, state: Translated) -> None:
 
 def _some(keys: list[str], limit: int = 8) -> str:
     rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
-    return ", ".join(keys[:limit]) + rest
+    return ", ".join(ascii(key)[1 : LONGEST_NAME + 1].removesuffix("'") for key in keys[:limit]) + rest
