@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
@@ -12,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.config import check_kind, check_rate
 from src.errors import UserError
+from src.training.resume import CONFIG
 
 # Of this machine or of the data's origin, not of the data that a network was trained on.
 NEVER_TAKEN = ("root", "cache", "archive", "download", "workers")
@@ -37,7 +41,7 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
     """
     check_rate(given)
     if HydraConfig.get().runtime.choices["data"] != AS_TRAINED:
-        return _given(metadata, given)
+        return _given(metadata, given, path)
     data = metadata["data"]
     if data is None:
         raise UserError(f"checkpoint '{path}' does not name the data set that it was trained on; train it again")
@@ -48,6 +52,7 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
             config.data.fit = {"_target_": FIT, **metadata["fit"]}
         config.seed = metadata["seed"] if given.seed is None else given.seed
         config.video = {**config.video, **_video(metadata, given)}
+        config.paths.cache = _trained_cache(path) or config.paths.cache
         for group in ("data", "paths"):
             for key, value in given[group].items():
                 if value is not None:
@@ -56,13 +61,24 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
     return kept
 
 
-def _given(metadata: dict[str, Any], given: DictConfig) -> DictConfig:
+def _given(metadata: dict[str, Any], given: DictConfig, path: str) -> DictConfig:
     """The data set of the command line, coded as in training where the command line says nothing else."""
     kept: DictConfig = OmegaConf.masked_copy(given, ["data", "video", "paths", "seed"])
     with open_dict(kept):
         kept.video = _video(metadata, given)
         kept.seed = metadata["seed"] if given.seed is None else given.seed
+        kept.paths.cache = given.paths.cache or _trained_cache(path) or "cache"
     return kept
+
+
+def _trained_cache(checkpoint: str) -> str | None:
+    """`paths.cache` of the run in whose directory a checkpoint lies, RUN/PHASE/checkpoints/NAME, if it is there."""
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
+        record = Path(checkpoint).resolve().parents[2] / CONFIG
+        cache = yaml.safe_load(record.read_text())["paths"]["cache"]
+        if isinstance(cache, str) and Path(cache).is_dir():
+            return cache
+    return None
 
 
 def _video(metadata: dict[str, Any], given: DictConfig) -> dict[str, Any]:

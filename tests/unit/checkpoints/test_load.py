@@ -184,6 +184,28 @@ def test_code_in_the_configuration_of_a_checkpoint_is_not_read(tmp_path: Path, c
         data_config(old["metadata"], given, "y.ckpt")
 
 
+@pytest.mark.parametrize("data", [(), ("data=street",)], ids=["as trained", "given"])
+def test_clips_are_looked_for_in_the_cache_of_the_training(tmp_path: Path, composed: Any, data: tuple[str]) -> None:
+    """Unless the command line names another, or that folder is not on this machine."""
+    metadata = tiny_metadata(IMAGE, data={"name": "street", "groups": {}, "options": {}})
+    cache, run = tmp_path / "big" / "cache", tmp_path / "run"
+    cache.mkdir(parents=True)
+    run.mkdir()
+    path = str(run / "main" / "checkpoints" / "best.ckpt")
+
+    def used(*overrides: str) -> str:
+        given = composed("eval", tmp_path, f"checkpoint={path}", *data, *overrides)
+        return str(data_config(metadata, given, path).data.module.cache)
+
+    assert used() == "cache"
+    (run / "config_resolved.yaml").write_text(f"paths: {{cache: {cache}}}")
+    assert used() == str(cache)
+    assert used("paths.cache=here") == "here"
+    for content in (f"paths: {{cache: {tmp_path / 'gone'}}}", "paths: [1]", "[" * 5000, "\0", "paths: {cache: 3}"):
+        (run / "config_resolved.yaml").write_text(content)
+        assert used() == "cache"
+
+
 def test_a_data_set_that_is_not_here_is_refused(tmp_path: Path, composed: Any) -> None:
     given = composed("eval", tmp_path, "checkpoint=x.ckpt")
     metadata = tiny_metadata(IMAGE, data={"name": "elsewhere", "groups": {}, "options": {}})
