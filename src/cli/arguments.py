@@ -75,6 +75,16 @@ def _value(argument: str) -> Any:
         return None
 
 
+def comparable(arguments: Sequence[str]) -> list[str]:
+    """Let all GOPs of a multirun be scored on the same frames: those that the longest reaches at every distance."""
+    swept = next((a for a in arguments if a.startswith("video.gop=") and _is_sweep(a)), None)
+    given = any(a.lstrip("+").startswith("data.longest_gop=") for a in arguments)
+    if swept is None or given or not MULTIRUN & set(arguments):
+        return list(arguments)
+    gops = OverridesParser.create().parse_override(swept).sweep_string_iterator()
+    return [*arguments, f"data.longest_gop={max(int(gop) for gop in gops if gop.isdecimal())}"]
+
+
 def unreadable(arguments: Sequence[str]) -> str | None:
     """Return one line about the first argument that Hydra's grammar cannot read; None where there is none."""
     for before, argument in zip(["", *arguments], arguments, strict=False):

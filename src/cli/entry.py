@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.arguments import MULTIRUN, explained, readable, unreadable
+from src.cli.arguments import MULTIRUN, comparable, explained, readable, unreadable
 from src.cli.config import check_keys
 from src.cli.ending import end_with
 from src.cli.multirun import record_failure
@@ -33,6 +33,7 @@ from src.interruption import raise_received
 
 FULL_ERROR = "HYDRA_FULL_ERROR"
 PRINTS = {"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i"}
+COMPARED = ("train", "eval")  # whose multiruns compare scores
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 Task = Callable[[DictConfig], float | None] | Callable[[DictConfig], None]
@@ -62,9 +63,10 @@ def run(name: str, task: Task) -> None:
     wrong = renamed_arguments(arguments) or unreadable(arguments)
     if wrong:
         end_with(wrong)
-    sys.argv[1:] = sorted(
-        arguments, key=lambda argument: argument not in MULTIRUN
-    )  # argparse wants it before or after all
+    if name in COMPARED:
+        arguments = comparable(arguments)
+    # argparse takes no option in the midst of what is not one
+    sys.argv[1:] = sorted(arguments, key=lambda argument: argument not in MULTIRUN)
     logging.raiseExceptions = False  # a log on a full disk would print a traceback for each line
     if raises:
         os.environ[FULL_ERROR] = "1"  # until the task starts, so that what cannot be composed is answered here

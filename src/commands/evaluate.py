@@ -68,10 +68,16 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         about |= {"gop": 1, "codec": None, "frames": len(stills)}
     else:
         clips = module.prepared(config.split)
-        scores = score_clips(systems, clips, len(first.classes), data.video.motion, device)
+        start = module.first_scored(config.split)
+        scored = sum(is_scored(clip, index, start) for clip in clips for index in clip.labelled)  # at all distances
+        if not scored:
+            raise UserError(
+                f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop="
+                f"{module.encoding.gop} or data.longest_gop={module.longest_gop}"
+            )
+        scores = score_clips(systems, clips, len(first.classes), data.video.motion, device, start)
         info = Video(clips[0].video, motion="none").info
         height, width = info.height, info.width
-        scored = sum(is_scored(clip, index) for clip in clips for index in clip.labelled)  # at all distances
         about |= {"codec": module.encoding.codec, "frames": scored}
     (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(used, sort_keys=False))
     results = [

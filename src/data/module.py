@@ -18,6 +18,7 @@ from src.data.clips.dataset import (
     ClipDataset,
     ImageDataset,
     Transform,
+    default_distances,
     scored_candidates,
     training_candidates,
 )
@@ -82,8 +83,10 @@ class ClipDataModule(ResumableData):
         distance: of training clips to their keyframe: "fixed" (pairs: L - 1, the paper's), "uniform" (a labelled
             frame of each GOP) or "balanced" (as many clips, with all distances equally often, however rarely
             frames are labelled there).
-        val_distances: distances to the keyframe that validation scores.
+        val_distances: distances to the keyframe that validation scores, negative ones from the end of the GOP; None:
+            `default_distances` of it.
         val_stride: every n-th of the frames that can be scored.
+        longest_gop: score only frames that GOPs of up to this length reach at every distance; None: that of `encoding`.
         clips, val_clips: how the splits become clips.
         encoding: of the clips.
         motion: of pairs: "exact", "estimate", or "auto", which is exact where the codec allows it.
@@ -106,8 +109,9 @@ class ClipDataModule(ResumableData):
         view: str,
         window: int,
         distance: str,
-        val_distances: list[int],
+        val_distances: list[int] | None,
         val_stride: int,
+        longest_gop: int | None,
         clips: ClipRecipe,
         val_clips: ClipRecipe,
         encoding: CodecSettings,
@@ -135,6 +139,7 @@ class ClipDataModule(ResumableData):
         for key, number, least in (
             ("data.module.window", window, 1),
             ("data.val_stride", val_stride, 1),
+            ("data.longest_gop", encoding.gop if longest_gop is None else longest_gop, 1),
             ("data.batch_size", batch_size, 1),
             ("data.module.val_batch_size", val_batch_size, 1),
             ("data.workers", workers, 0),
@@ -142,7 +147,16 @@ class ClipDataModule(ResumableData):
         ):
             check_range(number >= least, key, number, f"{least} or more")
         self.source, self.view, self.window, self.distance = source, view, window, distance
-        self.val_distances, self.val_stride = val_distances, val_stride
+        gop = encoding.gop
+        check_range(
+            val_distances is None or isinstance(val_distances, list),
+            "data.val_distances",
+            val_distances,
+            "a list or null",
+        )
+        given = default_distances(gop) if val_distances is None else val_distances
+        self.val_distances, self.val_stride = [d + gop if d < 0 else d for d in given], val_stride
+        self.longest_gop = gop if longest_gop is None else longest_gop
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
         self.train_split, self.val_split = train_split, val_split
         self.batch_size, self.val_batch_size, self.workers, self.seed = (
@@ -174,6 +188,11 @@ class ClipDataModule(ResumableData):
         recipe = self.clips if split == self.train_split else self.val_clips
         return recipe.jobs(self.source, split, self.encoding.gop)
 
+    def first_scored(self, split: str) -> int:
+        """Index in its video of the first frame of a split that is scored."""
+        recipe = self.clips if split == self.train_split else self.val_clips
+        return recipe.first_scored(self.encoding.gop, self.longest_gop)
+
     def check_labels(self, split: str, stills: bool) -> None:
         """Look at what the labels of a split add up to, and warn of what is odd.
 
@@ -200,10 +219,10 @@ class ClipDataModule(ResumableData):
         """See whether validation finds anything; preparing clips needs no distances, so this is not for every use.
 
         Raises:
-            UserError: a negative distance, or none within a GOP.
+            UserError: a distance before the GOP, or none within it.
         """
         inside = any(0 <= d < self.encoding.gop for d in self.val_distances) and min(self.val_distances) >= 0
-        allowed = f"distances from 0, one of them below video.gop={self.encoding.gop}"
+        allowed = f"distances from 0, or from the end as -1, one of them below video.gop={self.encoding.gop}, or null"
         check_range(inside, "data.val_distances", self.val_distances, allowed)
 
     def train_dataloader(self) -> DataLoader[ClipBatch]:
@@ -234,7 +253,8 @@ class ClipDataModule(ResumableData):
             dataset: Dataset[object] = ImageDataset(self.images(self.val_split), self.source.normalisation, self.fit)
         else:
             clips = self.prepared(self.val_split)
-            candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history())
+            first = self.first_scored(self.val_split)
+            candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history(), first)
             dataset = self._dataset(candidates, self.fit)
         sampler = EpochSampler(len(dataset), False, self.seed)  # type: ignore[arg-type]
         return self._loader(PaddedDataset(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)

@@ -81,7 +81,12 @@ def _rank(system: System) -> int:
 
 
 def score_clips(
-    systems: list[System], clips: Sequence[Clip], num_classes: int, motion: str, device: torch.device
+    systems: list[System],
+    clips: Sequence[Clip],
+    num_classes: int,
+    motion: str,
+    device: torch.device,
+    first: int | None = None,
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system and distance, over the frames that occur at every distance.
 
@@ -91,12 +96,13 @@ def score_clips(
         num_classes: K.
         motion: "exact", "estimate" or "auto".
         device: that the networks run on.
+        first: see `is_scored`.
     """
     metrics = [DistanceConfusion(num_classes, clips[0].gop) for _ in systems]
     runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
     for number, clip in enumerate(clips, start=1):
         states: list[Any] = [runner.init_state() for runner in runners]
-        for frame, to_key, labels, distance in _frames(clip, motion):
+        for frame, to_key, labels, distance in _frames(clip, motion, first):
             for k, runner in enumerate(runners):
                 if labels is None:
                     states[k] = runner.advance(frame.image, states[k], to_key)
@@ -123,7 +129,9 @@ def score_stills(
     return metrics
 
 
-def _frames(clip: Clip, motion: str) -> Iterator[tuple[Frame, MotionField | None, NDArray[np.uint8] | None, int]]:
+def _frames(
+    clip: Clip, motion: str, first: int | None
+) -> Iterator[tuple[Frame, MotionField | None, NDArray[np.uint8] | None, int]]:
     """Frames of a clip with their motion to the keyframe (None: they are one), the labels of those that are scored,
     and their distance."""
     chain, labelled = MotionChain(), set(clip.labelled)
@@ -132,7 +140,7 @@ def _frames(clip: Clip, motion: str) -> Iterator[tuple[Frame, MotionField | None
         if distance == 0:
             chain.reset()
         to_key = chain.update(frame)
-        scored = frame.index in labelled and is_scored(clip, frame.index)
+        scored = frame.index in labelled and is_scored(clip, frame.index, first)
         labels = clip.read_labels(frame.index, frame.image.shape[:2]) if scored else None
         yield frame, None if distance == 0 else to_key, labels, distance
 

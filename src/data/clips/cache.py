@@ -72,6 +72,10 @@ class ClipRecipe(ABC):
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """The clips of a split."""
 
+    def first_scored(self, gop: int, longest_gop: int) -> int:
+        """Index in its video of the first frame that GOPs of up to `longest_gop` frames reach at every distance."""
+        return max(gop, longest_gop) - 1
+
     def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
         """Readers of the label maps (H, W) that the clips of a split are made of; none where they are unknown."""
         return []

@@ -73,22 +73,35 @@ def training_candidates(clips: Clips, distances: range) -> Candidates:
     return Candidates(clips, owners, frames, (np.flatnonzero(last) + 1).astype(np.int32))
 
 
-def is_scored(clip: Clip, index: int) -> bool:
+def default_distances(gop: int) -> list[int]:
+    """Distances to the keyframe that stand for a GOP: the first, a quarter, half and the last; 1, 3, 6, 11 of 12."""
+    return sorted({max(min(1, gop - 1), distance) for distance in (1, gop // 4, gop // 2, gop - 1) if distance < gop})
+
+
+def is_scored(clip: Clip, index: int, first: int | None = None) -> bool:
     """Check that a frame can be reached at every distance.
 
     These are the frames L-1, L, .. of a video that is encoded once from each of its first L frames on.
 
     Only these are scored, so that all distances and all methods are compared on the same frames.
+
+    Args:
+        clip: of the video.
+        index: of the frame in the clip.
+        first: of the video's frames that can be reached, where that is a later one than L-1.
     """
-    return clip.start + index >= clip.gop - 1
+    return clip.start + index >= (clip.gop - 1 if first is None else first)
 
 
-def scored_candidates(clips: Clips, distances: list[int], stride: int, frames: int = 1) -> Candidates:
+def scored_candidates(
+    clips: Clips, distances: list[int], stride: int, frames: int = 1, first: int | None = None
+) -> Candidates:
     """One candidate per scored frame at one of the distances; every `stride`-th of the video's frames.
 
-    Of the scored frames only those count that are the last of `frames` frames in every coding of the video.
+    Of the scored frames, see `is_scored`, only those count that are the last of `frames` frames in every coding of the
+    video.
     """
-    places = clips.starts[clips.owners] + clips.frames - clips.gop + 1 - (frames - 1)
+    places = clips.starts[clips.owners] + clips.frames - (clips.gop - 1 if first is None else first) - (frames - 1)
     wanted = (places >= 0) & (places % stride == 0) & np.isin(clips.frames % clips.gop, distances)
     ends = np.arange(1, int(wanted.sum()) + 1, dtype=np.int32)
     return Candidates(clips, clips.owners[wanted], clips.frames[wanted], ends)

@@ -217,6 +217,10 @@ class ClipsFromImages(ClipRecipe):
             for start in starts
         ]
 
+    def first_scored(self, gop: int, longest_gop: int) -> int:
+        """Index of the labelled image, where each video ends."""
+        return gop - 1
+
     def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
         """Readers of the label maps of the images."""
         return [image.read_labels for image in images_of(source, split)]

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from src.cli.arguments import explained, readable, unreadable
+from src.cli.arguments import comparable, explained, readable, unreadable
 from src.cli.entry import all_keys, run
 from tests.support.configs import CONF, ROOT
 
@@ -65,6 +65,14 @@ def test_what_cannot_be_read_is_shown_as_a_shell_takes_it(given: str) -> None:
     assert value(form) == given.partition("=")[2]
 
 
+def test_a_multirun_over_gops_scores_them_on_the_same_frames() -> None:
+    sweep = ["--multirun", "checkpoint=a.ckpt", "video.gop=12,30,20"]
+    assert comparable(sweep) == [*sweep, "data.longest_gop=30"]
+    assert comparable(["-m", "video.gop=range(4,9)"])[-1] == "data.longest_gop=8"
+    for kept in (sweep[1:], ["-m", "seed=0,1", "video.gop=30"], [*sweep, "data.longest_gop=40"]):
+        assert comparable(kept) == kept
+
+
 def test_a_word_without_a_key_is_named() -> None:
     assert "'street' is not KEY=VALUE" in str(unreadable(["--multirun", "street"]))
     assert unreadable(["--config-dir", "folder", "--cfg", "job", "~debug", "+a.b=1", "seed=0,1"]) is None
@@ -92,7 +100,7 @@ def keys() -> list[str]:
 )
 def test_what_cannot_be_composed_is_one_line_with_the_nearest_name(given: str, message: str, keys: list[str]) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"), pytest.raises(HydraException) as raised:
-        compose("prepare", [given] if given.startswith("data=") or not given else ["data=street", given])
+        compose("prepare", [part for part in (given, "data=street" * ("data=" not in message)) if part])
     found = explained(raised.value, lambda wrong: keys)
     assert message in found
     assert "\n" not in found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from src.data.clips import cache as prepare_clips
 from src.data.clips.cache import prepare
-from src.data.clips.dataset import ClipDataset, is_scored, scored_candidates, training_candidates
+from src.data.clips.dataset import ClipDataset, default_distances, is_scored, scored_candidates, training_candidates
 from src.data.clips.recipes import ClipsFromImages, ClipsFromVideos
 from src.data.clips.table import Clips
 from src.data.images import Normalisation
@@ -51,6 +51,41 @@ def test_every_scored_frame_occurs_at_every_distance(clips: Clips) -> None:
                 places[index % GOP].add(clip.start + index)
     assert all(found == set(range(GOP - 1, 11)) for found in places.values())
     assert len(scored_candidates(clips, [1, 3], stride=1)) == 2 * (11 - GOP + 1)
+
+
+@pytest.mark.parametrize(
+    ("gop", "distances"),
+    [
+        (12, [1, 3, 6, 11]), (15, [1, 3, 7, 14]), (20, [1, 5, 10, 19]), (30, [1, 7, 15, 29]), (4, [1, 2, 3]), (2, [1]),
+        (1, [0]),
+    ],
+)  # fmt: skip
+def test_scored_distances_derive_from_the_gop(gop: int, distances: list[int]) -> None:
+    assert default_distances(gop) == distances
+
+
+def test_all_gops_of_a_sweep_are_scored_on_the_same_frames(
+    clips: Clips, source: Street, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    longer = prepare(
+        ClipsFromVideos(None).jobs(source, "val", 6),
+        replace(ENCODING, gop=6),
+        tmp_path_factory.mktemp("longer"),
+        workers=1,
+    )
+    first = ClipsFromVideos(None).first_scored(GOP, 6)
+    for stride in (1, 2):
+        scored = [
+            {
+                distance: {c.clip.start + c.frames[0] for c in scored_candidates(of, [distance], stride, 1, first)}
+                for distance in default_distances(of.gop)
+            }
+            for of in (clips, longer)
+        ]
+        assert [list(found) for found in scored] == [[1, 2, 3], [1, 3, 5]]
+        assert all(frames == set(range(5, 11, stride)) for found in scored for frames in found.values())
+    assert {c.start + i for c in clips for i in c.labelled if is_scored(c, i, first)} == set(range(5, 11))
+    assert ClipsFromImages(1, "all", 0, SceneMotion()).first_scored(4, 12) == 3, "rendered videos end at their image"
 
 
 def test_labels_are_those_of_the_frames(clips: Clips, source: Street) -> None:

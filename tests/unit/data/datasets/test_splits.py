@@ -88,6 +88,19 @@ class Yard(LabelledDataset):
         found = sorted((self.root / split).glob("*.png"))
         return [ImageFile(path.stem, path, self.root / "masks" / path.name, coding) for path in found]
 """
+
+
+def test_the_data_follow_their_own_seed(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    root = miniatures.voc(tmp_path / "voc")
+
+    def keys(*seeds: str) -> list[str]:
+        config = composed("train", tmp_path, "data=voc2012", f"data.root={root}", "video.gop=3", *seeds)
+        module: ClipDataModule = instantiate(config.data.module)
+        return [str(job.fingerprint()) for split in ("train", "val") for job in module.jobs(split)]
+
+    assert keys("seed=0") == keys("seed=1") != keys("data.seed=1")
+
+
 YARD_YAML = """
 defaults:
   - clips@module.clips: stills
