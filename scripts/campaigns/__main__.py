@@ -1,6 +1,6 @@
 """`python -m scripts.campaigns [NAME ...]`: counts, and each case that went wrong.
 
-Names are preparation-kills, damage, training-kills, mistakes and hostile; all of them if none is given.
+Names are preparation-kills, damage, training-kills, endings, mistakes and hostile; all of them if none is given.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.progress import track
 
 from scripts.campaigns.damage import DamageCampaign
+from scripts.campaigns.endings import Endings
 from scripts.campaigns.hostile import HostileFiles
 from scripts.campaigns.kills import KillCampaign
 from scripts.campaigns.mistakes import BY_HAND, Mistakes, generated
@@ -27,10 +28,12 @@ def main() -> int:
         "preparation-kills": kills,
         "damage": damaged,
         "training-kills": training_kills,
+        "endings": endings,
         "mistakes": mistakes,
         "hostile": hostile,
     }
-    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "mistakes": sys.maxsize, "hostile": 1000}
+    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "endings": 28}
+    counts |= {"mistakes": sys.maxsize, "hostile": 1000}
     parser.add_argument("names", nargs="*", default=list(campaigns), metavar="NAME", help=", ".join(campaigns))
     parser.add_argument("--count", type=int, default=None, help=f"cases of each; default: {counts}, all mistakes")
     parser.add_argument("--folder", type=Path, default=None, help="for data and caches; default: a temporary one")
@@ -82,6 +85,17 @@ def training_kills(folder: Path, count: int) -> int:
         wrong += bool(kill.wrong)
         print(f"{kill.method} killed at {kill.place}: {kill.wrong or 'ends like the undisturbed run'}", flush=True)
     print(f"{count} kills of trainings: {wrong} differ after resuming")
+    return wrong
+
+
+def endings(folder: Path, count: int) -> int:
+    """Of every command, by a signal."""
+    campaign, wrong = Endings(folder), 0
+    for seed in range(count):
+        end = campaign.end_once(seed)
+        wrong += bool(end.wrong)
+        print(f"{end.command} {end.signal} after {end.seconds:.1f} s: {end.status} {end.wrong or 'fine'}", flush=True)
+    print(f"{count} signals to commands: {wrong} went wrong")
     return wrong
 
 

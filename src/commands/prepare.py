@@ -14,6 +14,7 @@ from src.data.clips.index import write_manifest
 from src.data.module import ClipDataModule
 from src.errors import UserError
 from src.instantiate import instantiate
+from src.interruption import noted
 
 SHOWN = 20  # faults by name
 
@@ -38,7 +39,8 @@ def prepare_data_set(config: DictConfig) -> None:
     if config.check:
         _check(jobs, module)
         return
-    clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage, thorough=True)
+    with noted(lambda: "clips that are made are kept; start it again to make the others"):
+        clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage, thorough=True)
     log.info("%d of %d clips are prepared, listed in %s", len(clips), len(jobs), write_manifest(module.cache))
 
 

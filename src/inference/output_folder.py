@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from src.errors import UserError
+from src.interruption import Interruption
 
 PARTIAL = ".partial"
 
@@ -33,6 +34,9 @@ def atomic_output_folder(output: Path) -> Iterator[Path]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise UserError(f"output '{output}': {error.strerror}; make room, or give another folder") from error
+    except Interruption as interruption:
+        interruption.add_note(f"'{output}' is left as it was; start it again")
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         with contextlib.suppress(OSError):  # of the folders made here, those still empty
