@@ -1,4 +1,4 @@
-"""Signals to every command at random moments: one line, exit status 128 + number, nothing left of it; training resumes."""
+"""Signals to every command at random moments: one line, exit status 128 + number, nothing left; training resumes."""
 
 from __future__ import annotations
 

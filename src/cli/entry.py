@@ -76,6 +76,10 @@ def run(name: str, task: Task) -> None:
         if not raises:
             raise
         end_with(explained(error, functools.partial(_known_keys, name, arguments)))
+    except OSError as error:  # of Hydra, which writes to the run directory before the task
+        if not is_disk_full(error):
+            raise
+        end_with(str(exhausted(error, has_workers=False)))
 
 
 def _known_keys(name: str, arguments: Sequence[str], wrong: str) -> list[str]:

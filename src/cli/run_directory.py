@@ -14,10 +14,9 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from src.cli.ending import end_with
+from src.cli.ending import end_with, is_first_process
 from src.locks import lock_folder, unlock_folder
 
-RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning reads them
 ROOM = 1 << 20  # bytes: of a command's records, without checkpoints
 
 
@@ -63,7 +62,7 @@ class RunDirectory(Callback):
             Path(folder).mkdir(parents=True, exist_ok=True)
             writable = os.access(folder, os.W_OK)
             written = folder != "."  # that of commands which write elsewhere
-            owner = lock_folder(Path(folder)) if writable and written and _is_first_process() else None
+            owner = lock_folder(Path(folder)) if writable and written and is_first_process() else None
             room = shutil.disk_usage(folder).free
         except OSError as error:
             end_with(f"{key}={folder} cannot be made ({error.strerror}); give another folder")
@@ -77,7 +76,3 @@ class RunDirectory(Callback):
 def _refuse_second(key: str, folder: str, owner: str | None) -> None:
     if owner is not None:
         end_with(f"{key}={folder} is in use by {owner}; wait for its end, or give another folder")
-
-
-def _is_first_process() -> bool:
-    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from src.cli.ending import end_with
+from src.cli.ending import end_with, is_first_process
 from src.interruption import Interruption, defer_signals, watch_signals
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ def entry_point(name: str) -> Callable[[Task], Callable[[], None]]:
 
                 run(name, task)
             except Interruption as error:
+                if not is_first_process():
+                    raise
                 notes = getattr(error, "__notes__", ["start it again"])
                 end_with(f"interrupted by {error.signal}: {'; '.join(notes)}", int(str(error.code)))
             finally:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import errno
+import signal
 
 import pytest
 
 from src.errors import UserError
 from src.inference.output_folder import PARTIAL, atomic_output_folder
+from src.interruption import Interruption
 
 
 def test_files_appear_together_at_the_end(tmp_path):
@@ -29,6 +31,12 @@ def test_nothing_is_left_of_a_run_that_stops(tmp_path, error):
     with pytest.raises(error):
         run()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_names_the_folder(tmp_path):
+    with pytest.raises(Interruption) as ended, atomic_output_folder(tmp_path / "output"):
+        raise Interruption(signal.SIGINT)
+    assert ended.value.__notes__ == [f"'{tmp_path / 'output'}' is left as it was; start it again"]
 
 
 def test_empty_folder_of_the_user_is_used_and_kept(tmp_path):
