@@ -27,7 +27,6 @@ from src.data.clips.dataset import ClipDataset, training_candidates
 from src.data.clips.files import RECORD, describe
 from src.data.clips.index import Entry
 from src.data.clips.table import Clips
-from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.transforms import ColourJitter, TrainTransform
 from src.video.motion.field import extend, identity
@@ -125,11 +124,10 @@ def loader_stages(film: Path, workers: int) -> dict[str, Stage]:
     clips = one_clip(film, labels, tuple(map(int, last)))
     jitter = ColourJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.03, blur=0.1, compression=0.0)
     transform = TrainTransform((height // 2, width // 2), (0.5, 2.0), 0.5, jitter)
-    normalisation = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
     def load(motion: str, transform: TrainTransform | None) -> int:
         candidates = training_candidates(clips, range(GOP - 1, GOP))
-        dataset = ClipDataset(candidates, "pair", motion, normalisation, transform)  # type: ignore[arg-type]
+        dataset = ClipDataset(candidates, "pair", motion, transform)  # type: ignore[arg-type]
         twice = [*range(len(dataset))] * 2
         return sum(
             len(batch) for batch in DataLoader(dataset, 2, sampler=twice, num_workers=workers, collate_fn=collate)

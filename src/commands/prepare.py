@@ -12,6 +12,7 @@ from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.index import write_manifest
 from src.data.module import ClipDataModule
+from src.data.sharing import worker_count
 from src.errors import UserError
 from src.instantiate import instantiate
 from src.interruption import noted
@@ -40,7 +41,8 @@ def prepare_data_set(config: DictConfig) -> None:
         _check(jobs, module)
         return
     with noted(lambda: "clips that are made are kept; start it again to make the others"):
-        clips = prepare(jobs, module.encoding, module.cache, module.workers, module.on_damage, thorough=True)
+        workers = worker_count(module.workers)
+        clips = prepare(jobs, module.encoding, module.cache, workers, module.on_damage, thorough=True)
     log.info("%d of %d clips are prepared, listed in %s", len(clips), len(jobs), write_manifest(module.cache))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from src.data.images import Normalisation
 @dataclass
 class ClipBatch:
     """A batch of short clips, each ending at its labelled frame.
+
+    Loaders give frames and labels as uint8, and where nothing moves motion of (B, 2, 1, 1): a third of the bytes
+    to copy to a GPU. `ready` makes of that what methods get.
 
     Attributes:
         frames: (B, T, 3, H, W) float32, normalised RGB, oldest first. T = 1 for image networks, 2 (key,
@@ -35,9 +38,21 @@ class ClipBatch:
     distance: Tensor
     name: list[str]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> ClipBatch:
-        """Copy the batch to `device`; Lightning calls this to move batches."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+    def to(self, device: torch.device | str, non_blocking: bool | None = None) -> ClipBatch:
+        """Copy the batch to `device`; Lightning calls this to move batches.
+
+        Args:
+            device: where to.
+            non_blocking: do not wait for copies from page-locked memory; None: where the device is a GPU of CUDA.
+        """
+        waits_not = torch.device(device).type == "cuda" if non_blocking is None else non_blocking
+        return self._map(lambda tensor: tensor.to(device, non_blocking=waits_not))
+
+    def ready(self, normalisation: Normalisation) -> ClipBatch:
+        """Return the batch as methods get it, computed on the device that it is on."""
+        motion = self.motion.expand(-1, -1, *self.motion_valid.shape[1:]).contiguous()
+        frames = normalise(self.frames, normalisation)
+        return replace(self, frames=frames, labels=self.labels.long(), motion=motion)
 
     def pin_memory(self) -> ClipBatch:
         """Copy the batch to page-locked memory, for asynchronous copies to a GPU."""
@@ -74,7 +89,6 @@ class Sample:
 
 def normalise(images: Tensor, normalisation: Normalisation) -> Tensor:
     """Convert uint8 RGB (..., 3, H, W) to float32 of zero mean and unit variance."""
-    shape = (3, 1, 1)
-    mean = torch.tensor(normalisation.mean, device=images.device).view(shape)
-    std = torch.tensor(normalisation.std, device=images.device).view(shape)
+    values = (torch.tensor(v).view(3, 1, 1) for v in (normalisation.mean, normalisation.std))
+    mean, std = (v.to(images.device, non_blocking=True) for v in values)
     return (images.float() / 255 - mean) / std

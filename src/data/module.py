@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,10 @@ from src.data.datasets.files import POLICIES
 from src.data.label_check import check_labels
 from src.data.labels import IGNORE
 from src.data.sampling import EpochSampler, PaddedDataset
+from src.data.sharing import check_workers, share_of_batch, worker_count
 from src.data.transforms import FitSize, TrainTransform
 from src.data.worker import start_worker
+from src.distributed import rank_and_world_size
 from src.errors import UserError, check_range
 from src.video.reading.gop import ClipMotion
 from src.video.types import CodecSettings
@@ -44,11 +47,35 @@ class ResumableData(L.LightningDataModule):
     """Keep the position of training in checkpoints; subclasses draw from `training_sampler`.
 
     Lightning restores this before it asks for loaders, whose processes fetch ahead at once.
+
+    Args:
+        batch_size: of training, that of all processes together.
+        workers: loader processes of each process; "auto": its share of the cores.
+
+    Raises:
+        UserError: a number out of its range.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batch_size: int, workers: int | str) -> None:
         super().__init__()
+        check_range(batch_size >= 1, "data.batch_size", batch_size, "1 or more")
+        check_workers(workers)
+        self.batch_size, self.workers = batch_size, workers
         self._start = (0, 0)
+
+    @property
+    def loader_processes(self) -> int:
+        """Loader processes of this process."""
+        return worker_count(self.workers, self.trainer.num_devices if self.trainer else 1)
+
+    @property
+    def own_batch_size(self) -> int:
+        """Clips that this process takes of each joint batch.
+
+        Raises:
+            UserError: the batch cannot be shared evenly.
+        """
+        return share_of_batch(self.batch_size, self.trainer.world_size if self.trainer else rank_and_world_size()[1])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch to run or resume, and how many of its batches are done."""
@@ -93,8 +120,9 @@ class ClipDataModule(ResumableData):
         transform: augmentation of training clips.
         fit: of images before validation, or None; labels keep their size.
         train_split, val_split: names of splits of the source, joined ones as "train+val".
-        batch_size, val_batch_size: clips per process and step.
-        workers: loader processes, and processes that prepare clips.
+        batch_size: clips per training step, of all processes together.
+        val_batch_size: clips per validation step of each process.
+        workers: loader processes of each process, and processes that prepare clips; "auto": as many as cores.
         seed: of everything drawn.
         cache: folder of prepared clips.
         on_damage: "stop" at damaged files, or "skip" clips that cannot be made, with a warning.
@@ -122,12 +150,12 @@ class ClipDataModule(ResumableData):
         val_split: str,
         batch_size: int,
         val_batch_size: int,
-        workers: int,
+        workers: int | str,
         seed: int,
         cache: str,
         on_damage: str,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, workers)
         for key, value, choices in (
             ("view", view, VIEWS),
             ("distance", distance, DISTANCES),
@@ -140,9 +168,7 @@ class ClipDataModule(ResumableData):
             ("data.module.window", window, 1),
             ("data.val_stride", val_stride, 1),
             ("data.longest_gop", encoding.gop if longest_gop is None else longest_gop, 1),
-            ("data.batch_size", batch_size, 1),
             ("data.module.val_batch_size", val_batch_size, 1),
-            ("data.workers", workers, 0),
             ("seed", seed, 0),
         ):
             check_range(number >= least, key, number, f"{least} or more")
@@ -159,12 +185,7 @@ class ClipDataModule(ResumableData):
         self.longest_gop = gop if longest_gop is None else longest_gop
         self.clips, self.val_clips, self.encoding, self.transform = clips, val_clips, encoding, transform
         self.train_split, self.val_split = train_split, val_split
-        self.batch_size, self.val_batch_size, self.workers, self.seed = (
-            batch_size,
-            val_batch_size,
-            workers,
-            seed,
-        )
+        self.val_batch_size, self.seed = val_batch_size, seed
         self.cache, self.fit, self.on_damage = Path(cache), fit, on_damage
         self.motion = self._motion_source(motion)
         self._prepared: dict[str, Clips] = {}
@@ -229,9 +250,7 @@ class ClipDataModule(ResumableData):
         """Shuffled, augmented clips; in a resumed epoch those that are left."""
         groups, length = None, None
         if self.view == "still":
-            dataset: Dataset[object] = ImageDataset(
-                self.images(self.train_split), self.source.normalisation, self.transform
-            )
+            dataset: Dataset[object] = ImageDataset(self.images(self.train_split), self.transform)
         else:
             candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
             length = len(candidates)
@@ -240,17 +259,16 @@ class ClipDataModule(ResumableData):
                 groups = candidates.distances()
             dataset = self._dataset(candidates, self.transform)
         length = length or len(dataset)  # type: ignore[arg-type]
-        sampler = self.training_sampler(length, self.batch_size, self.seed, groups)
-        if len(sampler) < self.batch_size:
-            raise UserError(
-                f"the training split gives {len(sampler)} clips per process; lower data.batch_size={self.batch_size}"
-            )
-        return self._loader(dataset, self.batch_size, sampler, drop_last=True)
+        own = self.own_batch_size
+        sampler = self.training_sampler(length, own, self.seed, groups)
+        if len(sampler) < own:
+            raise UserError(f"the training split gives {length} clips; lower data.batch_size={self.batch_size}")
+        return self._loader(dataset, own, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
         if self.view == "still":
-            dataset: Dataset[object] = ImageDataset(self.images(self.val_split), self.source.normalisation, self.fit)
+            dataset: Dataset[object] = ImageDataset(self.images(self.val_split), self.fit)
         else:
             clips = self.prepared(self.val_split)
             first = self.first_scored(self.val_split)
@@ -263,10 +281,15 @@ class ClipDataModule(ResumableData):
         """The clips of a split on disk; those that are not are made. They are looked for once."""
         if split not in self._prepared:
             classes = len(self.source.classes)
+            workers = worker_count(self.workers)
             self._prepared[split] = prepare(
-                self.jobs(split), self.encoding, self.cache, self.workers, self.on_damage, classes
+                self.jobs(split), self.encoding, self.cache, workers, self.on_damage, classes
             )
         return self._prepared[split]
+
+    def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
+        """Normalise on the device, where bytes arrive faster than numbers."""
+        return batch.ready(self.source.normalisation)
 
     def _training_distances(self) -> range:
         gop = self.encoding.gop
@@ -285,7 +308,7 @@ class ClipDataModule(ResumableData):
         )
 
     def _dataset(self, candidates: Candidates, transform: Transform | None) -> ClipDataset:
-        return ClipDataset(candidates, self._frames(), self.motion, self.source.normalisation, transform)
+        return ClipDataset(candidates, self._frames(), self.motion, transform)
 
     def _frames(self) -> int | str:
         return "pair" if self.view == "pair" else self._history()
@@ -300,18 +323,19 @@ class ClipDataModule(ResumableData):
             dataset,  # type: ignore[arg-type]
             batch_size=batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=self.loader_processes,
             collate_fn=collate,
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=self.loader_processes > 0,
             worker_init_fn=start_worker,
         )
 
 
 def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:
-    """Stack the fields of clips."""
-    return ClipBatch(**default_collate(samples))
+    """Stack the fields of clips; motion that is zero everywhere as one pixel, see `ClipBatch`."""
+    batch = ClipBatch(**default_collate(samples))
+    return batch if batch.motion.any() else replace(batch, motion=batch.motion[..., :1, :1].contiguous())
 
 
 def _unlabelled(sample: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

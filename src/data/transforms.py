@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from src.data.batch import Sample, normalise
-from src.data.images import Normalisation
+from src.data.batch import Sample
 from src.data.labels import IGNORE
 from src.errors import check_range
 
@@ -135,11 +134,11 @@ def mirror(sample: Sample) -> Sample:
     )
 
 
-def to_tensors(sample: Sample, normalisation: Normalisation) -> dict[str, Tensor | int | str]:
-    """The fields of `ClipBatch` of one clip, without B."""
+def to_tensors(sample: Sample) -> dict[str, Tensor | int | str]:
+    """The fields of `ClipBatch` of one clip as loaders give them, without B."""
     return {
-        "frames": normalise(torch.from_numpy(sample.frames).permute(0, 3, 1, 2), normalisation),
-        "labels": torch.from_numpy(sample.labels).long(),
+        "frames": torch.from_numpy(sample.frames).permute(0, 3, 1, 2),
+        "labels": torch.from_numpy(sample.labels.copy()),  # those of a file cannot be written to
         "motion": torch.from_numpy(np.ascontiguousarray(sample.motion)),
         "motion_valid": torch.from_numpy(sample.motion_valid),
         "distance": sample.distance,

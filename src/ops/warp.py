@@ -15,21 +15,25 @@ def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tu
 
     A feature takes the mean over the valid pixels of its cell and is valid where they are at least half of it.
     """
-    height, width = size
     if valid is None:
         valid = torch.ones_like(motion[:, 0], dtype=torch.bool)
-    scale = motion.new_tensor([width / motion.shape[-1], height / motion.shape[-2]]).view(1, 2, 1, 1)
     if motion.shape[-2:] == size:
         return motion, valid
     if can_use_cpu_kernel(motion):
         from src.ops.cpu.resize import average_pool  # Numba loads only where it is used
 
         mean, known = average_pool(motion, valid, size)
-        return mean * scale, known
+        return _scaled(mean, size, motion), known
     weight = valid[:, None].to(motion.dtype)
     share = F.adaptive_avg_pool2d(weight, size)
     mean = F.adaptive_avg_pool2d(motion * weight, size) / share.clamp(min=1e-6)
-    return mean * scale, share[:, 0] >= 0.5
+    return _scaled(mean, size, motion), share[:, 0] >= 0.5
+
+
+def _scaled(mean: Tensor, size: tuple[int, int], motion: Tensor) -> Tensor:
+    """Motion in feature pixels; a tensor of both factors would make the host wait for its copy to a GPU."""
+    height, width = size
+    return torch.cat([mean[:, :1] * (width / motion.shape[-1]), mean[:, 1:] * (height / motion.shape[-2])], 1)
 
 
 def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,8 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
+from src.data.module import ResumableData
+from src.data.sharing import share_of_batch
 from src.errors import UserError
 from src.files import write_json
 from src.instantiate import instantiate
@@ -94,6 +96,8 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
+    if isinstance(data, ResumableData):
+        share_of_batch(data.batch_size, trainer.world_size)
     return Phase(name, folder, trainer, module, data)
 
 

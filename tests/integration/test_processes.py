@@ -79,7 +79,7 @@ GROUP = [
     "optimizer@model.optimizer=sgd",  # Adam divides rounding errors by themselves where the gradient is zero
     "model.optimizer.lr=0.05",
 ]
-SHARED = ["trainer.devices=2", "data.batch_size=1"]
+SHARED = ["trainer.devices=2", "data.batch_size=2"]
 
 
 @pytest.mark.parametrize(("world", "phases"), [(2, ["high", "low"]), (4, ["high"])])
@@ -89,7 +89,7 @@ def test_several_processes_train_what_one_does(
     left_out = [f"model.phases.{phase}=null" for phase in ("high", "low") if phase not in phases]
     overrides = [*GROUP, *left_out, f"paths.cache={street_cache}"]
     trainings.run(tmp_path / "one", [*overrides, f"data.batch_size={world}"])
-    shared = [*overrides, f"trainer.devices={world}", "data.batch_size=1"]
+    shared = [*overrides, f"trainer.devices={world}", f"data.batch_size={world}"]
     together(world, trainings.run, tmp_path / "many", shared, log=tmp_path / "log")
     for phase in phases:
         one, many = (trainings.last(tmp_path / run, phase)["state_dict"] for run in ("one", "many"))
@@ -120,8 +120,8 @@ def test_every_clip_is_evaluated_once(tmp_path: Path, street_cache: Path) -> Non
 
 
 def test_tdnet_paths_agree_between_processes(tmp_path: Path, street_cache: Path) -> None:
-    two = "data.batch_size=2"  # of each process: batch norm after pooling to one pixel needs more than one picture
-    overrides = [*trainings.TDNET, *SHARED, two, f"paths.cache={street_cache}", "model.still_epochs=1"]
+    four = "data.batch_size=4"  # batch norm after pooling to one pixel needs more than one picture in each process
+    overrides = [*trainings.TDNET, *SHARED, four, f"paths.cache={street_cache}", "model.still_epochs=1"]
     together(2, trainings.run, tmp_path / "run", overrides, log=tmp_path / "log")
     assert json.loads((tmp_path / "run" / "stills" / "done.json").read_text())["steps"] == 3
 
@@ -144,6 +144,8 @@ def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
     [
         (["trainer.sync_batchnorm=true"], r"trainer\.sync_batchnorm=true runs on GPUs only"),
         (["trainer.strategy=fsdp"], r"trainer\.strategy=fsdp runs on GPUs only"),
+        (["trainer.precision=bf16-true"], r"trainer\.precision=bf16-true is out of range"),
+        (["trainer.devices=2", "data.batch_size=3"], r"data\.batch_size=3 is the joint batch of all 2 processes"),
     ],
 )
 def test_what_needs_gpus_is_refused_on_the_cpu(overrides: list[str], message: str, tmp_path: Path) -> None:

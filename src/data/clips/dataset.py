@@ -13,7 +13,6 @@ from torch.utils.data import Dataset
 from src.data.batch import Sample
 from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
-from src.data.images import Normalisation
 from src.data.sampling import SampleIndex, as_sample_index
 from src.data.transforms import to_tensors
 from src.errors import UserError
@@ -114,7 +113,6 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         candidates: what may be drawn.
         frames: T of `ClipBatch`: 1 = the drawn frame; "pair" = its keyframe and itself; m = the m frames up to it.
         motion: where the motion of pairs comes from, "exact" or "estimate".
-        normalisation: of the network's input.
         transform: augmentation, or None.
     """
 
@@ -123,15 +121,13 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         candidates: Candidates,
         frames: int | str,
         motion: ClipMotion,
-        normalisation: Normalisation,
         transform: Transform | None,
     ) -> None:
         if not len(candidates):
             raise UserError(
                 "no labelled frame lies at the distances asked for; check video.gop and data.module.distance"
             )
-        self.candidates, self.frames, self.motion = candidates, frames, motion
-        self.normalisation, self.transform = normalisation, transform
+        self.candidates, self.frames, self.motion, self.transform = candidates, frames, motion, transform
 
     def __len__(self) -> int:
         return len(self.candidates)
@@ -145,7 +141,7 @@ class ClipDataset(Dataset[dict[str, "Tensor | int | str"]]):
         sample = self._read(candidate, index)
         if self.transform is not None:
             sample = self.transform(sample, rng)
-        return to_tensors(sample, self.normalisation)
+        return to_tensors(sample)
 
     def _read(self, candidate: Candidate, index: int) -> Sample:
         clip = candidate.clip
@@ -170,17 +166,16 @@ class ImageDataset(Dataset[dict[str, "Tensor | int | str"]]):
 
     Args:
         images: what to read.
-        normalisation: of the network's input.
         transform: augmentation, or None.
 
     Raises:
         UserError: there are none.
     """
 
-    def __init__(self, images: list[LabelledImage], normalisation: Normalisation, transform: Transform | None) -> None:
+    def __init__(self, images: list[LabelledImage], transform: Transform | None) -> None:
         if not images:
             raise UserError("the data set has no still images in this split; take decoded frames: data.pictures=frame")
-        self.images, self.normalisation, self.transform = images, normalisation, transform
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -199,4 +194,4 @@ class ImageDataset(Dataset[dict[str, "Tensor | int | str"]]):
         )
         if self.transform is not None:
             sample = self.transform(sample, np.random.default_rng(seed))
-        return to_tensors(sample, self.normalisation)
+        return to_tensors(sample)

@@ -67,7 +67,7 @@ class ImageClassDataset(Dataset[Labelled]):
         return len(self.images)
 
     def __getitem__(self, draw: SampleIndex | int) -> Labelled:
-        """Normalised image (3, size, size) and class index."""
+        """uint8 image (3, size, size) and class index."""
         index, seed = as_sample_index(draw)
         image, label = self.images[index]
         with torch.random.fork_rng(devices=[]):
@@ -76,47 +76,59 @@ class ImageClassDataset(Dataset[Labelled]):
 
 
 class ClassFolderModule(ResumableData):
-    """Loaders of (images (B, 3, size, size), class indices (B,)).
+    """Loaders of (images (B, 3, size, size), class indices (B,)); images are normalised on the device.
 
     Args:
         source: the images.
         size: of what the network sees; training takes random parts of an image, validation its centre.
         resize: of the shorter side in validation, before the centre is cut out.
-        batch_size: images per process and step.
-        workers: loader processes.
+        batch_size: images per step, of all processes together.
+        workers: loader processes of each process; "auto": its share of the cores.
         seed: of order and augmentation.
     """
 
-    def __init__(self, source: ClassFolders, size: int, resize: int, batch_size: int, workers: int, seed: int) -> None:
-        super().__init__()
+    def __init__(
+        self, source: ClassFolders, size: int, resize: int, batch_size: int, workers: int | str, seed: int
+    ) -> None:
+        super().__init__(batch_size, workers)
         self.source, self.size, self.resize = source, size, resize
-        self.batch_size, self.workers, self.seed = batch_size, workers, seed
+        self.seed = seed
+        normal = source.normalisation
+        self._numbers = v2.Compose([v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)])
 
     def train_dataloader(self) -> DataLoader[Labelled]:
         """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
         dataset = self._images("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
-        sampler = self.training_sampler(len(dataset), self.batch_size, self.seed)
-        return self._loader(dataset, sampler, drop_last=True)
+        sampler = self.training_sampler(len(dataset), self.own_batch_size, self.seed)
+        return self._loader(dataset, self.own_batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:
         """Centres, every image once."""
         dataset = self._images("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
-        return self._loader(PaddedDataset(dataset, _unlabelled), EpochSampler(len(dataset), False, self.seed), False)
+        sampler = EpochSampler(len(dataset), False, self.seed)
+        return self._loader(PaddedDataset(dataset, _unlabelled), self.own_batch_size, sampler, drop_last=False)
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
+        """Normalise on the device, where bytes arrive faster than numbers."""
+        images, labels = batch
+        return [self._numbers(images), labels]
 
     def _images(self, split: str, *geometry: v2.Transform) -> ImageClassDataset:
-        normal = self.source.normalisation
-        numbers = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(normal.mean, normal.std)]
-        return ImageClassDataset(self.source.image_folder(split), v2.Compose([*geometry, *numbers]))
+        return ImageClassDataset(
+            self.source.image_folder(split), v2.Compose([*geometry, v2.ToImage(), v2.ToPureTensor()])
+        )
 
-    def _loader(self, dataset: Dataset[Labelled], sampler: EpochSampler, drop_last: bool) -> DataLoader[Labelled]:
+    def _loader(
+        self, dataset: Dataset[Labelled], batch_size: int, sampler: EpochSampler, drop_last: bool
+    ) -> DataLoader[Labelled]:
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             sampler=sampler,
-            num_workers=self.workers,
+            num_workers=self.loader_processes,
             drop_last=drop_last,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.workers > 0,
+            persistent_workers=self.loader_processes > 0,
         )
 
 

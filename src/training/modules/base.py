@@ -111,7 +111,8 @@ class TrainingModule(L.LightningModule):
         """
         total = torch.stack(list(losses.values())).sum()
         self._watch.add(total, self.global_step)
-        if self.trainer._logger_connector.should_update_logs:  # Lightning's own rule has no public name
+        trainer = self._trainer  # None where a step is run alone
+        if trainer is not None and trainer._logger_connector.should_update_logs:  # a rule without a public name
             means = all_reduce_sum(torch.stack([*losses.values(), total])) / rank_and_world_size()[1]
             values = {f"train/{name}": value for name, value in zip([*losses, "loss"], means, strict=True)}
             self.log_dict(values, on_step=True, on_epoch=False)

@@ -33,6 +33,8 @@ class GroupedTeacher(nn.Module):
         UserError: the paths cannot share out the groups evenly.
     """
 
+    channels: Tensor
+
     def __init__(self, net: PSPNet, num_paths: int, student_groups: int) -> None:
         super().__init__()
         if num_paths % student_groups:
@@ -42,6 +44,9 @@ class GroupedTeacher(nn.Module):
             )
         self.net = net.requires_grad_(False).eval()
         self.num_paths, self.student_groups = num_paths, student_groups
+        deep = net.backbone.channels[-1]
+        channels = [group_channels(deep, num_paths, self.group(path)) for path in range(num_paths)]
+        self.register_buffer("channels", torch.tensor(channels), persistent=False)  # on the device: a list is copied
 
     def train(self, mode: bool = True) -> GroupedTeacher:
         """Stays in eval mode: its batch norms must not follow the student's batches."""
@@ -60,9 +65,9 @@ class GroupedTeacher(nn.Module):
         """Logits (B, K, H/8, W/8) of an image (B, 3, H, W), from all channels and from the path's group."""
         *_, deep = self.net.backbone(image)
         context = self.net.pyramid(deep)
-        channels = group_channels(deep.shape[1], self.num_paths, self.group(path))
-        convolution = cast(nn.Conv2d, self.net.head[0])
-        part = F.conv2d(context[:, channels], convolution.weight[:, channels], padding=convolution.padding)
+        channels, convolution = self.channels[path], cast(nn.Conv2d, self.net.head[0])
+        weight = convolution.weight.index_select(1, channels)
+        part = F.conv2d(context.index_select(1, channels), weight, padding=convolution.padding)
         return self._segment(convolution(context)), self._segment(self.num_paths * part)
 
     def _segment(self, x: Tensor) -> Tensor:

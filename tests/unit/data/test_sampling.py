@@ -78,7 +78,7 @@ def test_blanks_do_not_count() -> None:
 )
 def test_data_go_on_where_a_checkpoint_stands(started: int, processed: int, draws_left: int) -> None:
     loop = SimpleNamespace(current=SimpleNamespace(started=started, processed=processed, ready=2))
-    saved, resumed = ResumableData(), ResumableData()
+    saved, resumed = ResumableData(2, 0), ResumableData(2, 0)
     epoch_loop = SimpleNamespace(batch_progress=loop)
     saved.trainer = SimpleNamespace(fit_loop=SimpleNamespace(epoch_progress=loop, epoch_loop=epoch_loop))
     resumed.load_state_dict(saved.state_dict())

@@ -7,16 +7,19 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
+from lightning import LightningModule
 from lightning.pytorch.plugins.precision import FSDPPrecision
-from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from src.cli.config import plain
 from src.commands.train import complete
 from src.errors import UserError
 from src.training.callbacks.checkpoint import WholeFileIO
 from src.training.callbacks.ema import ExponentialMovingAverage
-from src.training.devices import check_devices, check_sharding
+from src.training.devices import check_devices, check_sharding, default_strategy, determinism
 from src.training.phases import build_phase
 
 
@@ -52,3 +55,59 @@ def test_sharding_reaches_the_trainer(
 def test_averages_of_sharded_weights_are_refused() -> None:
     with pytest.raises(UserError, match="callbacks=ema"):
         ExponentialMovingAverage(0.9).setup(mock.Mock(strategy=FSDPStrategy()), mock.Mock(), "fit")
+
+
+SEVERAL = {"accelerator": "gpu", "devices": 2, "num_nodes": 1, "strategy": "auto", "sync_batchnorm": False}
+SEVERAL |= {"accumulate_grad_batches": 1, "deterministic": "auto"}
+
+
+@pytest.mark.parametrize(("changes", "accumulate", "searches"), [(False, 1, False), (True, 1, True), (False, 2, True)])
+def test_unused_parameters_are_searched_for_where_they_change(changes: bool, accumulate: int, searches: bool) -> None:
+    strategy = default_strategy(OmegaConf.create({**SEVERAL, "accumulate_grad_batches": accumulate}), changes)
+    assert isinstance(strategy, DDPStrategy)
+    flags = strategy._ddp_kwargs
+    assert (flags["find_unused_parameters"], flags["static_graph"]) == (searches, not searches)
+    assert not flags["broadcast_buffers"]
+
+
+def test_sharding_keeps_statistics_in_32_bits() -> None:
+    strategy = default_strategy(OmegaConf.create({**SEVERAL, "strategy": "fsdp"}), False)
+    strategy.precision_plugin = FSDPPrecision("bf16-mixed")
+    types = strategy.mixed_precision_config
+    assert (types.param_dtype, types.reduce_dtype, types.buffer_dtype) == (None, None, None), "as they are"
+    assert default_strategy(OmegaConf.create({**SEVERAL, "devices": 1}), False) == "auto"
+
+
+def test_resizes_are_fast_on_gpus_and_runs_repeat_on_cpus() -> None:
+    assert determinism(OmegaConf.create(SEVERAL)) is False
+    assert determinism(OmegaConf.create({**SEVERAL, "accelerator": "cpu"})) == "warn"
+    assert determinism(OmegaConf.create({**SEVERAL, "deterministic": True})) is True
+
+
+class Student(LightningModule):
+    """A trained and a frozen part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.teacher = (nn.Sequential(nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)) for _ in range(2))
+        self.teacher.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def test_averages_live_beside_the_weights_and_share_what_is_frozen() -> None:
+    student, ema, trainer = Student(), ExponentialMovingAverage(0.75), mock.Mock(strategy=None)
+    ema.setup(trainer, student, "fit")
+    ema.on_train_start(trainer, student)
+    average = ema._average_model.module
+    frozen = zip(average.teacher.state_dict().values(), student.teacher.state_dict().values(), strict=True)
+    assert all(a.data_ptr() == b.data_ptr() for a, b in frozen)
+    for step in (1, 2):
+        student.own[0].weight.fill_(4.0 * step)
+        student.own[1].num_batches_tracked += 1
+        trainer.global_step = step
+        ema.on_train_batch_end(trainer, student, None, None, step)
+    assert float(average.own[0].weight) == 0.75 * 4 + 0.25 * 8
+    assert int(average.own[1].num_batches_tracked) == 2
+    moved = student.to("meta")
+    ema.on_train_start(trainer, moved)
+    assert {t.device.type for t in average.state_dict().values()} == {"meta"}, "not on the CPU"

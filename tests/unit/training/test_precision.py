@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from src.errors import UserError
 from src.training.precision import CPUMixedPrecision, DepthwiseBackwardInFloat, trainer_precision
 
 
@@ -60,3 +61,9 @@ def test_auto_takes_bf16_only_on_cpus_that_compute_in_it(monkeypatch, feature, e
 def test_given_precision_is_kept():
     assert trainer_precision("32-true", "cpu") == {"precision": "32-true"}
     assert trainer_precision("bf16-mixed", "cuda") == {"precision": "bf16-mixed"}
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "fp8"])
+def test_precisions_that_round_motion_or_weights_are_refused(precision):
+    with pytest.raises(UserError, match=rf"trainer\.precision={precision} .*bf16-mixed, 16-mixed, 32-true"):
+        trainer_precision(precision, "cuda")

@@ -17,7 +17,6 @@ from src.data.clips.cache import prepare
 from src.data.clips.dataset import ClipDataset, default_distances, is_scored, scored_candidates, training_candidates
 from src.data.clips.recipes import ClipsFromImages, ClipsFromVideos
 from src.data.clips.table import Clips
-from src.data.images import Normalisation
 from src.data.module import collate
 from src.data.sampling import EpochSampler
 from src.data.still_animation.motion import SceneMotion
@@ -28,7 +27,6 @@ from src.video.motion.field import MotionField, warp
 from src.video.types import CodecSettings
 
 GOP = 4
-NORMAL = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 ENCODING = CodecSettings("h264", GOP, 15, crf=20, preset="veryfast")
 
 
@@ -108,7 +106,7 @@ def test_preparing_again_makes_nothing(clips: Clips, source: Street, monkeypatch
 
 
 def test_a_pair_is_joined_by_its_motion(clips: Clips) -> None:
-    dataset = ClipDataset(scored_candidates(clips, [GOP - 1], 1), "pair", "exact", NORMAL, None)
+    dataset = ClipDataset(scored_candidates(clips, [GOP - 1], 1), "pair", "exact", None)
     better = 0
     for index in range(len(dataset)):
         sample = dataset[(index, 0)]
@@ -124,7 +122,7 @@ def test_a_pair_is_joined_by_its_motion(clips: Clips) -> None:
 def test_loading_repeats_whatever_the_workers(clips: Clips, workers: int) -> None:
     def epoch(number: int, workers: int) -> list[Any]:
         transform = TrainTransform((32, 48), (0.7, 1.5), 0.5, None)
-        dataset = ClipDataset(training_candidates(clips, range(1, GOP)), "pair", "exact", NORMAL, transform)
+        dataset = ClipDataset(training_candidates(clips, range(1, GOP)), "pair", "exact", transform)
         sampler = EpochSampler(len(dataset), True, seed=7)
         sampler.set_epoch(number)
         return list(DataLoader(dataset, 2, sampler=sampler, num_workers=workers, collate_fn=collate))
@@ -147,7 +145,7 @@ def test_windows_score_the_same_frames_at_every_distance(clips: Clips) -> None:
 
 def test_window_ends_at_the_labelled_frame(clips: Clips) -> None:
     candidates = scored_candidates(clips, [3], 1)
-    one, three = (ClipDataset(candidates, frames, "exact", NORMAL, None)[(0, 0)] for frames in (1, 3))
+    one, three = (ClipDataset(candidates, frames, "exact", None)[(0, 0)] for frames in (1, 3))
     assert three["frames"].shape[0] == 3
     assert torch.equal(one["frames"][0], three["frames"][-1])
 
