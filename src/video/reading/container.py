@@ -16,7 +16,6 @@ from src.errors import MAX_PIXELS, UserError, check_pixels
 
 _EBML, _SEGMENT, _OGG = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"OggS"
 _LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of the decoder
-_STREAMS = 8  # of a container that get these options while FFmpeg looks at it
 _OGG_PAGE = 65307  # bytes at most
 _VISIBLE = re.compile(r"visible size (\d{1,5})x(\d{1,5})")
 
@@ -40,8 +39,8 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
     if path.stat().st_size == 0:
         raise UserError(f"video '{path}' is empty (0 bytes); copy or encode it again")
     try:
-        options: Any = [_LIMITS | {"skip_frame": "all"} if coded_here else _LIMITS] * _STREAMS
-        container = av.open(str(path), metadata_errors="replace", stream_options=options)
+        skip: Any = [{"skip_frame": "all"}] if coded_here else None  # not taken by formats that find streams late
+        container = av.open(str(path), metadata_errors="replace", options=_LIMITS, stream_options=skip)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
             f"video '{path}' cannot be read ({_reason(error)}): no video, cut short or corrupt; copy it again"

@@ -38,12 +38,14 @@ class DecodedFrame:
 
     Attributes:
         follows_hidden: frames that an edit list hides come before it; its vectors lead to them.
+        is_slotted: its time is not its own but that of its turn, as in AVI with B frames.
     """
 
     frame: av.VideoFrame
     index: int
     damaged: bool
     follows_hidden: bool = False
+    is_slotted: bool = False
 
 
 class DamageDetector:
@@ -79,6 +81,7 @@ class DamageDetector:
         self._times: list[int] = []  # sorted, of the latest packets: a frame's rank is its index
         self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the video
         self._base: int | None = None
+        self._is_reordered = False  # else the times are those of decoding, as careless muxers write them
         self._hidden: list[int] = []
 
     def __iter__(self) -> Iterator[DecodedFrame]:
@@ -99,15 +102,16 @@ class DamageDetector:
                 if self._first_key is None:  # cut out of a longer stream, as broadcasts are
                     continue
                 self._report("a frame does not decode")
-                self._next += not self._ranked
+                self._next += not self._ranked or self._is_misordered()
                 failed += 1
                 continue
             for frame in frames:
                 if self._slotted:  # FFmpeg makes times up, wrong ones with B frames
                     frame.pts = None if self._stream.codec_context.has_b_frames else frame.dts
                 index = self._index(frame)
-                if self._slotted and frame.pts is None and 0 <= index - self._forgotten < len(self._times):
-                    frame.pts = self._times[index - self._forgotten]
+                slot, own = index - self._forgotten, frame.pts
+                if (frame.pts is None or self._is_misordered()) and 0 <= slot < len(self._times):
+                    frame.pts = self._times[slot]
                 lost = index - self._next
                 if lost > failed:
                     self._report(f"{lost} frames are lost")
@@ -115,7 +119,7 @@ class DamageDetector:
                     self._report("corrupt frame (decoder concealed missing data)")
                 self._next = index + 1
                 damaged = failed > 0 or lost > 0 or torn > 0 or frame.is_corrupt
-                yield DecodedFrame(frame, index, damaged, self._after_hidden(frame))
+                yield DecodedFrame(frame, index, damaged, self._after_hidden(frame), frame.pts != own)
                 failed, torn = 0, max(0, torn - 1)
         self._check_end()
 
@@ -166,10 +170,14 @@ class DamageDetector:
         time = packet.dts if self._slotted else packet.pts
         if not packet.size or time is None:
             return
+        self._is_reordered |= bool(self._times) and time < self._times[-1]
         if packet.is_discard:
             self._hidden.append(time)
         elif packet.size > self._least or self._slotted:
             insort(self._times, time)
+
+    def _is_misordered(self) -> bool:
+        return bool(self._stream.codec_context.has_b_frames) and not self._is_reordered
 
     def _after_hidden(self, frame: av.VideoFrame) -> bool:
         found = frame.pts is not None and any(time < frame.pts for time in self._hidden)
@@ -181,7 +189,7 @@ class DamageDetector:
         if len(self._times) > 2 * _REMEMBERED:
             del self._times[:_REMEMBERED]
             self._forgotten += _REMEMBERED
-        if not self._ranked or frame.pts is None:
+        if not self._ranked or frame.pts is None or self._is_misordered():
             return self._next
         rank = self._forgotten + bisect_left(self._times, frame.pts)
         if self._base is None:  # frames before the first keyframe of a video that was cut out are never shown

@@ -140,12 +140,12 @@ def _indexed(path: Path, size: int, modified: int) -> _Index:
             if packet.size
         ]
         codec = stream.codec_context.codec
-        one_each = codec.intra_only or codec.canonical_name in _ONE_EACH
-        searchable = not (slotted and stream.codec_context.has_b_frames)
     times = _ascending([time for time, *_ in found])
+    probed, searchable = _displayed(path, _PROBED)
+    one_each = codec.intra_only or codec.canonical_name in _ONE_EACH
     hidden = any(is_discard for *_, is_discard in found)
-    if not one_each or hidden or not searchable or times[:_PROBED] != _displayed(path, _PROBED):
-        times = _displayed(path, None)
+    if not one_each or hidden or not searchable or times[:_PROBED] != probed:
+        times, searchable = _displayed(path, None)
     keys = sorted(time for time, is_key, _ in found if is_key and time is not None)
     return _Index(video, times, tuple(keys) if searchable and times == _ascending(times) else ())
 
@@ -155,15 +155,17 @@ def _ascending(times: Sequence[int | None]) -> Times:
     return tuple(sorted({time for time in times if time is not None}))
 
 
-def _displayed(path: Path, count: int | None) -> Times:
-    """Times of the first `count` frames, all without it, by decoding them; None of those that were lost."""
+def _displayed(path: Path, count: int | None) -> tuple[Times, bool]:
+    """Decode `count` frames, or all: their times, None of lost ones, and whether they are the frames' own."""
     container, stream = open_video(path)
     times: list[int | None] = []
+    searchable = True
     with container:
         for coded in islice(DamageDetector(path, container, stream, "mark"), count):
             times += [None] * (coded.index - len(times))
             times.append(coded.frame.pts)
-    return tuple(times)
+            searchable &= not coded.is_slotted
+    return tuple(times), searchable
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
