@@ -16,6 +16,9 @@ from src.cli.arguments import nearest
 from src.errors import UserError
 from src.models import registry
 
+OmegaConf.register_new_resolver(  # of default run directories: the experiment, or else data and network
+    "run_name", lambda experiment, usual: usual if experiment in (None, "None") else experiment, replace=True
+)
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
@@ -47,13 +50,17 @@ def check_keys(config: DictConfig) -> None:
     signature of the nearest `_target_` accepts it. In the first case its value must be of the same kind, too.
 
     Raises:
-        UserError: an unknown key, with the nearest known one, or a value of another kind than the usual one.
+        UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null where
+            a value is mandatory.
     """
     runtime = HydraConfig.get().runtime.choices
     left_out = ("hydra", "experiment", "debug")
     groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
     groups += [given for given in HydraConfig.get().overrides.hydra if given.startswith("hydra.searchpath=")]
     reference = hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
+    for key in sorted(OmegaConf.missing_keys(reference) - OmegaConf.missing_keys(config)):
+        if OmegaConf.select(config, key) is None:
+            raise UserError(f"{key}=null, but there is no doing without it; give {key}=VALUE")
     _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
 
 

@@ -6,12 +6,18 @@ import logging
 import os
 import secrets
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.util import find_spec
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightning.pytorch.loggers import CSVLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from src.errors import UserError
 from src.training.summary import read_rows
 
 
@@ -62,6 +68,39 @@ def silence_warnings() -> None:
         logging.getLogger(name).addFilter(lambda record: not any(a in record.getMessage() for a in _ADVERTISEMENTS))
     for message in _EXPECTED if "SLURM_JOB_ID" in os.environ else (*_EXPECTED, _OUTSIDE_SLURM):
         warnings.filterwarnings("ignore", message)
+
+
+def check_wandb(loggers: Mapping[str, Any]) -> None:
+    """Reject a W&B logger that would have to ask for a key in the middle of a command.
+
+    Args:
+        loggers: their configurations by name.
+
+    Raises:
+        UserError: W&B is not installed, or has no key.
+    """
+    for name, logger in loggers.items():
+        if not logger or not str(logger.get("_target_")).endswith("WandbLogger"):
+            continue
+        if find_spec("wandb") is None:
+            raise UserError(f"logger={name}: W&B is not installed; run pip install wandb, or leave the logger out")
+        mode = os.environ.get("WANDB_MODE", "online")
+        if not logger.get("offline") and mode == "online" and not _has_key():
+            raise UserError(
+                f"logger={name}: W&B has no API key here; run wandb login, set WANDB_API_KEY, or give "
+                f"logger.{name}.offline=true"
+            )
+
+
+def _has_key() -> bool:
+    if {"WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"} & {key for key, value in os.environ.items() if value}:
+        return True
+    if (Path.home() / ".config" / "wandb" / "settings").exists():  # of another server, perhaps
+        return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    with suppress(OSError, NetrcParseError):
+        return netrc(os.environ.get("NETRC") or Path.home() / ".netrc").authenticators(host) is not None
+    return False
 
 
 class ResumedWandbLogger(WandbLogger):

@@ -113,12 +113,13 @@ def _fit(phase: Phase) -> dict[str, float]:
     for logger in trainer.loggers:
         if isinstance(logger, ResumableCSVLogger) and phase.resume and trainer.is_global_zero:
             logger.resume_at(phase.step)
-        logger.log_hyperparams(phase.module.metadata["config"])
     try:
+        for logger in trainer.loggers:
+            logger.log_hyperparams(phase.module.metadata["config"])
         trainer.fit(phase.module, datamodule=phase.data, ckpt_path=phase.resume, weights_only=True)
     except MisconfigurationException as error:  # such as a metric to monitor that nobody logs
         raise UserError(f"phase {phase.name} cannot be trained: {error}; correct the configuration") from error
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         explained = _explained(phase, error)
         if explained is error:
             raise
@@ -134,8 +135,10 @@ def _fit(phase: Phase) -> dict[str, float]:
 
 
 def _explained(phase: Phase, error: Exception) -> Exception:
-    """Return an error of PyTorch that a value of the configuration causes as a `UserError`, all others as they are."""
+    """Return an error of a library that the configuration causes as a `UserError`, all others as they are."""
     text, step = str(error), phase.trainer.global_step
+    if type(error).__module__.startswith("wandb."):  # its server, or the key
+        return UserError(f"W&B refuses the run ({text}); run wandb login, or give logger.wandb.offline=true")
     if "Expected more than 1 value per channel" in text:
         return UserError(
             f"phase {phase.name}, step {step}: batch norm has one value per channel to normalise ({text}); give a "

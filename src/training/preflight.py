@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.models.registry import build, is_network, without_initial_weights
 from src.training.callbacks.checkpoint import LAST, checkpoints_of
+from src.training.loggers import check_wandb
 from src.training.modules.base import build_optimizer
 from src.training.networks import network_of
 from src.training.plan import needed_by
@@ -45,6 +47,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         needed = needed_by(name, resolved["model"]["phases"], run_dir)
         checkpoints = {k: path.with_suffix(".pending") if path in to_come else path for k, path in needed.items()}
         trainer = {**resolved["trainer"], **spec["trainer"], **resolved["limits"]}
+        check_wandb(resolved["logger"])
         check_counts(trainer, f"model.phases.{name}.trainer")
         data = instantiate(resolved["data"]["module"], **spec["data"])
         if isinstance(data, ClipDataModule):
@@ -62,33 +65,58 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         _check_clipping(trainer["gradient_clip_val"], optimizer)
         instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
-            net = build(network["name"], without_initial_weights(network["arguments"]))
-            check_heads(network, parts.get("loss"))
-            instantiate(parts, net=net, class_names=list(data.source.classes.names), **checkpoints)
+            with torch.device("meta"):
+                net = build(network["name"], without_initial_weights(network["arguments"]))
+            check_heads(network, parts.get("loss"), _smallest_batch(resolved["data"]))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", ".*copying from a non-meta parameter.*")
+                instantiate(parts, net=net, class_names=list(data.source.classes.names), **checkpoints)
         except MissingCheckpoint:  # the last thing that modules ask for
             if not any(path.is_relative_to(run_dir) for path in checkpoints.values() if not path.exists()):
                 raise
 
 
-def check_heads(network: Mapping[str, Any], loss: Mapping[str, Any] | None) -> None:
+def _smallest_batch(data: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Images, height and width: as configured where one image has to do for batch norm, else small ones."""
+    crop = data.get("crop")
+    if data.get("batch_size") == 1 and isinstance(crop, list):
+        return 1, int(crop[0]), int(crop[1])
+    return 2, 64, 64
+
+
+def check_heads(
+    network: Mapping[str, Any], loss: Mapping[str, Any] | None, size: tuple[int, int, int] = (2, 64, 64)
+) -> None:
     """Reject a loss on training-only outputs that a single-frame network, or the one under AR-Seg, does not have.
 
     Args:
         network: its name and arguments.
         loss: configuration of a `SegmentationLoss`; None for networks that are trained without one.
+        size: images, height and width of a batch.
 
     Raises:
-        UserError: an output that the network does not have.
+        UserError: an output that the network does not have, or a batch norm with a single value for each channel.
     """
     read = list((loss or {}).get("auxiliary") or {})
     spec = network["arguments"].get("network", network)
-    if not read or not is_network(spec):
+    batch, *image = size
+    if not (read or batch == 1) or not is_network(spec):
         return
     with torch.device("meta"):
         net = build(spec["name"], without_initial_weights(spec["arguments"])).train()
         if not isinstance(net, Segmenter):
             return
-        given = net.auxiliary(net.encode(torch.empty(2, 3, 64, 64))[1])
+        try:
+            features, taps = net.encode(torch.empty(batch, 3, *image))
+            given = net.auxiliary(taps)
+            net.classify(features)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"data.batch_size={batch}: batch norm of network '{spec['name']}' has one value for each channel "
+                f"({error}); give data.batch_size=2 or more"
+            ) from error
     missing = [output for output in read if output not in given]
     if missing:
         raise UserError(

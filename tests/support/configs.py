@@ -10,6 +10,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
+import src.cli.config  # noqa: F401  # registers resolvers
+
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 Compose = Callable[..., DictConfig]  # the fixture `composed`

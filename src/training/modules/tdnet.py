@@ -16,7 +16,7 @@ from src.models.tdnet.net import TDNet
 from src.models.tdnet.variants import GROUPS
 from src.models.video import FrameInput, SingleFrame
 from src.training.modules.segmentation import SegmentationModule, load_net
-from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
+from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher, check_groups
 from src.training.modules.tdnet_start import start_from_image_network
 
 TEACHER = "teacher."  # prefix of the teacher's tensors
@@ -62,6 +62,7 @@ class TDNetModule(SegmentationModule):
         if not isinstance(net, TDNet):
             raise UserError(f"a {type(net).__name__} is no TDNet; give network=td4_psp18 or another variant of it")
         super().__init__(net, **base)
+        check_groups(net.num_paths, GROUPS)
         self.loss, self.own_weight, self.distillation = loss, own_weight, distillation
         self.teacher = _teacher(teacher_from, net)
         if start_from is not None:

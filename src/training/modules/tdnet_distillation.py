@@ -17,6 +17,19 @@ from src.ops.resize import resize, size_of
 DIRECTIONS = ("forward", "reverse")
 
 
+def check_groups(num_paths: int, groups: int) -> None:
+    """Reject a number of paths that cannot share groups of channels evenly.
+
+    Raises:
+        UserError: no multiple of `groups`.
+    """
+    if num_paths % groups:
+        raise UserError(
+            f"network.num_paths={num_paths}: these paths cannot share {groups} groups of channels evenly; "
+            f"give a multiple of {groups}"
+        )
+
+
 class GroupedTeacher(nn.Module):
     """A frozen PSPNet that also gives the logits of one group of its head's input channels.
 
@@ -37,11 +50,7 @@ class GroupedTeacher(nn.Module):
 
     def __init__(self, net: PSPNet, num_paths: int, student_groups: int) -> None:
         super().__init__()
-        if num_paths % student_groups:
-            raise UserError(
-                f"{num_paths} paths cannot share {student_groups} groups of channels evenly; "
-                "take a number of paths that is a multiple of it"
-            )
+        check_groups(num_paths, student_groups)
         self.net = net.requires_grad_(False).eval()
         self.num_paths, self.student_groups = num_paths, student_groups
         deep = net.backbone.channels[-1]

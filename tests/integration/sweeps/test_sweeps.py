@@ -19,8 +19,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from src.cli.config import check_keys
+from src.commands.trials import BuildTrials, build_trial
 from tests.integration.test_train import TINY
 from tests.support.configs import ROOT
+from tests.support.configs import TINY as TINY_SEARCHPATH
+from tests.support.miniatures import camvid_with_films
+from tests.support.trainings import FILMS
 from tests.support.wandb_server import expand, offline_summary, serving
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -44,22 +48,53 @@ def trials(sweep: dict[str, Any], monkeypatch: pytest.MonkeyPatch, folder: Path)
     return started
 
 
+@pytest.fixture(scope="module")
+def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("camvid")
+    camvid_with_films(root)
+    return root
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
-def test_every_trial_composes(
-    path: Path, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_every_trial_can_be_built(
+    path: Path, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, camvid: Path
 ) -> None:
+    monkeypatch.setenv("CAMVID_ROOT", str(camvid))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     sweep = yaml.safe_load(path.read_text())
     commands = trials(sweep, monkeypatch, tmp_path)
     assert len(commands) >= 3
     for command in commands:
         assert command[:4] == ["/usr/bin/env", "python", "-m", "src.train"]
         config = composed("train", tmp_path, *command[4:])
-        OmegaConf.to_container(config, resolve=True)
         assert [c for c in command if c.startswith("hydra.run.dir=")] == [
             "hydra.run.dir=logs/sweeps/${oc.env:WANDB_SWEEP_ID}/${oc.env:WANDB_RUN_ID}"
         ]
         assert config.callbacks.best.monitor == sweep["metric"]["name"]
+        build_trial(config, tmp_path)
     check_keys(config)  # all trials have the same
+
+
+def test_a_multirun_with_a_trial_that_cannot_be_built_starts_none(
+    composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    composed("train", tmp_path, TINY_SEARCHPATH, "network=tiny")
+    multirun = {
+        "sweeper": {"_target_": "hydra.BasicSweeper"},
+        "job": {"config_name": "train"},
+        "sweep": {"dir": str(tmp_path)},
+        "overrides": {
+            "hydra": [TINY_SEARCHPATH],
+            "task": [*FILMS, "network=tiny", "data.batch_size=2,0", "model.optimizer.lr=0.1,-1"],
+        },
+    }
+    with pytest.raises(SystemExit) as ended:
+        BuildTrials().on_multirun_start(OmegaConf.create({"hydra": multirun}))
+    assert ended.value.code == 2
+    *each, last = capsys.readouterr().err.splitlines()
+    assert "3 of 4 trials cannot be built, none was started" in last
+    assert len(each) == 3
+    assert "data.batch_size=2 model.optimizer.lr=-1: " in each[0]
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
