@@ -8,10 +8,11 @@ if [ -z "${VIRTUAL_ENV:-}" ] && [ -z "${CONDA_PREFIX:-}" ]; then
       echo "error: $("$python" --version) is too old; install Python 3.11 or newer, or activate an environment with it" >&2
       exit 2
     }
-    # Debian ships Python without venv; virtualenv from pip does the same
-    "$python" -m venv .venv 2>/dev/null || {
-      "$python" -m pip install --quiet --user --break-system-packages virtualenv
-      "$python" -m virtualenv --quiet .venv
+    "$python" -m venv .venv 2>/dev/null || {  # Debian ships Python without venv; the system's Python is left alone
+      rm -rf .venv
+      echo "error: $python cannot make environments; install its venv (Debian: apt install python3-venv)," \
+        "or activate an environment, and start this again" >&2
+      exit 2
     }
   fi
   # shellcheck disable=SC1091
@@ -21,7 +22,6 @@ prefix="$(python -c 'import sys; print(sys.prefix)')"
 stamp="$prefix/.installed-$(cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)"
 if [ ! -e "$stamp" ]; then
   echo "installing the packages of pyproject.toml into $prefix; this takes a few minutes"
-  python -m pip install --quiet --upgrade pip
   python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
   touch "$stamp"
 fi

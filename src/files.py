@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
 from src.errors import UserError
 
 MAX_ARRAYS = 2**30  # bytes of an .npz file's arrays; a small damaged or hostile file may promise any number
+MAX_YAML = 2**22  # bytes
+MAX_VALUES = 50_000  # of a YAML file, aliases counted as what they stand for
+MAX_DEPTH = 50  # of nesting in it
 FAILED = "failed.json"  # in the run directory of a job of a multirun: its overrides and error
 
 
@@ -115,6 +119,52 @@ def read_arrays(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         raise ValueError(str(error)) from error
     except (MemoryError, NotImplementedError, RuntimeError, UnicodeError) as error:  # an odd header
         raise ValueError(str(error) or "out of memory") from error
+
+
+def read_yaml(path: Path) -> Any:
+    """Return the content of a YAML file in bounded memory and time, whatever its aliases and nesting.
+
+    Raises:
+        UserError: it cannot be read, is not YAML, or is larger than files of people are.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MAX_YAML + 1)
+        _check_extent(text)
+        return yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"'{path}' cannot be read ({reason}); correct it") from error
+
+
+def _check_extent(text: str) -> None:
+    """Count what a YAML text unfolds to, without unfolding it.
+
+    Raises:
+        ValueError: too much.
+    """
+    if len(text) > MAX_YAML:
+        raise ValueError(f"it has more than {MAX_YAML >> 20} MB")
+    sizes: dict[str, int] = {}  # by anchor; of an anchor that is open still: too many, as it contains itself
+    open_nodes: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, 1))
+            sizes[event.anchor or ""] = MAX_VALUES + 1
+            size = 0
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_nodes.pop()
+            sizes[anchor or ""] = size
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor or "", 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            size = sizes[event.anchor or ""] = 1
+        else:
+            continue
+        anchor, before = open_nodes.pop()
+        open_nodes.append((anchor, before + size))
+        if before + size > MAX_VALUES or len(open_nodes) > MAX_DEPTH:
+            raise ValueError(f"it has more than {MAX_VALUES} values or {MAX_DEPTH} levels")
 
 
 def _sync(path: Path) -> None:

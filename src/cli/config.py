@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path, PurePath
 from typing import Any
 
 import hydra
@@ -14,12 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.arguments import nearest
 from src.errors import UserError
+from src.files import read_yaml
 from src.models import registry
 
 OmegaConf.register_new_resolver(  # of default run directories: the experiment, or else data and network
     "run_name", lambda experiment, usual: usual if experiment in (None, "None") else experiment, replace=True
 )
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
+CONFIG_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
+LONGEST_PATH = 250  # characters of a file's place in them
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
     bool: "true or false",
@@ -62,6 +68,50 @@ def check_keys(config: DictConfig) -> None:
         if OmegaConf.select(config, key) is None:
             raise UserError(f"{key}=null, but there is no doing without it; give {key}=VALUE")
     _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
+
+
+def check_files(arguments: Sequence[str]) -> None:
+    """Reject chosen files of a user's own configuration folders that Hydra would unfold without bound.
+
+    Args:
+        arguments: of the command line.
+
+    Raises:
+        UserError: such a file, or one that is not YAML.
+    """
+    folders = [value for option, value in pairwise([*arguments, ""]) if option in CONFIG_FOLDERS]
+    given = [argument.partition("=") for argument in arguments if "=" in argument]
+    folders += [value for option, _, value in given if option in CONFIG_FOLDERS]
+    folders += [
+        path.removeprefix("file://")
+        for key, _, value in given
+        if key == "hydra.searchpath"
+        for path in re.split(r"[\[\],'\"\s]+", value)
+    ]
+    checked: set[Path] = set()
+    for folder in filter(None, folders):
+        for key, _, value in given:
+            for choice in value.split(","):
+                _check_file(Path(folder), _group(key.lstrip("+"), ""), choice, checked)
+
+
+def _check_file(folder: Path, group: str, choice: str, checked: set[Path]) -> None:
+    path = folder / group / f"{choice.removesuffix('.yaml')}.yaml"
+    if path in checked or len(group) + len(choice) > LONGEST_PATH or not path.is_file():
+        return
+    checked.add(path)
+    content = read_yaml(path)
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    for entry in defaults if isinstance(defaults, list) else []:
+        for key, value in entry.items() if isinstance(entry, dict) else [(".", entry)]:
+            for inner in value if isinstance(value, list) else [value]:
+                _check_file(folder, _group(str(key), group), str(inner), checked)
+
+
+def _group(key: str, above: str) -> str:
+    """Return the group that a key of a defaults list names: `override /group@package`, relative to another."""
+    name = key.split(" ")[-1].partition("@")[0]
+    return name.lstrip("/") if name.startswith("/") else str(PurePath(above) / name)
 
 
 def check_rate(config: DictConfig) -> None:

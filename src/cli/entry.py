@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.arguments import MULTIRUN, comparable, explained, readable, unreadable
-from src.cli.config import check_keys
+from src.cli.config import check_files, check_keys
 from src.cli.ending import end_with
 from src.cli.multirun import record_failure
 from src.cli.plugins import with_plugins
@@ -63,6 +63,10 @@ def run(name: str, task: Task) -> None:
     wrong = renamed_arguments(arguments) or unreadable(arguments)
     if wrong:
         end_with(wrong)
+    try:
+        check_files(arguments)
+    except UserError as error:
+        end_with(str(error))
     if name in COMPARED:
         arguments = comparable(arguments)
     # argparse takes no option in the midst of what is not one

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from src.errors import UserError
-from src.files import FAILED, read_json
+from src.files import FAILED, read_json, read_yaml
 from src.reports.benchmark import benchmark_table, read_benchmark
 from src.reports.evaluation import evaluated, read_results, results_table
 from src.reports.sweep import read_trials, sweep_table
@@ -112,7 +110,7 @@ def _below(run: Path, folder: Path) -> str:
 
 def _overrides(run: Path) -> dict[str, str]:
     path = run / ".hydra" / "overrides.yaml"
-    given = yaml.safe_load(path.read_text()) if path.exists() else []
+    given = read_yaml(path) if path.exists() else []
     return {key.lstrip("+~"): value for key, _, value in (override.partition("=") for override in given)}
 
 

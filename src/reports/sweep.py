@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from src.errors import UserError
-from src.files import FAILED, read_json
+from src.files import FAILED, read_json, read_yaml
 
 REPETITION = ("seed", "ckpt_path")  # overrides that do not change the setting
 
@@ -47,10 +45,10 @@ def read_trials(folder: Path, score: str) -> list[Trial]:
 
 
 def _read(run: Path, score: str) -> Trial:
-    overrides = dict(o.split("=", 1) for o in yaml.safe_load((run / ".hydra" / "overrides.yaml").read_text()))
+    overrides = dict(o.split("=", 1) for o in read_yaml(run / ".hydra" / "overrides.yaml"))
     setting = {key.lstrip("+"): value for key, value in overrides.items() if key not in REPETITION}
     config = run / "config_resolved.yaml"
-    phases = yaml.safe_load(config.read_text())["model"]["phases"] if config.exists() else {"training": {}}
+    phases = read_yaml(config)["model"]["phases"] if config.exists() else {"training": {}}
     pending = [name for name, spec in phases.items() if spec is not None and not spec.get("given")]
     done = {name: run / name / "done.json" for name in pending}
     scores = {name: _score(path, score) for name, path in done.items() if path.exists()}

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.files import atomic_write, write_json
+from src.errors import UserError
+from src.files import atomic_write, read_yaml, write_json
 
 
 @pytest.mark.parametrize("sync", [False, True])
@@ -61,3 +62,32 @@ def test_json_is_strict(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"best": -math.inf, "iou": [math.nan, 0.5], "steps": 3})
     content = json.loads((tmp_path / "a.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert content == {"best": None, "iou": [None, 0.5], "steps": 3}
+
+
+BOMB = "a: &a0 [x, x]\n" + "".join(f"a{i}: &a{i + 1} [*a{i}, *a{i}, *a{i}, *a{i}]\n" for i in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (BOMB, "more than 50000 values"),
+        ("a: " + "[" * 100_000, "50 levels"),
+        ("a: &a [*a, *a]", "more than 50000 values"),
+        ("- x\n" * 60_000, "more than 50000 values"),
+        ("#" * (5 << 20), "more than 4 MB"),
+        ("a: [", "expected"),
+        ("a: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
+        ("a: " + "9" * 5000, "4300 digits"),
+        ("a: \x01", "special characters"),
+    ],
+)
+def test_yaml_that_unfolds_without_bound_is_refused(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(UserError, match=rf"a\.yaml' cannot be read \(.*{reason}") as refusal:
+        read_yaml(tmp_path / "a.yaml")
+    assert "\n" not in str(refusal.value)
+
+
+def test_yaml_with_aliases_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {b: [1, 2]}\nc: *a\nd: {<<: *a, e: x}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}, "d": {"b": [1, 2], "e": "x"}}

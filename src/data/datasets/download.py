@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
+import os
 import shutil
 import tarfile
 import urllib.request
@@ -18,6 +19,7 @@ from src.errors import UserError
 CHUNK = 1 << 20  # bytes
 ATTEMPTS = 5  # in a row that bring nothing
 TIMEOUT = 60  # seconds of silence
+LARGEST = 8 << 30  # bytes; the largest archive known here, PASCAL VOC 2012, has 2 GB
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +45,11 @@ class Archive:
 def fetch(archive: Archive, folder: Path) -> None:
     """Download an archive and unpack it into `folder`; a second call resumes an interrupted one.
 
+    Nothing that is there already is replaced.
+
     Raises:
-        UserError: no connection, a wrong checksum, or a folder that cannot be written.
+        UserError: no connection, more than `LARGEST` bytes, a wrong checksum, files of the same names, or a folder that
+            cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,10 +58,20 @@ def fetch(archive: Archive, folder: Path) -> None:
         _check(archive, partial)
         staging = folder / f".{archive.name}.unpacked"
         shutil.rmtree(staging, ignore_errors=True)
-        with tarfile.open(partial) as tar:
+        with tarfile.open(partial, "r:") as tar:  # not compressed, so that no more comes out than is in it
+            if sum(member.size for member in tar) > partial.stat().st_size:
+                raise tarfile.ReadError("it unpacks to more than it has bytes")
             tar.extractall(staging, filter="data")
-        for item in sorted(staging.iterdir()):
-            item.replace(folder / item.name)
+        items = sorted(staging.iterdir())
+        for item in items:
+            if os.path.lexists(folder / item.name):
+                shutil.rmtree(staging)
+                raise UserError(
+                    f"'{folder / item.name}' exists already and is not replaced by that of '{archive.url}'; move it "
+                    "away, or give another data.root"
+                )
+        for item in items:
+            item.rename(folder / item.name)
         staging.rmdir()
         partial.unlink()
     except (OSError, http.client.HTTPException, tarfile.TarError) as error:
@@ -94,13 +109,23 @@ def _append(url: str, partial: Path, start: int) -> None:
     with closing(answer):
         resumed = answer.status == http.client.PARTIAL_CONTENT
         start = start if resumed else 0
-        total = start + int(answer.headers.get("Content-Length", 0))
+        declared = answer.headers.get("Content-Length", "0")
+        total = start + (int(declared) if declared.isdecimal() else 0)
+        _check_size(url, total)
         log.info("%s: %.1f MB, from %.1f MB on", url, total / 1e6, start / 1e6)
         with partial.open("ab" if resumed else "wb") as file:
             for block in iter(lambda: answer.read(CHUNK), b""):
+                _check_size(url, file.tell() + len(block))
                 file.write(block)
     if partial.stat().st_size < total:
         raise OSError(f"{partial.stat().st_size} of {total} bytes came")
+
+
+def _check_size(url: str, size: int) -> None:
+    if size > LARGEST:
+        raise UserError(
+            f"'{url}' has more than {LARGEST >> 30} GB, which no known data set has; download and unpack it yourself"
+        )
 
 
 def _check(archive: Archive, partial: Path) -> None:

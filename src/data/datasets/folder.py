@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
 from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, refuse_or_skip
 from src.data.images import Normalisation
-from src.data.labels import ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
+from src.data.labels import IGNORE, ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
+from src.files import read_yaml
 from src.video.reading.random_access import count_frames
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
@@ -119,6 +118,7 @@ def _with_suffix(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 
 KEYS = {"names", "colours", "labels", "ignore"}
 OTHERS = "others"
+LONGEST_NAME = 200  # characters
 
 
 @dataclass(frozen=True)
@@ -143,19 +143,20 @@ def read_class_file(path: Path) -> ClassFile:
     colours = tuple(_colour(colour, path) for colour in content["colours"])
     if len(names) != len(colours) or not names:
         raise UserError(f"'{path}' gives {len(names)} names and {len(colours)} colours; give one colour for each name")
+    if len(names) > IGNORE:
+        raise UserError(
+            f"'{path}' gives {len(names)} classes; give at most {IGNORE}, as many as label maps of 8 bits hold"
+        )
+    wrong = [name for name in names if not name.isprintable() or not 1 <= len(name) <= LONGEST_NAME]
+    if wrong:
+        raise UserError(f"'{path}' has the name {ascii(wrong[0])[:80]}; give names of 1 to {LONGEST_NAME} characters")
     if len(set(names)) < len(names) or len(set(colours)) < len(colours):
         raise UserError(f"'{path}' gives a name or a colour twice; give each class its own")
     return ClassFile(ClassSet(names, colours), _coding(content["labels"], content["ignore"], colours, path))
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"class file '{path}' cannot be read ({reason}); write names, colours, labels, ignore"
-        ) from None
+    content = read_yaml(path)
     if not isinstance(content, dict) or set(content) != KEYS:
         raise UserError(f"class file '{path}' must have the keys {', '.join(sorted(KEYS))} and no others")
     for key in ("names", "colours"):

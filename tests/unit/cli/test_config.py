@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.config import check_keys
+from src.cli.config import check_files, check_keys
 from src.errors import UserError
 from tests.support.configs import Compose
 
@@ -26,3 +26,29 @@ from tests.support.configs import Compose
 def test_a_misspelt_key_is_refused(override: str, message: str, composed: Compose, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         check_keys(composed("train", tmp_path, "experiment=arseg_street", override))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--config-dir", "{}", "experiment=mine"],
+        ["--config-dir={}", "+experiment=mine"],
+        ["-cd", "{}", "experiment=other,mine", "--multirun"],
+        ["hydra.searchpath=[file://{},pkg://x]", "experiment=mine"],
+        ["--config-dir={}", "experiment=outer"],
+        ["--config-dir={}", "network@model.net=inner"],
+    ],
+)
+def test_a_file_of_the_user_that_unfolds_without_bound_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    for name, text in {
+        "experiment/mine": "a: " + "[" * 1000,
+        "experiment/outer": "defaults:\n  - _self_\n  - override /network@x: inner\n",
+        "network/inner": "defaults: [base]\n",
+        "network/base": "a: &a [*a]\nb: [*a]\n",
+        "experiment/unused": "a: [",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.yaml").write_text(text)
+    with pytest.raises(UserError, match=r"(mine|base)\.yaml' cannot be read"):
+        check_files([argument.format(tmp_path) for argument in arguments])
+    check_files([f"--config-dir={tmp_path}", "data=folder", "experiment=missing"])

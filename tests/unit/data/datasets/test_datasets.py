@@ -190,6 +190,11 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
         ({"ignore": [1]}, "from 3 to 255"),
         ({"colours": [[0, 0, 0], [1, 2], [3, 3, 3]]}, "not a colour"),
         ({"extra": 1}, "no others"),
+        (
+            {"names": list(range(300)), "colours": [[i % 256, i // 256, 0] for i in range(300)]},
+            "300 classes; give at most",
+        ),
+        ({"names": ["a\nb", "c", "d"]}, r"the name 'a\\nb'; give names"),
     ],
 )
 def test_a_wrong_class_file_is_named(tmp_path: Path, change: dict, message: str) -> None:

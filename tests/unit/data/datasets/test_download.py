@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from src.data.datasets import download
 from src.data.datasets.download import Archive, fetch
 from src.data.datasets.voc import Voc
 from src.errors import UserError
@@ -24,6 +25,7 @@ class Server(ThreadingHTTPServer):
     content: bytes
     cuts: list[int]
     resumes = True
+    declares = True  # the length
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -47,7 +49,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         body = self.server.content[start:]
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
+        if self.server.declares:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
 
@@ -108,3 +111,39 @@ def test_a_wrong_file_is_removed(server: Server, tmp_path: Path) -> None:
 def test_a_server_that_is_gone_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"http://127\.0\.0\.1:9/x\.tar' could not be fetched"):
         fetch(Archive("http://127.0.0.1:9/x.tar", ""), tmp_path)
+
+
+def test_what_is_there_already_is_not_replaced(server: Server, tmp_path: Path) -> None:
+    own = tmp_path / "root" / "VOCdevkit"
+    own.parent.mkdir()
+    own.write_text("mine")
+    with pytest.raises(UserError, match=r"VOCdevkit' exists already and is not replaced"):
+        fetch(server.archive, tmp_path / "root")
+    assert own.read_text() == "mine"
+    own.unlink()
+    fetch(server.archive, tmp_path / "root")  # the download is kept
+    assert server.asked == [None, f"bytes={len(server.content)}-"]
+    assert own.is_dir()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_download_without_end_is_stopped(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
+) -> None:
+    monkeypatch.setattr(download, "LARGEST", 4000)
+    monkeypatch.setattr(download, "CHUNK", 1000)
+    server.declares = declared
+    with pytest.raises(UserError, match="has more than"):
+        fetch(server.archive, tmp_path)
+    partial = tmp_path / "VOC.tar.part"
+    assert not partial.exists() or partial.stat().st_size <= 4000
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "zeros").write_bytes(bytes(1 << 20))
+    with tarfile.open(tmp_path / "VOC.tar", "w:gz") as tar:
+        tar.add(tmp_path / "zeros", "VOCdevkit")
+    server.content = (tmp_path / "VOC.tar").read_bytes()
+    with pytest.raises(UserError, match="could not be fetched"):
+        fetch(server.archive, tmp_path / "root")
+    assert not (tmp_path / "root" / "VOCdevkit").exists()
