@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from src.cli.config import plain
 from src.commands.evaluated_data import data_config
 from src.commands.provenance import write_provenance
 from src.data.clips.dataset import is_scored
+from src.data.datasets.base import LabelledImage
+from src.data.datasets.files import refuse_or_skip
 from src.data.module import ClipDataModule
 from src.errors import UserError
 from src.evaluation.results import result_of
@@ -63,9 +66,15 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         stills = module.images(config.split)
         if not stills:
             raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
-        scores = score_stills(systems, stills, len(first.classes), device)
-        height, width = stills[0].read()[1].shape
-        about |= {"gop": 1, "codec": None, "frames": len(stills)}
+        left_out: list[UserError] = []
+
+        def damaged(error: UserError) -> None:
+            refuse_or_skip(str(error), module.on_damage)
+            left_out.append(error)
+
+        scores = score_stills(systems, stills, len(first.classes), device, damaged)
+        height, width = _first_size(stills)
+        about |= {"gop": 1, "codec": None, "frames": len(stills) - len(left_out)}
     else:
         clips = module.prepared(config.split)
         start = module.first_scored(config.split)
@@ -87,6 +96,14 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     write_json(run_dir / "metrics.json", results)
     print_results(results)
     return results
+
+
+def _first_size(stills: list[LabelledImage]) -> tuple[int, int]:
+    for still in stills:
+        with suppress(UserError):
+            height, width = still.read_labels().shape
+            return int(height), int(width)
+    raise UserError("no image is left: all are damaged; replace them")
 
 
 def _load(config: DictConfig) -> dict[str, LoadedModel]:

@@ -28,7 +28,7 @@ from src.data.datasets.base import LabelledDataset, LabelledImage, images_of
 from src.data.datasets.files import POLICIES
 from src.data.label_check import check_labels
 from src.data.labels import IGNORE
-from src.data.sampling import EpochSampler, PaddedDataset
+from src.data.sampling import EpochSampler, PaddedDataset, SparingDataset
 from src.data.sharing import check_workers, share_of_batch, worker_count
 from src.data.transforms import FitSize, TrainTransform
 from src.data.worker import start_worker
@@ -125,7 +125,8 @@ class ClipDataModule(ResumableData):
         workers: loader processes of each process, and processes that prepare clips; "auto": as many as cores.
         seed: of everything drawn.
         cache: folder of prepared clips.
-        on_damage: "stop" at damaged files, or "skip" clips that cannot be made, with a warning.
+        on_damage: "stop" at damaged files, or "skip" images that cannot be read and clips that cannot be made, with a
+            warning each.
 
     Raises:
         UserError: an unknown view, distance, motion or on_damage, or a number out of its range.
@@ -250,7 +251,8 @@ class ClipDataModule(ResumableData):
         """Shuffled, augmented clips; in a resumed epoch those that are left."""
         groups, length = None, None
         if self.view == "still":
-            dataset: Dataset[object] = ImageDataset(self.images(self.train_split), self.transform)
+            images = ImageDataset(self.images(self.train_split), self.transform)
+            dataset: Dataset[object] = SparingDataset(images, self.on_damage)
         else:
             candidates = training_candidates(self.prepared(self.train_split), self._training_distances())
             length = len(candidates)
@@ -268,7 +270,8 @@ class ClipDataModule(ResumableData):
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
         if self.view == "still":
-            dataset: Dataset[object] = ImageDataset(self.images(self.val_split), self.fit)
+            images = ImageDataset(self.images(self.val_split), self.fit)
+            dataset: Dataset[object] = SparingDataset(images, self.on_damage, _unlabelled)
         else:
             clips = self.prepared(self.val_split)
             first = self.first_scored(self.val_split)
@@ -333,7 +336,15 @@ class ClipDataModule(ResumableData):
 
 
 def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:
-    """Stack the fields of clips; motion that is zero everywhere as one pixel, see `ClipBatch`."""
+    """Stack the fields of clips; motion that is zero everywhere as one pixel, see `ClipBatch`.
+
+    Raises:
+        UserError: they differ in size.
+    """
+    sizes = sorted({tuple(sample["labels"].shape) for sample in samples})  # type: ignore[union-attr]
+    if len(sizes) > 1:
+        shown = ", ".join(f"{width}x{height}" for height, width in sizes)
+        raise UserError(f"images of one batch are {shown}; give data.module.val_batch_size=1")
     batch = ClipBatch(**default_collate(samples))
     return batch if batch.motion.any() else replace(batch, motion=batch.motion[..., :1, :1].contiguous())
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from src.data.datasets.files import refuse_or_skip
 from src.distributed import rank_and_world_size
+from src.errors import UserError
 
 SampleIndex = tuple[int, int]  # index of the clip, seed of what is random about it
 PADDING: SampleIndex = (0, -1)  # evaluates nothing: fills up the share of a process that got one clip less
@@ -100,3 +102,33 @@ class PaddedDataset(Dataset[Any]):
 
     def __getitem__(self, draw: SampleIndex | int) -> Any:
         return self.unlabel(self.items[0]) if draw == PADDING else self.items[draw]
+
+
+class SparingDataset(Dataset[Any]):
+    """A data set in which the next whole item takes the place of a damaged one.
+
+    Args:
+        items: that raise a `UserError` where they are damaged.
+        policy: "skip" damaged items, with a warning each, or "stop" at them.
+        unlabel: changes what takes a place so that it does not count; None where it may, in training.
+    """
+
+    def __init__(self, items: Dataset[Any], policy: str, unlabel: Callable[[Any], Any] | None = None) -> None:
+        self.items, self.policy, self.unlabel = items, policy, unlabel
+        self._reported: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.items)  # type: ignore[arg-type]
+
+    def __getitem__(self, draw: SampleIndex | int) -> Any:
+        index, seed = as_sample_index(draw)
+        for place in [*range(index, len(self)), *range(index)]:
+            try:
+                item = self.items[place, seed]
+            except UserError as error:
+                if self.policy != "skip" or place not in self._reported:
+                    refuse_or_skip(str(error), self.policy)
+                self._reported.add(place)
+                continue
+            return item if place == index or self.unlabel is None else self.unlabel(item)
+        raise UserError("no image is left: all are damaged; replace them")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,13 +114,26 @@ def score_clips(
 
 
 def score_stills(
-    systems: list[System], stills: list[LabelledImage], num_classes: int, device: torch.device
+    systems: list[System],
+    stills: list[LabelledImage],
+    num_classes: int,
+    device: torch.device,
+    damaged: Callable[[UserError], None] | None = None,
 ) -> list[DistanceConfusion]:
-    """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above."""
+    """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above.
+
+    Images that cannot be read are left out where `damaged` is given, which is called for each.
+    """
     metrics = [DistanceConfusion(num_classes, 1) for _ in systems]
     runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
     for number, still in enumerate(stills, start=1):
-        image, labels = still.read()
+        try:
+            image, labels = still.read()
+        except UserError as error:
+            if damaged is None:
+                raise
+            damaged(error)
+            continue
         for runner, metric in zip(runners, metrics, strict=True):
             found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
             _count(metric, found, labels, 0)

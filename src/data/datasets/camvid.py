@@ -13,7 +13,7 @@ from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
 from src.data.datasets.camvid_raw import is_name, parse_name, raw_videos
-from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip
+from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, ColourCoding, IndexCoding, LabelCoding
 from src.errors import UserError
@@ -103,11 +103,11 @@ class CamVid(LabelledDataset):
 
     def _frames(self, split: str) -> list[ImageFile]:
         if self.coloured:
-            images = self._named((self.root / "701_StillsRaw_full").glob("*.png"))
+            images = self._named(visible(self.root / "701_StillsRaw_full", "*.png"))
             images = [p for p in images if _split(p.stem) == split]
             pairs = [(p, self.root / "LabeledApproved_full" / f"{p.stem}_L.png") for p in images]
         else:
-            images = self._named((self.root / split).glob("*.png"))
+            images = self._named(visible(self.root / split, "*.png"))
             pairs = [(p, self.root / f"{split}annot" / p.name) for p in images]
         if not pairs:
             raise UserError(f"data.root '{self.root}' has no images of the split '{split}'; unpack them there")
@@ -122,7 +122,7 @@ class CamVid(LabelledDataset):
     def _named(self, images: Iterable[Path]) -> list[Path]:
         """Those named as CamVid names them."""
         found = []
-        for path in sorted(images):
+        for path in images:
             if is_name(path.stem):
                 found.append(path)
             else:

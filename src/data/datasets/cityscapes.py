@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip
+from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import ClassSet, IndexCoding
 from src.data.still_animation.layers import SceneRoles
@@ -98,7 +98,7 @@ class Cityscapes(LabelledDataset):
     def _labels(self, split: str) -> list[tuple[Path, str, int]]:
         """Label files of a split, by name, with place and frame number."""
         found = []
-        for path in sorted((self.root / "gtFine" / split).glob("*/*labelIds.png")):
+        for path in visible(self.root / "gtFine" / split, "*/*labelIds.png"):
             match = _NAME.fullmatch(path.name)
             if match is None or int(match["frame"]) < LABELLED:
                 rule = "CITY_SEQUENCE_FRAME_gtFine_labelIds.png"

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
+from torchvision.datasets.folder import IMG_EXTENSIONS, has_file_allowed_extension
 from torchvision.transforms import v2
 
 from src.data.datasets.base import LabelledDataset
+from src.data.datasets.files import POLICIES
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.module import ResumableData
-from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, as_sample_index
+from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, SparingDataset, as_sample_index
 from src.errors import UserError
 
 Labelled = tuple[Tensor, int]
@@ -49,12 +51,16 @@ class ClassFolders(LabelledDataset):
             UserError: no such folder, a class without images, or not the classes of `train`.
         """
         try:
-            found = ImageFolder(self.root / split)
+            found = ImageFolder(self.root / split, is_valid_file=_is_image)
         except FileNotFoundError as error:
             raise UserError(f"data.root '{self.root}': {error}; it needs {split}/CLASS/NAME.jpg") from error
         if split != "train" and tuple(found.classes) != self.classes.names:
             raise UserError(f"'{self.root / split}' has other classes than train; give both the same folders")
         return found
+
+
+def _is_image(path: str) -> bool:
+    return not Path(path).name.startswith(".") and has_file_allowed_extension(path, IMG_EXTENSIONS)
 
 
 class ImageClassDataset(Dataset[Labelled]):
@@ -69,7 +75,11 @@ class ImageClassDataset(Dataset[Labelled]):
     def __getitem__(self, draw: SampleIndex | int) -> Labelled:
         """uint8 image (3, size, size) and class index."""
         index, seed = as_sample_index(draw)
-        image, label = self.images[index]
+        try:
+            image, label = self.images[index]
+        except (OSError, SyntaxError, ValueError) as error:
+            path = self.images.samples[index][0]
+            raise UserError(f"image '{path}' cannot be decoded ({error}); replace the damaged file") from error
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.transform(image), label
@@ -85,12 +95,23 @@ class ClassFolderModule(ResumableData):
         batch_size: images per step, of all processes together.
         workers: loader processes of each process; "auto": its share of the cores.
         seed: of order and augmentation.
+        on_damage: "stop" at damaged images, or "skip" them, with a warning.
     """
 
     def __init__(
-        self, source: ClassFolders, size: int, resize: int, batch_size: int, workers: int | str, seed: int
+        self,
+        source: ClassFolders,
+        size: int,
+        resize: int,
+        batch_size: int,
+        workers: int | str,
+        seed: int,
+        on_damage: str,
     ) -> None:
         super().__init__(batch_size, workers)
+        if on_damage not in POLICIES:
+            raise UserError(f"data.on_damage={on_damage} is unknown; choose one of {', '.join(POLICIES)}")
+        self.on_damage = on_damage
         self.source, self.size, self.resize = source, size, resize
         self.seed = seed
         normal = source.normalisation
@@ -100,13 +121,14 @@ class ClassFolderModule(ResumableData):
         """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
         dataset = self._images("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
         sampler = self.training_sampler(len(dataset), self.own_batch_size, self.seed)
-        return self._loader(dataset, self.own_batch_size, sampler, drop_last=True)
+        return self._loader(SparingDataset(dataset, self.on_damage), self.own_batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:
         """Centres, every image once."""
         dataset = self._images("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
         sampler = EpochSampler(len(dataset), False, self.seed)
-        return self._loader(PaddedDataset(dataset, _unlabelled), self.own_batch_size, sampler, drop_last=False)
+        whole = SparingDataset(dataset, self.on_damage, _unlabelled)
+        return self._loader(PaddedDataset(whole, _unlabelled), self.own_batch_size, sampler, drop_last=False)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
         """Normalise on the device, where bytes arrive faster than numbers."""

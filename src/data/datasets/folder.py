@@ -9,18 +9,23 @@ Below `root`:
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, refuse_or_skip
+from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, refuse_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
 from src.files import read_yaml
 from src.video.reading.random_access import count_frames
+from src.video.vectors import vector_file
+
+log = logging.getLogger(__name__)
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".mxf", ".webm", ".m4v", ".ts", ".mpg")
@@ -60,7 +65,7 @@ class Folder(LabelledDataset):
         folder = self._split(split)
         labels = {path.stem: path for path in _with_suffix(folder / "labels", IMAGES)}
         found: list[LabelledImage] = []
-        for image in _with_suffix(folder / "pictures", IMAGES):
+        for image in _known(folder / "pictures", IMAGES):
             if image.stem in labels:
                 found.append(ImageFile(image.stem, image, labels.pop(image.stem), self.coding))
             else:
@@ -72,8 +77,13 @@ class Folder(LabelledDataset):
     def videos(self, split: str) -> list[LabelledVideo]:
         """Videos of a split that have labelled frames."""
         folder = self._split(split)
-        videos = _with_suffix(folder / "films", VIDEOS)
-        images = sorted(p for p in (folder / "films").glob("*") if p.is_dir())
+        videos = _known(folder / "films", VIDEOS)
+        images = [path for path in visible(folder / "films") if path.is_dir()]
+        names = {video.stem for video in videos} | {video.name for video in images}
+        for labels in visible(folder / "labels"):
+            if labels.is_dir() and labels.name not in names:
+                kinds = f"a folder of images or a file of {', '.join(VIDEOS)}"
+                self._odd(f"labels '{labels}' belong to no video in '{split}/films', which is {kinds}")
         found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
         return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
 
@@ -113,7 +123,24 @@ class Folder(LabelledDataset):
 
 
 def _with_suffix(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.suffix.lower() in suffixes and path.is_file())
+    return [path for path in visible(folder) if path.suffix.lower() in suffixes and path.is_file()]
+
+
+def _known(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files of a folder that are read; the others are warned of."""
+    known = _with_suffix(folder, suffixes)
+    unknown = {path for path in visible(folder) if path.is_file() and not path.name.endswith(vector_file.SUFFIX)} - set(
+        known
+    )
+    if unknown:
+        _warn_of_unread(min(unknown), len(unknown), suffixes)
+    return known
+
+
+@cache
+def _warn_of_unread(first: Path, count: int, suffixes: tuple[str, ...]) -> None:
+    """Warn once in a process."""
+    log.warning("%d files such as '%s' are not read; only %s are", count, first, ", ".join(suffixes))
 
 
 KEYS = {"names", "colours", "labels", "ignore"}

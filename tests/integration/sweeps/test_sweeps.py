@@ -18,6 +18,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from src.cli.arguments import comparable
 from src.cli.config import check_keys
 from src.commands.trials import BuildTrials, build_trial
 from tests.integration.test_train import TINY
@@ -103,7 +104,7 @@ def test_the_multirun_beside_a_sweep_is_the_same_grid(
 ) -> None:
     text = path.read_text()
     [line] = re.findall(r"^# python -m src\.train --multirun (.*)$", text, re.MULTILINE)
-    overrides = OverridesParser.create().parse_overrides(line.split())
+    overrides = OverridesParser.create().parse_overrides(comparable(["--multirun", *line.split()])[1:])
     [jobs] = BasicSweeper.split_arguments(overrides, None)
     theirs = {frozenset(o for o in t[4:] if not o.startswith(("logger=", "hydra."))) for t in trials(
         yaml.safe_load(text), monkeypatch, tmp_path

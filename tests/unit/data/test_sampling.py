@@ -2,12 +2,15 @@
 
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from torch.utils.data import Dataset
 
 from src.data import sampling
 from src.data.module import ResumableData
-from src.data.sampling import PADDING, EpochSampler, PaddedDataset
+from src.data.sampling import PADDING, EpochSampler, PaddedDataset, SparingDataset
+from src.errors import UserError
 
 
 def draws(epoch: int, seed: int = 1) -> list[tuple[int, int]]:
@@ -86,3 +89,31 @@ def test_data_go_on_where_a_checkpoint_stands(started: int, processed: int, draw
     expected = EpochSampler(10, shuffle=True, seed=1)
     expected.set_epoch(processed)
     assert list(sampler) == list(expected)[-draws_left:]
+
+
+class Damaged(Dataset[str]):
+    """Items that are their names; those of `damaged` cannot be read."""
+
+    def __init__(self, *damaged: int) -> None:
+        self.damaged = damaged
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, draw: Any) -> str:
+        if draw[0] in self.damaged:
+            raise UserError(f"{draw[0]} is torn")
+        return f"{draw[0]}@{draw[1]}"
+
+
+def test_damaged_items_are_left_out_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
+    items = SparingDataset(Damaged(1, 3), "skip")
+    for _ in range(2):
+        assert [items[index, 7] for index in range(4)] == ["0@7", "2@7", "2@7", "0@7"]
+    assert caplog.text.count("left out: 1 is torn") == 1
+    marked = SparingDataset(Damaged(1, 3), "skip", lambda item: f"not {item}")
+    assert [marked[index, 0] for index in range(4)] == ["0@0", "not 2@0", "2@0", "not 0@0"]
+    with pytest.raises(UserError, match="1 is torn"):
+        SparingDataset(Damaged(1), "stop")[1, 0]
+    with pytest.raises(UserError, match="no image is left"):
+        SparingDataset(Damaged(0, 1, 2, 3), "skip")[1, 0]

@@ -36,8 +36,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "pictures"
 
 
-def module(root: Path, workers: int = 0) -> ClassFolderModule:
-    return ClassFolderModule(ClassFolders(str(root), MEAN, STD), 32, 36, 4, workers, seed=3)
+def module(root: Path, workers: int = 0, on_damage: str = "stop") -> ClassFolderModule:
+    return ClassFolderModule(ClassFolders(str(root), MEAN, STD), 32, 36, 4, workers, 3, on_damage)
+
+
+def test_damaged_images_are_named_or_left_out(root: Path) -> None:
+    for name in ("._0.jpg", ".DS_Store"):
+        (root / "val" / "bird" / name).write_bytes(b"Mac OS X")
+    whole = root / "val" / "cat" / "0.jpg"
+    whole.write_bytes(whole.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"image '.*val/cat/0\.jpg' cannot be decoded"):
+        list(module(root).val_dataloader())
+    labels = torch.cat([labels for _, labels in module(root, on_damage="skip").val_dataloader()])
+    assert labels.tolist() == [0, 0, -1, 1, 2, 2]
+    with pytest.raises(UserError, match="on_damage=sip is unknown"):
+        module(root, on_damage="sip")
 
 
 def test_classes_are_the_folders_and_batches_their_pictures(root: Path) -> None:

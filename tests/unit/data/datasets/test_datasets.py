@@ -181,6 +181,39 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
         images_of(strict, "test")
 
 
+def test_hidden_files_of_archives_are_not_looked_at(tmp_path: Path, films: Path, city: Path) -> None:
+    roots = {
+        "folder": miniatures.folder(tmp_path / "folder"),
+        "camvid": Path(shutil.copytree(films, tmp_path / "camvid")),
+        "city": Path(shutil.copytree(city, tmp_path / "city")),
+    }
+    for root in roots.values():
+        for path in [path for path in root.rglob("*") if path.is_file()]:
+            path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    source = Folder(str(roots["folder"]), 25, *STATISTICS, "stop")
+    assert [s.name for s in source.images("train")] == ["one", "two"]
+    assert [s.name for s in source.videos("val")] == ["ride", "walk"]
+    assert source.splits == ("train", "val")
+    assert len(camvid(roots["camvid"]).images("test")) == len(camvid(films).images("test"))
+    assert len(cityscapes(roots["city"]).images("train")) == 2
+
+
+def test_labels_without_a_video_and_files_that_are_not_read_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = miniatures.folder(tmp_path)
+    (root / "val" / "films" / "ride.mp4").rename(root / "val" / "films" / "ride.flv")
+    (root / "val" / "pictures" / "three.heic").touch()
+    strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
+    with pytest.raises(UserError, match=r"labels '.*val/labels/ride' belong to no video in 'val/films'.*\.mp4"):
+        strict.videos("val")
+    for _ in range(2):
+        assert [s.name for s in lenient.videos("val")] == ["walk"]
+        assert len(lenient.images("val")) == 2
+    assert caplog.text.count("ride.flv' are not read; only .mp4,") == 1
+    assert caplog.text.count("three.heic' are not read; only .png,") == 1
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
