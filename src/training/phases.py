@@ -96,6 +96,8 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     trainer = instantiate(
         config.trainer, callbacks=callbacks, logger=loggers, default_root_dir=str(folder), **arguments
     )
+    # Lightning would have processes wait for each other in every step; `SaveAndStop` agrees on signals in logged ones
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     if isinstance(data, ResumableData):
         share_of_batch(data.batch_size, trainer.world_size)
     return Phase(name, folder, trainer, module, data)
