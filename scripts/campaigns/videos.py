@@ -23,6 +23,7 @@ from src.video.types import Frame
 FRAMES = 20
 NEAR = 4.0  # mean difference of RGB between two versions of FFmpeg's conversion, chroma at half the resolution
 
+HIGH_DEFINITION = 1280
 HARMED = 4  # frames beside damage that one version of FFmpeg gives and another does not
 
 Images = NDArray[np.uint8]
@@ -71,10 +72,10 @@ class Reference:
     times: list[Fraction] = field(default_factory=list)
 
 
-def reference(path: Path) -> Reference:
-    """Decode a video with ffmpeg, as far as it can."""
+def reference(path: Path, matrix: str = "auto") -> Reference:
+    """Decode a video with ffmpeg, as far as it can, with a matrix of colours."""
     raw, times = path.with_name("reference.rgb"), path.with_name("reference.txt")
-    scaler = "scale=flags=bilinear+accurate_rnd+full_chroma_int:interl=0,format=rgb24"
+    scaler = f"scale=in_color_matrix={matrix}:flags=bilinear+accurate_rnd+full_chroma_int:interl=0,format=rgb24"
     each = ["-an", "-sn", "-dn", "-vsync", "passthrough", "-enc_time_base", "-1", "-vf", scaler]
     outputs = [*each, "-f", "rawvideo", raw, *each, "-f", "framemd5", times]
     for leftover in (raw, times):
@@ -96,7 +97,8 @@ def reference(path: Path) -> Reference:
 
 def differences(recipe: Recipe, path: Path) -> list[str]:
     """Compare a video as we read it with ffmpeg's; name each difference, explained ones in brackets."""
-    expected = reference(path)
+    # Where a video names no matrix, ffmpeg takes BT.601 for all; players and we BT.709 above standard definition.
+    expected = reference(path, "bt709" if int(recipe.size.split("x")[0]) >= HIGH_DEFINITION else "auto")
     try:
         frames = list(Video(path, "none", "continue"))
     except UserError as error:
@@ -248,7 +250,7 @@ def _shapes() -> Iterator[Recipe]:
     for width, height in ((16, 16), (34, 18), (160, 4), (6, 96), (322, 182), (720, 576), (1280, 720)):
         for suffix, coding in (("mp4", X264 + YUV), ("avi", MPEG4), ("mkv", "-c:v ffv1"), ("webm", VP8)):
             yield Recipe(f"{width}x{height}_{coding.split()[1]}.{suffix}", coding, f"{width}x{height}")
-    for width, height in ((161, 121), (33, 17), (1, 1)):
+    for width, height in ((161, 121), (33, 17), (9, 7)):
         for suffix, coding in (("mkv", "-c:v ffv1 -pix_fmt bgr0"), ("mp4", X264 + " -pix_fmt yuv444p"), ("webm", VP8)):
             yield Recipe(f"{width}x{height}_odd_{coding.split()[1]}.{suffix}", coding, f"{width}x{height}")
     for turn in (90, 180, 270):
@@ -257,7 +259,8 @@ def _shapes() -> Iterator[Recipe]:
             yield Recipe(name, f"{coding} -metadata:s:v rotate={turn}", "96x64")
     for pixels, coding, suffix in (
         ("yuv422p", X264, "mp4"), ("yuv444p", X264, "mkv"), ("yuv420p10le", X264, "mkv"), ("gray", X264, "mp4"),
-        ("yuvj420p", X264, "mp4"), ("yuv420p10le", X265, "mp4"), ("yuv422p", MPEG2, "ts"), ("yuva420p", VP8, "webm"),
+        ("yuvj420p", X264, "mp4"), ("yuv420p10le", X265, "mp4"), ("yuv422p", MPEG2, "ts"),
+        ("yuva420p", VP8 + " -auto-alt-ref 0", "webm"),
         ("yuv444p", VP9, "webm"), ("gray", "-c:v ffv1", "mkv"), ("gray16le", "-c:v ffv1", "mkv"),
         ("gbrp", "-c:v ffv1", "mkv"), ("yuv410p", "-c:v ffv1", "avi"), ("rgb24", "-c:v huffyuv", "avi"),
         ("bgra", "-c:v ffv1", "mkv"), ("yuva444p10le", "-c:v prores_ks -profile:v 4444", "mov"),

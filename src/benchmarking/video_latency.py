@@ -50,7 +50,9 @@ def measure_video(
 
 def _run(net: VideoSegmenter, path: Path, gop: int, device: torch.device, threads: int) -> Iterator[Segmented]:
     runner = FrameRunner(net, NORMALISATION, device)
-    video = Video(path, "auto" if runner.uses_motion else "none", "stop", threads)
+    video = Video(
+        path, "auto" if runner.uses_motion else "none", "stop", threads, remedy="copy it again, or give another film"
+    )
     runner.warm_up(video.info.height, video.info.width)
     return segment(video, runner, KeyedMotion(gop, video.info.all_intra))
 

@@ -148,7 +148,8 @@ def _frames(
     """Frames of a clip with their motion to the keyframe (None: they are one), the labels of those that are scored,
     and their distance."""
     chain, labelled = MotionChain(), set(clip.labelled)
-    for frame in Video(clip.video, motion=motion):  # type: ignore[arg-type]
+    remedy = "remove it, and it is encoded again"
+    for frame in Video(clip.video, motion=motion, remedy=remedy):  # type: ignore[arg-type]
         distance = frame.index % clip.gop
         if distance == 0:
             chain.reset()

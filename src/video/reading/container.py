@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def _vint(data: bytes, at: int) -> tuple[int, int]:
 
 def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoStream:
     kind = container.format.name
-    if kind.endswith("_pipe") or kind == "image2":
+    if (kind.endswith("_pipe") or kind == "image2") and not _has_two_packets(path):
         raise UserError(f"video '{path}' is a still image ({kind.removesuffix('_pipe')}); give a video file")
     if kind == "tty":  # FFmpeg plays any text file as a teletype
         raise UserError(f"video '{path}' is a text file; give a video file")
@@ -146,6 +147,13 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
     return stream
+
+
+def _has_two_packets(path: Path) -> bool:
+    """Check whether an image file is a sequence of images, as raw Motion JPEG is."""
+    with av.open(str(path), metadata_errors="replace", options=_LIMITS) as container:
+        packets = packets_of(container, container.streams.video[0])
+        return len(list(islice((packet for packet in packets if packet.size), 2))) == 2
 
 
 def _reason(error: Exception) -> str:

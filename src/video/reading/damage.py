@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from src.video.reading.container import ends_early
 from src.video.vectors.h264_headers import read_sps
 
 Policy = Literal["stop", "continue"]
+CONTINUE = "copy it again, or set on_damage=continue"  # the remedy, for commands that have this key
 
 # Others have hidden frames (VP8, AV1); H.264 has a field per packet where it is interlaced.
 _FRAME_PER_PACKET = ("h264", "hevc", "mpeg4")
@@ -56,7 +57,8 @@ class DamageDetector:
 
     Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
     packets are there, so that later indices stay aligned with labels. Bit errors that decode leave no
-    trace: H.264 and its like carry no checksum. `see` is called with each packet before it is decoded.
+    trace: H.264 and its like carry no checksum. `see` is called with each packet before it is decoded;
+    `remedy` ends the error.
     """
 
     def __init__(
@@ -66,7 +68,9 @@ class DamageDetector:
         stream: VideoStream,
         policy: Policy | Literal["mark"],
         see: Callable[[av.Packet[VideoStream]], None] | None = None,
+        remedy: str = CONTINUE,
     ) -> None:
+        self._remedy = remedy
         self._path, self._container, self._stream, self._policy, self._see = path, container, stream, policy, see
         self._next = 0
         self._is_excerpt = container.format.name in _EXCERPTS
@@ -174,7 +178,9 @@ class DamageDetector:
         if packet.is_discard:
             self._hidden.append(time)
         elif packet.size > self._least or self._slotted:
-            insort(self._times, time)
+            at = bisect_left(self._times, time)
+            if self._times[at : at + 1] != [time]:  # a time that several packets have may be that of one frame
+                self._times.insert(at, time)
 
     def _is_misordered(self) -> bool:
         return bool(self._stream.codec_context.has_b_frames) and not self._is_reordered
@@ -212,5 +218,5 @@ class DamageDetector:
         time = f" ({float(self._next / rate):.2f} s)" if rate else ""
         message = f"video '{self._path}' is damaged at frame {self._next}{time}: {what}"
         if self._policy == "stop":
-            raise UserError(f"{message}; copy it again, or set on_damage=continue")
+            raise UserError(f"{message}; {self._remedy}")
         log.warning("%s; continuing", message)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from src.errors import UserError
 from src.video.reading.colour import to_rgb
 from src.video.reading.container import first_frame, open_video, packets_of, visible_size
-from src.video.reading.damage import DamageDetector, DecodedFrame, Policy
+from src.video.reading.damage import CONTINUE, DamageDetector, DecodedFrame, Policy
 from src.video.reading.orientation import Orientation, orientation_of
 from src.video.types import Frame
 from src.video.vectors.block_search import FrameWithVectors, with_estimated_vectors
@@ -97,6 +97,7 @@ class Video:
             mid-stream that vectors are not exact any longer, "auto" goes over to the estimate, with a warning.
         on_damage: "stop" raises at the first lost or corrupt data; "continue" warns and marks the frame.
         threads: of the decoder.
+        remedy: against damage, named by the error under "stop".
 
     Raises:
         UserError: no readable video, an unknown `motion`, motion="exact" where there is none; while iterating,
@@ -104,12 +105,17 @@ class Video:
     """
 
     def __init__(
-        self, path: Path | str, motion: MotionSource = "exact", on_damage: Policy = "stop", threads: int = 1
+        self,
+        path: Path | str,
+        motion: MotionSource = "exact",
+        on_damage: Policy = "stop",
+        threads: int = 1,
+        remedy: str = CONTINUE,
     ) -> None:
         self.path = Path(path)
         self.on_damage = on_damage
         self.threads = threads
-        self._asked = motion
+        self._asked, self._remedy = motion, remedy
         self.info = self._probe(motion)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -117,7 +123,8 @@ class Video:
         size = self.info.coded
         with container:
             exact = ExactVectors(self.path, stream) if self.info.motion == "exact" else None
-            watch = DamageDetector(self.path, container, stream, self.on_damage, exact.see if exact else None)
+            see = exact.see if exact else None
+            watch = DamageDetector(self.path, container, stream, self.on_damage, see, self._remedy)
             if exact is not None:
                 exact.request(stream)
                 frames = self._with_exact_vectors(watch, exact)

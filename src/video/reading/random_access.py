@@ -92,17 +92,19 @@ def _from_key(index: _Index, start: int, earlier: int) -> Iterator[av.VideoFrame
     if key < 0 or wanted is None:
         return
     container, stream = open_video(index.video.path)
-    with container:
+    with container, suppress(av.FFmpegError):  # raw streams cannot be searched, damaged frames raise
         if start:
             container.seek(index.keys[key], stream=stream)
         expected = iter(index.times[start:])
         is_started = False
-        for frame in _decoded(container, stream):
+        for frame in container.decode(stream):
             time = _time(frame, _is_slotted(container))
             is_started |= time == index.keys[key] and frame.key_frame  # some containers seek to another place
+            if is_started and frame.is_corrupt:
+                return
             if time is not None and time < wanted:
                 continue
-            if not is_started or frame.is_corrupt or time != next(expected, None):
+            if not is_started or time != next(expected, None):
                 return
             yield frame
 
@@ -166,11 +168,6 @@ def _displayed(path: Path, count: int | None) -> tuple[Times, bool]:
             times.append(coded.frame.pts)
             searchable &= not coded.is_slotted
     return tuple(times), searchable
-
-
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    with suppress(av.FFmpegError):
-        yield from container.decode(stream)
 
 
 def _is_slotted(container: InputContainer) -> bool:
