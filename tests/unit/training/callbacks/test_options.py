@@ -69,8 +69,8 @@ def test_what_only_shows_ends_nothing(tmp_path: Path, caplog: pytest.LogCaptureF
     trainer: Any = SimpleNamespace(default_root_dir=tmp_path, loggers=[])
     samples._rows = [np.zeros((2, 2, 3), np.uint8)]
     samples.on_validation_end(trainer, broken)
-    (tmp_path / "metrics.csv").write_text("step,train/loss\n1,one\n")
-    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    (tmp_path / "metrics.csv").write_text("epoch,step,train/loss\n0,1,2.0\n")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "nowhere" / "curves.png")
     LineProgress().on_validation_end(broken, broken)
     assert caplog.text.count("shows nothing") == 4
     assert "ValidationSamples.on_validation_end shows nothing (FileExistsError" in caplog.text
