@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import os
 import signal
@@ -52,6 +53,9 @@ def run(name: str, task: Task) -> None:
     def checked(config: DictConfig) -> float | None:
         if raises:
             os.environ.pop(FULL_ERROR, None)  # a defect of the task is Hydra's to print
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
+                handler.stream.reconfigure(errors="backslashreplace")  # lines with file names that are not UTF-8
         check_keys(config)
         return task(config)
 

@@ -6,6 +6,7 @@ Every way puts labelled frames at chosen distances from the keyframe before them
 from __future__ import annotations
 
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -226,7 +227,7 @@ class ClipsFromImages(ClipRecipe):
         return [image.read_labels for image in images_of(source, split)]
 
     def _seed(self, image: LabelledImage, variant: int) -> int:
-        return zlib.crc32(f"{image.name}/{variant}/{self.seed}".encode())
+        return zlib.crc32(os.fsencode(f"{image.name}/{variant}/{self.seed}"))  # a file name need not be UTF-8
 
 
 def _videos(source: LabelledDataset, split: str) -> list[LabelledVideo]:

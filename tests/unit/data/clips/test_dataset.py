@@ -27,6 +27,7 @@ from src.video.motion.field import MotionField, warp
 from src.video.types import CodecSettings
 
 GOP = 4
+ODD = "caf\udce9"  # the name of a file that is not UTF-8
 ENCODING = CodecSettings("h264", GOP, 15, crf=20, preset="veryfast")
 
 
@@ -177,7 +178,7 @@ class _Picture:
 
 class _Stills(Street):
     def images(self, split: str) -> list[Any]:
-        return [_Picture("a"), _Picture("b")]
+        return [_Picture("a"), _Picture(ODD)]
 
 
 @pytest.mark.subprocess
@@ -185,7 +186,8 @@ def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     stills = _Stills({"train": 1}, 24, 48, 64, 15)
     jobs = ClipsFromImages(2, "last", 0, SceneMotion()).jobs(stills, "train", GOP)
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
-    assert [c.name for c in made] == ["a_v0_from00", "b_v0_from00", "a_v1_from00", "b_v1_from00"]
+    names = [f"{name}_v{variant}_from00" for variant in (0, 1) for name in ("a", ODD)]
+    assert [c.name for c in made] == names
     for clip in made:
         assert clip.length == GOP
         np.testing.assert_array_equal(clip.read_labels(GOP - 1, (48, 64)), _Picture("a").read()[1])
