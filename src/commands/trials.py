@@ -17,9 +17,7 @@ from omegaconf import DictConfig, open_dict
 from src.cli.config import check_keys, check_rate, plain
 from src.cli.ending import end_with
 from src.cli.plugins import with_plugins
-from src.commands.train import complete
 from src.errors import UserError
-from src.training.preflight import preflight
 
 
 class BuildTrials(Callback):
@@ -78,6 +76,9 @@ def build_trial(config: DictConfig, run_dir: Path) -> None:
     Raises:
         UserError: a value that something refuses.
     """
+    from src.commands.train import complete  # imported here, so that --help answers at once
+    from src.training.preflight import preflight
+
     check_rate(config)
     complete(config)
     resolved = plain(config)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.training.loggers import ResumableCSVLogger
+from src.errors import UserError
+from src.training.loggers import ResumableCSVLogger, check_wandb
 from src.training.summary import read_rows
 
 
@@ -29,3 +30,16 @@ def test_damaged_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "3 damaged rows" in caplog.text
     ResumableCSVLogger(str(tmp_path)).resume_at(3)
     assert path.read_text().splitlines() == ["epoch,step,train/loss", "0,0,0.5", "0,2,0.25"]
+
+
+def test_wandb_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = {"_target_": "src.training.loggers.ResumedWandbLogger", "offline": False}
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_MODE", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match=r"no API key here; .* logger\.wandb\.offline=true"):
+        check_wandb({"csv": None, "wandb": logger})
+    check_wandb({"wandb": {**logger, "offline": True}})
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    check_wandb({"wandb": logger})
