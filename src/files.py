@@ -50,9 +50,11 @@ def atomic_write(path: Path, *, unique: bool = True, sync: bool = False, backup:
             with contextlib.suppress(FileNotFoundError):
                 os.replace(path, backup)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # of writing, which knows a number only
+            error.filename = str(path)
         raise
     if sync:
         _sync(path.parent)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from src.errors import Exhausted
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-NO_MEMORY = "out of memory|not enough memory|annot allocate memory|MemoryError|bad_alloc|can't start new thread"
+NO_MEMORY = "out of memory|not enough memory|annot allocate memory|failed to map|MemoryError|bad_alloc|new thread"
 TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 

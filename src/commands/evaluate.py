@@ -93,8 +93,8 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         {**result_of(system, metric, first.classes, (height, width), about["gop"]), **about}
         for system, metric in zip(systems, scores, strict=True)
     ]
+    print_results(results)  # first, as the disk may be full
     write_json(run_dir / "metrics.json", results)
-    print_results(results)
     return results
 
 

@@ -99,7 +99,7 @@ class SaveAndStop(Checkpoint):
             Interruption: a signal was received while the phase before ended.
         """
         raise_received()
-        defer_signals("the end of the step, to save it")
+        defer_signals("the end of the step or the validation, to save it")
         self.last_step = trainer.global_step
         if self.last_step and trainer.is_global_zero:
             log.info("resuming after step %d", self.last_step)

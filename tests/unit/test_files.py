@@ -91,3 +91,15 @@ def test_yaml_that_unfolds_without_bound_is_refused(tmp_path: Path, text: str, r
 def test_yaml_with_aliases_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: &a {b: [1, 2]}\nc: *a\nd: {<<: *a, e: x}\n")
     assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": [1, 2]}, "c": {"b": [1, 2]}, "d": {"b": [1, 2], "e": "x"}}
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    def write() -> None:
+        with atomic_write(tmp_path / "a.json") as temporary:
+            temporary.symlink_to("/dev/full")
+            temporary.write_text("a")
+
+    with pytest.raises(OSError, match="No space left") as ended:
+        write()
+    assert ended.value.filename == str(tmp_path / "a.json")
+    assert not list(tmp_path.iterdir())
