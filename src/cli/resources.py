@@ -42,6 +42,8 @@ def exhausted(error: BaseException, has_workers: bool) -> Exhausted | None:
         return Exhausted(f"{limit} open files are too few; raise the limit by `ulimit -n 4096`{fewer}")
     if worker := re.search(r"DataLoader worker \(pid.*?\d\) (is killed by signal: \w+|exited unexpectedly)", text):
         return Exhausted(f"{worker[0]}, probably out of memory; give a lower data.workers or data.batch_size")
+    if has_workers and any(isinstance(e, (ConnectionError, EOFError)) for e in errors):  # while it handed over a batch
+        return Exhausted("a data loader process was lost, probably out of memory or open files; give data.workers=0")
     if any(isinstance(e, MemoryError) for e in errors) or re.search(NO_MEMORY, text):
         smaller = "a lower data.batch_size or data.workers" if has_workers else "a smaller input"
         return Exhausted(f"out of memory; give {smaller}")

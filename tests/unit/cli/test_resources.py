@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import resource
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from unittest import mock
 
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from src.cli.resources import exhausted, is_disk_full
-from src.data.worker import start_worker
+from src.data import worker
 
 
 def answer(error: BaseException, has_workers: bool = True) -> str:
@@ -32,6 +27,7 @@ def answer(error: BaseException, has_workers: bool = True) -> str:
         (RuntimeError("unable to write to file </torch_7>: No space left on device (28)"), "--shm-size=8g"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "give a lower data.workers"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "Killed, probably out of memory"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "a data loader process was lost"),
         (MemoryError(), "out of memory; give a lower data.batch_size"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
@@ -55,42 +51,23 @@ def test_a_full_disk_is_found_behind_other_errors() -> None:
     assert "data.workers" not in answer(error, has_workers=False)
 
 
-class Batches(Dataset[list[torch.Tensor]]):
-    def __init__(self, killed: bool = False) -> None:
-        self.killed = killed
-
-    def __len__(self) -> int:
-        return 64
-
-    def __getitem__(self, index: int) -> list[torch.Tensor]:
-        if self.killed and index == 9:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return [torch.zeros(10) for _ in range(64)]  # a descriptor each
-
-
-@contextmanager
-def few_open_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 24, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        (worker._end_after, RuntimeError("unable to open shared memory object </torch_7>: Too many open files (24)")),
+        (worker._end_after, OSError(errno.EMFILE, "Too many open files")),
+        (lambda error, _: worker._end_at_limit(OSError, error, None), OSError(errno.EMFILE, "Too many open files")),
+    ],
+    ids=["a batch in shared memory", "a batch", "a descriptor"],
+)
+def test_a_loader_process_that_cannot_hand_over_ends_with_the_number_of_the_error(end, error) -> None:
+    with mock.patch("os._exit") as exited:
+        end(error, None)
+    exited.assert_called_once_with(errno.EMFILE)
+    reported = RuntimeError(f"DataLoader worker (pid 7) exited unexpectedly with exit code {errno.EMFILE}. Details")
+    assert "open files are too few" in answer(reported)
 
 
-def loaded(dataset: Batches) -> str:
-    loader = DataLoader(dataset, batch_size=2, num_workers=2, worker_init_fn=start_worker, prefetch_factor=8)
-    with pytest.raises(Exception) as ended:  # noqa: PT011  # OSError or RuntimeError, by who meets the limit first
-        list(loader)
-    return answer(ended.value)
-
-
-def test_a_loader_with_too_few_open_files_ends(capfd: pytest.CaptureFixture[str]) -> None:
-    with few_open_files():
-        assert "open files are too few" in loaded(Batches())
-    assert "Traceback" not in capfd.readouterr().err
-
-
-def test_a_killed_loader_process_ends_the_training() -> None:
-    assert "give a lower data.workers" in loaded(Batches(killed=True))
+def test_a_loader_process_prints_other_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    worker._end_at_limit(ValueError, ValueError("odd"), None)
+    assert "odd" in capsys.readouterr().err
