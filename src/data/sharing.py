@@ -1,4 +1,4 @@
-"""How a machine's cores and a joint batch are shared among the processes of a training."""
+"""Share the cores of a machine and a joint batch among the processes of a training."""
 
 from __future__ import annotations
 
