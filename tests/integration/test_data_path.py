@@ -64,19 +64,19 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
 
     method = [f"experiment={EXPERIMENTS[name]}"] if name in EXPERIMENTS else [f"data={name}", *OF_DATA_ALONE]
     train(composed("train", run, *method, *given, *TRAIN, f"data.module.val_split={split}"))
-    assert sorted(path.name for path in cache.iterdir()) == made, "training takes what was prepared"
+    assert sorted(path.name for path in cache.rglob("*.*")) == made, "training takes what was prepared"
     drawn = cv2.imread(str(run / "low" / "pictures" / "epoch_0000.png"))
     assert (drawn[:, -1] == 0).any(), "clips of two sizes, the narrower filled up"
 
     checkpoint = run / "low" / "checkpoints" / "last.ckpt"
     scored = [f"checkpoint={checkpoint}", f"data.root={root}", f"split={split}", f"paths.cache={cache}"]
     results = evaluate(composed("eval", tmp_path / "eval", *scored), _made(tmp_path / "eval"))
-    assert sorted(path.name for path in cache.iterdir()) == made
+    assert sorted(path.name for path in cache.rglob("*.*")) == made
     for row in results:
         assert row["frames"] == labelled * GOP, "each labelled frame at each distance"
         assert not any(math.isnan(value) for value in row["miou_by_distance"])
 
-    film = next(cache / f"{record['key']}.mp4" for record in at_labels)
+    film = next(cache.rglob(f"{at_labels[0]['key']}.mp4"))
     request = PredictOptions(
         str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", 1
     )
