@@ -49,6 +49,15 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return resolved
 
 
+def usual_config() -> DictConfig:
+    """Compose the chosen groups alone, without experiment, debug preset and values given."""
+    runtime = HydraConfig.get().runtime.choices
+    left_out = ("hydra", "experiment", "debug")
+    groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
+    groups += [given for given in HydraConfig.get().overrides.hydra if given.startswith("hydra.searchpath=")]
+    return hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
+
+
 def check_keys(config: DictConfig) -> None:
     """Reject keys that nothing reads, wherever they were written: command line, experiment file, debug preset.
 
@@ -59,11 +68,7 @@ def check_keys(config: DictConfig) -> None:
         UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null where
             a value is mandatory.
     """
-    runtime = HydraConfig.get().runtime.choices
-    left_out = ("hydra", "experiment", "debug")
-    groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
-    groups += [given for given in HydraConfig.get().overrides.hydra if given.startswith("hydra.searchpath=")]
-    reference = hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
+    reference = usual_config()
     for key in sorted(OmegaConf.missing_keys(reference) - OmegaConf.missing_keys(config)):
         if OmegaConf.select(config, key) is None:
             raise UserError(f"{key}=null, but there is no doing without it; give {key}=VALUE")

@@ -17,7 +17,7 @@ from rich.syntax import Syntax
 
 from src.errors import UserError
 from src.files import as_json, atomic_write, write_json
-from src.training.resume import CONFIG, PROVENANCE, RESUMES, Change
+from src.training.resume import CONFIG, FORMAT, PROVENANCE, RESUMES, Change
 
 RESULTS = ("metrics.json", "metrics/benchmark.json", "*/done.json", "*/checkpoints/*.ckpt")
 
@@ -42,7 +42,7 @@ def _write(run_dir: Path, config: dict[str, Any], about: dict[str, Any]) -> None
     run_dir.mkdir(parents=True, exist_ok=True)
     with atomic_write(run_dir / CONFIG) as temporary:
         temporary.write_text(text)
-    write_json(run_dir / PROVENANCE, {**provenance(), **about})
+    write_json(run_dir / PROVENANCE, {**provenance(), "format": FORMAT, **about})
     overrides = run_dir / ".hydra" / "overrides.yaml"
     overrides.parent.mkdir(exist_ok=True)
     overrides.write_text(yaml.safe_dump(list(HydraConfig.get().overrides.task)))

@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.cli.config import check_rate, plain
+from src.cli.config import check_rate, plain, usual_config
 from src.commands.provenance import record_resume, write_provenance
 from src.commands.resumption import resumption
 from src.errors import UserError
@@ -49,10 +49,10 @@ def train(config: DictConfig) -> float | None:
     silence_warnings()
     keep_freed_memory()
     check_rate(config)
+    check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
     _refuse_unsafe_multirun(config)
     check_allocation(config.trainer)
     watch_time_limit()
-    check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
     check_sharding(config.trainer, config.channels_last)
     if getattr(rank_zero_only, "rank", 0):
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
@@ -61,7 +61,8 @@ def train(config: DictConfig) -> float | None:
     resolved = plain(config)
     hydra = HydraConfig.get()
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
-    plan = plan_phases(resolved, OmegaConf.to_container(config), run_dir, sweep_dir)  # type: ignore[arg-type]
+    unresolved, usual = (OmegaConf.to_container(c) for c in (config, usual_config()))
+    plan = plan_phases(resolved, unresolved, usual, run_dir, sweep_dir)  # type: ignore[arg-type]
     preflight(resolved, plan.pending, run_dir, plan.is_resumed)
     rank_zero_only(_record)(run_dir, resolved, plan)
     with requeued(), noted(lambda: resumption(run_dir)):

@@ -27,9 +27,18 @@ class TrainerSettings(Protocol):
 
 def several_processes(trainer: TrainerSettings) -> bool:
     """Return whether the Trainer runs one process for each of several devices."""
-    if trainer.devices == "auto":
-        return trainer.num_nodes > 1 or (trainer.accelerator != "cpu" and torch.cuda.device_count() > 1)
-    return trainer.num_nodes > 1 or trainer.devices not in (1, "1")
+    return process_count(trainer.accelerator, trainer.devices, trainer.num_nodes) > 1
+
+
+def process_count(accelerator: str = "auto", devices: Any = "auto", num_nodes: int = 1) -> int:
+    """Return how many processes a Trainer with these arguments runs, one for each device of each node."""
+    if isinstance(devices, str) and "," in devices:
+        devices = devices.split(",")
+    if str(devices) in ("auto", "-1", "None"):
+        own = 1 if on_cpu(accelerator) else torch.cuda.device_count()
+    else:
+        own = int(devices) if isinstance(devices, (int, float, str)) else len(devices)
+    return max(1, own) * (num_nodes or 1)
 
 
 def on_cpu(accelerator: str) -> bool:

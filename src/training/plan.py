@@ -35,7 +35,11 @@ class Plan:
 
 
 def plan_phases(
-    resolved: dict[str, Any], unresolved: Mapping[str, Any], run_dir: Path, sweep_dir: Path | None = None
+    resolved: dict[str, Any],
+    unresolved: Mapping[str, Any],
+    usual: Mapping[str, Any],
+    run_dir: Path,
+    sweep_dir: Path | None = None,
 ) -> Plan:
     """Find the phases of `model.phases` that are not done.
 
@@ -47,6 +51,7 @@ def plan_phases(
     Args:
         resolved: configuration of the training as plain Python.
         unresolved: the same with its interpolations.
+        usual: the same without experiment and values given.
         run_dir: nothing in it is changed.
         sweep_dir: of a multirun that the run is a trial of.
 
@@ -72,6 +77,7 @@ def plan_phases(
         run_dir,
         resolved,
         unresolved,
+        usual,
         lambda name: (run_dir / name / DONE).exists() or begun(checkpoints_of(run_dir / name)),
         lambda: is_same_data(run_dir, resolved["data"]),
     )

@@ -14,12 +14,14 @@ from torch import nn
 from src.checkpoints.load import read_checkpoint
 from src.checkpoints.metadata import KEY
 from src.data.datasets.base import LabelledDataset
-from src.data.module import ClipDataModule
+from src.data.module import ClipDataModule, ResumableData
+from src.data.sharing import share_of_batch
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.models.registry import build, is_network, without_initial_weights
 from src.training.callbacks.checkpoint import LAST, checkpoints_of
+from src.training.devices import process_count
 from src.training.loggers import check_wandb
 from src.training.modules.base import build_optimizer
 from src.training.networks import network_of
@@ -50,6 +52,9 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         check_wandb(resolved["logger"])
         check_counts(trainer, f"model.phases.{name}.trainer")
         data = instantiate(resolved["data"]["module"], **spec["data"])
+        if isinstance(data, ResumableData):
+            processes = process_count(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
+            share_of_batch(data.batch_size, processes)
         if isinstance(data, ClipDataModule):
             data.check_distances()
             stills = data.view == "still"

@@ -15,9 +15,11 @@ from src.data.datasets.base import digest_of
 from src.errors import UserError
 from src.files import read_json
 from src.instantiate import instantiate
+from src.training.devices import process_count
 
 # In a run directory: how it began, and a line for each resume.
 CONFIG, PROVENANCE, RESUMES = "config_resolved.yaml", "provenance.json", "resumes.jsonl"
+FORMAT = 2  # of meanings: 1 had data.batch_size for each process, and videos rendered from still images followed `seed`
 SHOWN = 4  # differences that a message lists
 
 # Where and how fast a run computes, and what is shown of it.
@@ -91,15 +93,19 @@ def changes_of(
     run_dir: Path,
     config: dict[str, Any],
     unresolved: Mapping[str, Any],
+    usual: Mapping[str, Any],
     has_begun: Callable[[str], bool],
     is_same_data: Callable[[], bool],
 ) -> list[Change]:
     """List the values that a run is resumed with and that are other than before, all of which may be.
 
+    Keys that have come to this project since the run began, and have their usual values, are no difference.
+
     Args:
         run_dir: of the run.
         config: that it is resumed with, resolved.
         unresolved: the same with its interpolations.
+        usual: the same without experiment and values given.
         has_begun: whether a phase has been trained, by name.
         is_same_data: whether the files below the root of the data set are the same as before.
 
@@ -109,7 +115,10 @@ def changes_of(
     stored = stored_config(run_dir)
     if stored is None:
         return []
+    if _format_of(run_dir) < FORMAT:
+        _translate(stored, unresolved)
     changes = differences(stored, yaml.safe_load(yaml.safe_dump(config)), unresolved)
+    changes = [change for change in changes if not _has_come(change, changes, unresolved, usual)]
     wrong = [change for change in changes if not change.follows and not _may_change(change, has_begun, is_same_data)]
     if wrong := _grouped(wrong):
         raise UserError(
@@ -154,6 +163,36 @@ def is_same_data(run_dir: Path, data: Mapping[str, Any]) -> bool:
     path = run_dir / PROVENANCE
     before: dict[str, str | None] | None = read_json(path).get("data") if path.exists() else None
     return before is not None and None not in before.values() and before == data_digests(data)
+
+
+def _format_of(run_dir: Path) -> int:
+    try:
+        return int(read_json(run_dir / PROVENANCE).get("format", 1))
+    except (UserError, OSError):
+        return FORMAT
+
+
+def _translate(stored: dict[str, Any], unresolved: Mapping[str, Any]) -> None:
+    """Give keys of format 1 the values by which the run continues as it began."""
+    data, trainer = stored.get("data") or {}, stored.get("trainer") or {}
+    known = ("accelerator", "devices", "num_nodes")
+    processes = process_count(**{key: value for key, value in trainer.items() if key in known})
+    specs = [spec.get("data") or {} for spec in _phases(stored).values() if spec is not None]
+    for place in (data, data.get("module") or {}, *specs):
+        if isinstance(place.get("batch_size"), int):
+            place["batch_size"] *= processes
+    if any(isinstance(text, str) and "data.seed" in REFERENCE.findall(text) for _, text in _leaves(unresolved, set())):
+        data.setdefault("seed", stored.get("seed"))
+
+
+def _has_come(change: Change, changes: list[Change], unresolved: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
+    """Whether a key is newer than the run and not given; keys of an object that is new itself were chosen."""
+    chosen = [c.key.removesuffix("_target_") for c in changes if c.old is ABSENT and c.key.endswith("._target_")]
+    if change.old is not ABSENT or change.key.startswith(tuple(chosen)):
+        return False
+    given, known = (dict(_leaves(config, set())) for config in (unresolved, usual))
+    place = next((place for place in given if _within(change.key, place)), None)
+    return place in known and known[place] == given[place]
 
 
 def _follows(key: str, sources: Mapping[str, list[str]], found: Mapping[str, Any]) -> bool:

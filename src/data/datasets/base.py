@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -131,9 +132,12 @@ def digest_of(dataset: LabelledDataset, split: str) -> str | None:
     """Digest the names of all images and videos of a split and some of their files, wherever these lie.
 
     Returns:
-        None where the data set lists none.
+        None where the data set lists none; of images and videos, those that it cannot list are left out.
     """
-    items: list[LabelledImage | LabelledVideo] = [*images_of(dataset, split), *videos_of(dataset, split)]
+    items: list[LabelledImage | LabelledVideo] = []
+    for listed in (images_of, videos_of):
+        with suppress(UserError):  # Cityscapes without snippets: who needs them has the message already
+            items += listed(dataset, split)
     inspected = items[:: max(1, len(items) // INSPECTED)]
     content = [[item.name for item in items], [item.fingerprint() for item in inspected]]
     return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()[:24] if items else None

@@ -19,8 +19,9 @@ from src.commands.train import complete
 from src.errors import UserError
 from src.training.callbacks.checkpoint import WholeFileIO
 from src.training.callbacks.ema import ExponentialMovingAverage
-from src.training.devices import check_devices, check_sharding, default_strategy, determinism
+from src.training.devices import check_devices, check_sharding, default_strategy, determinism, process_count
 from src.training.phases import build_phase
+from src.training.preflight import preflight
 
 
 def test_torchrun_needs_a_common_run_directory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +30,22 @@ def test_torchrun_needs_a_common_run_directory(monkeypatch: pytest.MonkeyPatch) 
     check_devices(trainer, ["hydra.run.dir=RUN"])
     with pytest.raises(UserError, match=r"hydra\.run\.dir=RUN"):
         check_devices(trainer, [])
+
+
+@pytest.mark.parametrize(
+    ("devices", "nodes", "expected"), [(1, 1, 1), ("4", 1, 4), ("0,1", 2, 4), ([3], 1, 1), ("auto", 1, 1)]
+)
+def test_processes_are_counted_before_a_trainer_is_built(devices: object, nodes: int, expected: int) -> None:
+    assert process_count("cpu", devices, nodes) == expected
+
+
+def test_a_batch_that_processes_cannot_share_is_refused_before_anything_is_written(
+    composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = composed("train", tmp_path, "trainer.accelerator=cpu", "trainer.devices=3")
+    complete(config)
+    with pytest.raises(UserError, match="give a multiple of 3"):
+        preflight(plain(config), ["image"], tmp_path, resumes=True)
 
 
 def test_sharding_reaches_the_trainer(

@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from src.training.resume import CONFIG, RESUMES, Change, changes_of, stored_config
+from src.training.resume import CONFIG, PROVENANCE, RESUMES, Change, changes_of, stored_config
 
 BEGAN: dict[str, Any] = {
     "seed": 0,
@@ -34,7 +34,8 @@ def resume(run: Path, *overrides: str, begun: bool = True, same_data: bool = Fal
         (run / CONFIG).write_text(yaml.safe_dump(OmegaConf.to_container(config, resolve=True)))
     merged = OmegaConf.merge(config, OmegaConf.from_dotlist(["ckpt_path=last", *overrides]))
     resolved, unresolved = (OmegaConf.to_container(merged, resolve=value) for value in (True, False))
-    return changes_of(run, resolved, unresolved, lambda _: begun, lambda: same_data)  # type: ignore[arg-type]
+    usual = OmegaConf.to_container(config)
+    return changes_of(run, resolved, unresolved, usual, lambda _: begun, lambda: same_data)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,53 @@ def test_a_run_is_compared_with_how_it_was_last_resumed(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"model\.epochs=3, not 2"):
         resume(tmp_path)
+
+
+OLD: dict[str, Any] = {
+    "seed": 3,
+    "trainer": {"accelerator": "cpu", "devices": 4, "num_nodes": 1},
+    "data": {"batch_size": 8, "module": {"batch_size": 8, "clips": {"_target_": "Clips", "seed": 3}}},
+    "model": {"phases": {}},
+}
+NOW: dict[str, Any] = {
+    **OLD,
+    "data": {
+        "batch_size": 8,
+        "seed": 0,
+        "longest_gop": None,
+        "module": {
+            "batch_size": "${data.batch_size}",
+            "longest_gop": "${data.longest_gop}",
+            "clips": {"_target_": "Clips", "seed": "${data.seed}"},
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "refused"),
+    [
+        (["data.batch_size=32", "data.seed=3"], None),
+        (["data.batch_size=32", "data.seed=3", "trainer.devices=1"], None),
+        ([], r"data\.batch_size=32, not 8, data\.seed=3, not 0; give data\.batch_size=32, data\.seed=3 as before"),
+        (["data.batch_size=32", "data.seed=3", "data.longest_gop=9"], r"leave out data\.longest_gop"),
+        (["data.batch_size=32", "data.seed=3", "callbacks.ema._target_=A"], r"leave out callbacks\.ema"),
+    ],
+)
+def test_runs_of_earlier_versions_continue_as_they_began(
+    overrides: list[str], refused: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / CONFIG).write_text(yaml.safe_dump(OLD))
+    (tmp_path / PROVENANCE).write_text("{}")
+    merged = OmegaConf.merge(NOW, OmegaConf.from_dotlist(overrides))
+    resolved, unresolved = (OmegaConf.to_container(merged, resolve=value) for value in (True, False))
+    usual = {**NOW, "callbacks": {"ema": {"_target_": "A"}}}  # as after callbacks=ema
+    arguments: Any = (tmp_path, resolved, unresolved, usual, lambda _: True, lambda: False)
+    if refused:
+        with pytest.raises(UserError, match=refused):
+            changes_of(*arguments)
+    else:
+        assert {change.key for change in changes_of(*arguments)} <= {"trainer.devices"}
 
 
 def test_a_record_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:

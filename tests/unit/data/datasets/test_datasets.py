@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from src.data.clips.recipes import ClipsAtLabels, ClipsFromImages
-from src.data.datasets.base import images_of
+from src.data.datasets.base import digest_of, images_of
 from src.data.datasets.camvid import CamVid
 from src.data.datasets.cityscapes import CITYSCAPES, LABEL_IDS, Cityscapes
 from src.data.datasets.download import Archive
@@ -76,6 +76,9 @@ def test_cityscapes_says_what_to_unpack(city: Path, tmp_path: Path) -> None:
     shutil.copytree(city / "gtFine", tmp_path / "gtFine")
     with pytest.raises(UserError, match="leftImg8bit_sequence_trainvaltest"):
         cityscapes(tmp_path).videos("train")
+    shutil.copytree(city / "leftImg8bit", tmp_path / "leftImg8bit")
+    assert digest_of(cityscapes(tmp_path), "train")  # of the images
+    shutil.rmtree(tmp_path / "leftImg8bit")
     shutil.copytree(city / "leftImg8bit_sequence", tmp_path / "leftImg8bit_sequence")
     np.testing.assert_array_equal(cityscapes(tmp_path).images("train")[0].read()[0], moving(19))
     with pytest.raises(UserError, match="train, val"):
