@@ -49,6 +49,11 @@ def watch_signals() -> None:
             signal.signal(number, _answer)
 
 
+def is_watching() -> bool:
+    """Return whether this process called `watch_signals`."""
+    return _Watch.process == os.getpid()
+
+
 def defer_signals(until: str | None) -> None:
     """Only take note of a first signal from now on, for `raise_received`; others may have handled it before.
 
@@ -57,7 +62,7 @@ def defer_signals(until: str | None) -> None:
     Args:
         until: what is done first, for the user who waits for it; None: raise at once again.
     """
-    if _Watch.process == os.getpid():
+    if is_watching():
         watch_signals()
         _Watch.deferred = until
 
@@ -97,10 +102,16 @@ def leave_signals_to_parent() -> None:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of threads to come, too
-        threading.Thread(target=_end_at_parents_sigterm, args=(os.getppid(),), daemon=True).start()
+        threading.Thread(target=_end_at_parents_sigterm, args=(_parent(),), daemon=True).start()
 
 
-def _end_at_parents_sigterm(parent: int) -> None:
+def _parent() -> int | None:
+    """Process that started this one, which under forkserver is not its parent for the system."""
+    parent = multiprocessing.parent_process()
+    return os.getppid() if parent is None else parent.pid
+
+
+def _end_at_parents_sigterm(parent: int | None) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid not in (parent, os.getppid()):
         pass
     os._exit(0)

@@ -18,12 +18,13 @@ from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
 from src.errors import MissingCheckpoint, UserError
-from src.models.registry import build, without_initial_weights
+from src.models.registry import build, build_shapes, without_initial_weights
 from src.models.video import VideoSegmenter, as_video_segmenter
 from src.tensor_files.read import check_finite, read_tensor_file
 
 PREFIX = "net."  # of the network's tensors in a checkpoint
 WRITTEN_HERE = "give a .ckpt file written by src.train or src.convert"
+STATISTICS = ("running_mean", "running_var")  # of batch norms
 DIVERGED = "its training diverged, train again with a lower model.optimizer.lr"
 MOST_PARAMETERS = 20_000  # tensors, beside as many as the file holds: encoders are made whole and then cut
 MOST_CLASSES = 255  # of label maps with 8 bits, in which 255 is no class
@@ -125,14 +126,13 @@ def network_state(content: dict[str, Any], path: str | Path) -> dict[str, Tensor
     """Tensors of the network in a checkpoint, by their names in it.
 
     Raises:
-        UserError: the checkpoint holds something else in their place, or weights that are not finite.
+        UserError: the checkpoint holds something else in their place.
     """
     state = content.get("state_dict")
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors:
         raise UserError(f"checkpoint '{path}' holds no state dict; {WRITTEN_HERE}")
     found = {str(k).removeprefix(PREFIX): v for k, v in state.items() if str(k).startswith(PREFIX)}
-    check_finite(found, path, DIVERGED)
     return found
 
 
@@ -141,8 +141,8 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
     name, arguments = network["name"], without_initial_weights(network["arguments"])
     state = network_state(content, path)
     try:
-        with torch.device("meta"), _limited(MOST_PARAMETERS + len(state)):
-            own = build(name, arguments).state_dict()
+        with _limited(MOST_PARAMETERS + len(state)):
+            own = build_shapes(name, arguments).state_dict()
     except UserError as error:
         raise UserError(f"checkpoint '{path}' is refused: {error}") from error
     except Exception as error:  # constructors may raise anything at arguments that they do not expect
@@ -156,6 +156,8 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
             f"checkpoint '{path}' is refused: its tensors are not those of its network '{name}'; {WRITTEN_HERE}"
         )
     net = build(name, arguments)
+    weights = {key for key, _ in net.named_parameters()} | {key for key in state if key.endswith(STATISTICS)}
+    check_finite({key: state[key] for key in state if key in weights}, path, DIVERGED)  # other buffers may be masks
     net.load_state_dict(state)
     return net.eval()
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 
 PATHS = re.compile(
@@ -34,11 +35,12 @@ def _readable(argument: str, sweeps: bool) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not PATHS.fullmatch(key) or value in ("", "null", "???") or _is_quoted(value):
         return argument
-    if key.lstrip("+") in LISTS and value.startswith("[") and value.endswith("]"):
+    several = sweeps and _is_sweep(argument)
+    if not several and key.lstrip("+") in LISTS and value.startswith("[") and value.endswith("]"):
         names = _split(value[1:-1])
         return f"{key}=[{','.join(_quoted(name) for name in names)}]"
-    if sweeps and ("," in value or _is_sweep(argument)):
-        return argument if _is_sweep(argument) else f"{key}={','.join(_quoted(name) for name in _split(value))}"
+    if sweeps and ("," in value or several):
+        return argument if several else f"{key}={','.join(_quoted(name) for name in _split(value))}"
     return f"{key}={_quoted(value)}"
 
 
@@ -81,8 +83,11 @@ def comparable(arguments: Sequence[str]) -> list[str]:
     given = any(a.lstrip("+").startswith("data.longest_gop=") for a in arguments)
     if swept is None or given or not MULTIRUN & set(arguments):
         return list(arguments)
-    gops = OverridesParser.create().parse_override(swept).sweep_string_iterator()
-    return [*arguments, f"data.longest_gop={max(int(gop) for gop in gops if gop.isdecimal())}"]
+    override = OverridesParser.create().parse_override(swept)
+    sweep = override.value()
+    gops = [str(sweep.end)] if isinstance(sweep, IntervalSweep) else list(override.sweep_string_iterator())
+    longest = max((int(float(gop)) for gop in gops if re.fullmatch(r"\d+(\.\d*)?", gop)), default=None)
+    return [*arguments, *([] if longest is None else [f"data.longest_gop={longest}"])]
 
 
 def unreadable(arguments: Sequence[str]) -> str | None:

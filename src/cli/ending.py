@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
+
+from src.interruption import Interruption, defer_signals, is_watching, watch_signals
 
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning reads them
 
@@ -15,6 +18,27 @@ def end_with(message: str, status: int = 2) -> NoReturn:
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr)
     sys.exit(status)
+
+
+@contextlib.contextmanager
+def answers_signals() -> Iterator[None]:
+    """Watch signals, and answer one that ends the block by one line and 128 and its number as exit status.
+
+    Inside such a block, another one leaves them to it.
+    """
+    if is_watching():
+        yield
+        return
+    watch_signals()
+    try:
+        yield
+    except Interruption as error:
+        if not is_first_process():
+            raise
+        notes = getattr(error, "__notes__", ["start it again"])
+        end_with(f"interrupted by {error.signal}: {'; '.join(notes)}", int(str(error.code)))
+    finally:
+        defer_signals("the last files to be closed")
 
 
 def is_first_process() -> bool:

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.arguments import MULTIRUN, comparable, explained, readable, unreadable
 from src.cli.config import check_files, check_keys
-from src.cli.ending import end_with
+from src.cli.ending import answers_signals, end_with
 from src.cli.multirun import record_failure
 from src.cli.plugins import with_plugins
 from src.cli.renamed import renamed_arguments
@@ -130,12 +130,13 @@ def reports_errors(task: Task) -> Callable[[DictConfig], float | None]:
 
     @functools.wraps(task)
     def wrapped(config: DictConfig) -> float | None:
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            return _run_one_of_many(task, config)
-        try:
-            return task(config)
-        except Exception as error:
-            end_with(with_notes(_answer_to(error, config)))
+        with answers_signals():  # a launcher may run this in a process of its own
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return _run_one_of_many(task, config)
+            try:
+                return task(config)
+            except Exception as error:
+                end_with(with_notes(_answer_to(error, config)))
 
     return wrapped
 

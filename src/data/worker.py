@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import sys
+import traceback
 from multiprocessing.queues import Queue
 from types import TracebackType
 
@@ -32,7 +33,10 @@ def start_worker(worker: int) -> None:
 
 def _end_after(error: BaseException, batch: object) -> None:
     named = re.search(r"\((\d+)\)$", str(error))  # by PyTorch, for files in shared memory
-    os._exit(getattr(error, "errno", None) or (int(named[1]) if named else 1))
+    number = getattr(error, "errno", None) or (int(named[1]) if named else None)
+    if number is None:  # not a limit: a batch that cannot be sent
+        traceback.print_exception(error)
+    os._exit(number or 1)
 
 
 def _end_at_limit(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

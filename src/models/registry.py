@@ -73,6 +73,23 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return _constructor(name)(**given)
 
 
+def build_shapes(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    """Build a network without memory for its tensors; with memory if its constructor needs values of tensors.
+
+    Raises:
+        UserError: see `build`.
+    """
+    import torch  # not needed to look a name up
+
+    try:
+        with torch.device("meta"):
+            return build(name, arguments)
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error):
+            raise
+        return build(name, arguments)
+
+
 def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     """Reject names and arguments that `build` cannot use; nothing is built.
 

@@ -77,7 +77,7 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     callbacks = [instantiate(c) for c in config.callbacks.values() if c is not None]
     for callback in callbacks:
         if isinstance(callback, (L.pytorch.callbacks.ModelCheckpoint, LastCheckpoint)):
-            callback.dirpath = str(checkpoints_of(folder))
+            callback.dirpath = str(checkpoints_of(folder).resolve())  # as of the paths that checkpoints hold
     loggers = [instantiate(c, save_dir=str(folder)) for c in config.logger.values() if c is not None]
     precision = trainer_precision(config.trainer.precision, config.trainer.accelerator)
     plugins = [WholeFileIO(), *precision.pop("plugins", [])]

@@ -19,7 +19,7 @@ from src.data.sharing import share_of_batch
 from src.errors import MissingCheckpoint, UserError, check_range
 from src.instantiate import instantiate
 from src.models.base import Segmenter
-from src.models.registry import build, is_network, without_initial_weights
+from src.models.registry import build_shapes, is_network, without_initial_weights
 from src.training.callbacks.checkpoint import LAST, checkpoints_of
 from src.training.devices import process_count
 from src.training.loggers import check_wandb
@@ -70,8 +70,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         _check_clipping(trainer["gradient_clip_val"], optimizer)
         instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
-            with torch.device("meta"):
-                net = build(network["name"], without_initial_weights(network["arguments"]))
+            net = build_shapes(network["name"], without_initial_weights(network["arguments"]))
             check_heads(network, parts.get("loss"), _smallest_batch(resolved["data"]))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*copying from a non-meta parameter.*")
@@ -107,8 +106,8 @@ def check_heads(
     batch, *image = size
     if not (read or batch == 1) or not is_network(spec):
         return
+    net = build_shapes(spec["name"], without_initial_weights(spec["arguments"])).to("meta").train()
     with torch.device("meta"):
-        net = build(spec["name"], without_initial_weights(spec["arguments"])).train()
         if not isinstance(net, Segmenter):
             return
         try:

@@ -44,6 +44,23 @@ raise_received()
     assert done.stderr == "SIGTERM: waiting for the step; Ctrl-C again ends at once\n"
 
 
+def test_a_worker_of_a_fork_server_ends_at_a_sigterm_of_its_owner():
+    done = run("""
+from multiprocessing import get_context
+context = get_context("forkserver")
+ready = context.Event()
+code = "import src.interruption, time; src.interruption.leave_signals_to_parent(); ready.set(); time.sleep(60)"
+worker = context.Process(target=exec, args=(code, {"ready": ready}))
+worker.start()
+ready.wait()
+worker.terminate()
+worker.join(20)
+print(worker.exitcode)
+worker.kill()
+""")
+    assert done.stdout == "0\n", done.stderr
+
+
 @pytest.mark.parametrize(("age", "status"), [(1, 130), (0, 0)], ids=["ends at once", "is the same signal, passed on"])
 def test_a_second_ctrl_c(age, status):
     done = run(f"""
@@ -89,6 +106,7 @@ def test_a_command_ends_with_one_line_and_its_notes():
     done = run("""
 import types
 from src.cli.start import entry_point
+_Watch.process = None  # as before a command starts
 
 def interrupted(name, task):
     with noted(lambda: "the cat is fed; feed it again"):

@@ -11,10 +11,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from src.checkpoints.digest import serialise
-from src.checkpoints.load import DIVERGED, read_content
+from src.checkpoints.load import read_content
 from src.errors import Exhausted, UserError, check_range
 from src.files import atomic_write
-from src.tensor_files.read import check_finite
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 FOLDER = "{checkpoints}"  # in a file, for the folder that it is in: runs can be moved
@@ -45,11 +44,9 @@ class WholeFileIO(TorchCheckpointIO):
         """Write a checkpoint file.
 
         Raises:
-            UserError: weights that are not finite.
             Exhausted: the disk is full or cannot be written; what was there before remains.
         """
         path = Path(path)
-        check_finite(checkpoint.get("state_dict", {}), path, DIVERGED)
         callbacks = _moved(checkpoint.get("callbacks"), os.path.realpath(path.parent), FOLDER)
         content = serialise({**checkpoint, "callbacks": callbacks})
         try:

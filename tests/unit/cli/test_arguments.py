@@ -52,6 +52,7 @@ def test_what_is_meant_otherwise_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert readable(kept) == kept
     assert readable(["--multirun", "source=a,b"])[1] == "source=a,b"
     assert readable(["-m", "source=a(1),b"])[1] == "source='a(1)',b"
+    assert readable(["-m", "checkpoint=[a,b],[c,d]"])[1] == "checkpoint=[a,b],[c,d]"
     assert readable(["checkpoint=[a=1.ckpt,'b,c',2024]"]) == ["checkpoint=['a=1.ckpt','b,c','2024']"]
     monkeypatch.setenv("HOME", "/home/me")
     assert readable(["output=~/x"]) == ["output=/home/me/x"]
@@ -69,7 +70,9 @@ def test_a_multirun_over_gops_scores_them_on_the_same_frames() -> None:
     sweep = ["--multirun", "checkpoint=a.ckpt", "video.gop=12,30,20"]
     assert comparable(sweep) == [*sweep, "data.longest_gop=30"]
     assert comparable(["-m", "video.gop=range(4,9)"])[-1] == "data.longest_gop=8"
-    for kept in (sweep[1:], ["-m", "seed=0,1", "video.gop=30"], [*sweep, "data.longest_gop=40"]):
+    assert comparable(["-m", "video.gop=interval(10,30)"])[-1] == "data.longest_gop=30"
+    words = ["-m", "video.gop=a,b"]
+    for kept in (sweep[1:], ["-m", "seed=0,1", "video.gop=30"], [*sweep, "data.longest_gop=40"], words):
         assert comparable(kept) == kept
 
 

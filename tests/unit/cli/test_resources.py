@@ -71,3 +71,7 @@ def test_a_loader_process_that_cannot_hand_over_ends_with_the_number_of_the_erro
 def test_a_loader_process_prints_other_errors(capsys: pytest.CaptureFixture[str]) -> None:
     worker._end_at_limit(ValueError, ValueError("odd"), None)
     assert "odd" in capsys.readouterr().err
+    with mock.patch("os._exit") as exited:
+        worker._end_after(TypeError("cannot be pickled"), None)
+    exited.assert_called_once_with(1)
+    assert "cannot be pickled" in capsys.readouterr().err

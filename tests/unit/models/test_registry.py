@@ -12,7 +12,15 @@ from torch import nn
 from src.errors import UserError
 from src.models.arseg.fusion import CReFF
 from src.models.arseg.net import ARSeg
-from src.models.registry import NETWORKS, build, load_plugins, network_of_node, register, without_initial_weights
+from src.models.registry import (
+    NETWORKS,
+    build,
+    build_shapes,
+    load_plugins,
+    network_of_node,
+    register,
+    without_initial_weights,
+)
 from tests.support.tiny_arseg import Tiny
 
 TDNETS = ("td4_psp18", "td2_psp50", "td4_bise18", "td2_fa18")
@@ -32,6 +40,18 @@ def test_every_built_in_name_leads_to_a_constructor() -> None:
             "td2_fa18",
         ):
             assert build(name, {"num_classes": 3}).num_classes == 3
+
+
+def test_a_network_whose_constructor_needs_values_is_built_with_memory() -> None:
+    def scheduled(rate: float) -> nn.Module:
+        return nn.Dropout(torch.linspace(0, rate, 3)[1].item())
+
+    register("scheduled", scheduled)
+    try:
+        assert build_shapes("scheduled", {"rate": 0.5}).p == 0.25
+        assert build_shapes("bisenet", {"num_classes": 3}).classifier.weight.device.type == "meta"
+    finally:
+        del NETWORKS["scheduled"]
 
 
 def test_arseg_runs_over_any_network_with_the_channels_of_its_features() -> None:

@@ -39,7 +39,7 @@ def test_a_torn_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_checkpoint_that_was_there(tmp_path: Path) -> None:
     files = written(tmp_path, 5)
     (tmp_path / f".{LAST}.unfinished").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"last\.ckpt' cannot be written \(No space left on device\).*ckpt_path=last"):
+    with pytest.raises(UserError, match=r"last\.ckpt' cannot be written \(No space left on device\); .*unharmed"):
         files.save_checkpoint({"global_step": 6, "card": {}}, tmp_path / LAST)
     assert newest(tmp_path)[:2] == (tmp_path / LAST, 5)
     assert [path.name for path in tmp_path.iterdir()] == [LAST], "nothing unfinished is left behind"
@@ -63,16 +63,6 @@ def test_a_read_only_folder_leaves_the_checkpoint_that_was_there(
 def test_steps_between_checkpoints_are_checked() -> None:
     with pytest.raises(UserError, match="every_n_steps=0"):
         LastCheckpoint(0)
-
-
-def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
-    files = written(tmp_path, 5)
-    for wrong in (float("nan"), float("inf")):
-        with pytest.raises(UserError, match=r"weights 'net\.w' hold NaN or infinity"):
-            files.save_checkpoint(
-                {"global_step": 6, "card": {}, "state_dict": {"net.w": torch.tensor([1.0, wrong])}}, tmp_path / LAST
-            )
-    assert newest(tmp_path)[:2] == (tmp_path / LAST, 5)
 
 
 def test_a_checkpoint_holds_no_absolute_path_and_follows_its_folder(tmp_path: Path) -> None:
