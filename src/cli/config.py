@@ -6,6 +6,7 @@ import inspect
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,6 +15,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
 
 from src.cli.arguments import nearest
 from src.errors import UserError
@@ -70,7 +72,9 @@ def check_keys(config: DictConfig) -> None:
     """
     reference = usual_config()
     for key in sorted(OmegaConf.missing_keys(reference) - OmegaConf.missing_keys(config)):
-        if OmegaConf.select(config, key) is None:
+        with suppress(InterpolationKeyError):  # of a key that this command does not have; a value all the same
+            if OmegaConf.select(config, key) is not None:
+                continue
             raise UserError(f"{key}=null, but there is no doing without it; give {key}=VALUE")
     _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
 
