@@ -6,7 +6,6 @@ import inspect
 import math
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,8 +13,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationKeyError
+from omegaconf import MISSING, DictConfig, OmegaConf
 
 from src.cli.arguments import nearest
 from src.errors import UserError
@@ -70,13 +68,9 @@ def check_keys(config: DictConfig) -> None:
         UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null where
             a value is mandatory.
     """
-    reference = usual_config()
-    for key in sorted(OmegaConf.missing_keys(reference) - OmegaConf.missing_keys(config)):
-        with suppress(InterpolationKeyError):  # of a key that this command does not have; a value all the same
-            if OmegaConf.select(config, key) is not None:
-                continue
-            raise UserError(f"{key}=null, but there is no doing without it; give {key}=VALUE")
-    _check(OmegaConf.to_container(config), OmegaConf.to_container(reference), "")
+    given, usual = OmegaConf.to_container(config), OmegaConf.to_container(usual_config())
+    _check_mandatory(given, usual, "")
+    _check(given, usual, "")
 
 
 def check_files(arguments: Sequence[str]) -> None:
@@ -136,6 +130,14 @@ def check_rate(config: DictConfig) -> None:
             f"video.crf={crf} and video.bitrate={bitrate} are both set, and the bitrate would take the place of the "
             "quality; leave out one of them, or give video.bitrate=null against that of an experiment"
         )
+
+
+def _check_mandatory(value: Any, usual: Any, path: str) -> None:
+    if usual == MISSING and value is None:
+        raise UserError(f"{path}=null, but there is no doing without it; give {path}=VALUE")
+    if isinstance(value, dict) and isinstance(usual, dict):
+        for key in value.keys() & usual.keys():
+            _check_mandatory(value[key], usual[key], f"{path}.{key}" if path else str(key))
 
 
 def _check(value: Any, usual: Any, path: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from src.cli.config import check_keys
@@ -56,6 +57,13 @@ def test_examples_compose(path: Path, tmp_path: Path) -> None:
     for name, arguments in found:
         check_keys(compose_command(name, arguments, tmp_path))
     GlobalHydra.instance().clear()
+
+
+@pytest.mark.parametrize("path", HELP, ids=lambda path: path.stem)
+def test_the_logging_of_a_command_can_be_configured(path: Path) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        logging = compose(path.stem, ["~data"] * (path.stem == "prepare"), return_hydra_config=True).hydra.job_logging
+    assert all("class" in handler for handler in (logging.get("handlers") or {}).values())
 
 
 def test_a_wrong_example_is_found(tmp_path: Path) -> None:
