@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.errors import UserError
+from src.video.reading.colour import UNSPECIFIED
+from src.video.reading.container import first_frame, open_video
 from src.video.reading.decode import Video
 from src.video.reading.random_access import count_frames, read_frames
 from src.video.types import Frame
@@ -95,10 +97,21 @@ def reference(path: Path, matrix: str = "auto") -> Reference:
     return Reference(np.fromfile(raw, np.uint8).reshape(len(found), *size, 3), found)
 
 
+def _names_matrix(path: Path) -> bool:
+    try:
+        container, stream = open_video(path)
+    except UserError:
+        return False
+    with container:
+        frame = first_frame(container, stream)
+        return frame is not None and frame.colorspace != UNSPECIFIED
+
+
 def differences(recipe: Recipe, path: Path) -> list[str]:
     """Compare a video as we read it with ffmpeg's; name each difference, explained ones in brackets."""
     # Where a video names no matrix, ffmpeg takes BT.601 for all; players and we BT.709 above standard definition.
-    expected = reference(path, "bt709" if int(recipe.size.split("x")[0]) >= HIGH_DEFINITION else "auto")
+    is_high = int(recipe.size.split("x")[0]) >= HIGH_DEFINITION
+    expected = reference(path, "bt709" if is_high and not _names_matrix(path) else "auto")
     try:
         frames = list(Video(path, "none", "continue"))
     except UserError as error:
