@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
@@ -15,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.config import check_kind, check_rate
 from src.errors import UserError
-from src.training.resume import CONFIG
+from src.training.resume import stored_config
 
 # Of this machine or of the data's origin, not of the data that a network was trained on.
 NEVER_TAKEN = ("root", "cache", "archive", "download", "workers")
@@ -51,6 +50,8 @@ def data_config(metadata: dict[str, Any], given: DictConfig, path: str) -> DictC
         if metadata["fit"] is not None:
             config.data.fit = {"_target_": FIT, **metadata["fit"]}
         config.seed = metadata["seed"] if given.seed is None else given.seed
+        if "seed" in config.data and "seed" not in data["options"]:  # of an earlier version, whose data followed `seed`
+            config.data.seed = metadata["seed"]
         config.video = {**config.video, **_video(metadata, given)}
         config.paths.cache = _trained_cache(path) or config.paths.cache
         for group in ("data", "paths"):
@@ -73,9 +74,8 @@ def _given(metadata: dict[str, Any], given: DictConfig, path: str) -> DictConfig
 
 def _trained_cache(checkpoint: str) -> str | None:
     """`paths.cache` of the run in whose directory a checkpoint lies, RUN/PHASE/checkpoints/NAME, if it is there."""
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
-        record = Path(checkpoint).resolve().parents[2] / CONFIG
-        cache = yaml.safe_load(record.read_text())["paths"]["cache"]
+    with suppress(UserError, OSError, LookupError, TypeError, RecursionError):
+        cache = (stored_config(Path(checkpoint).resolve().parents[2]) or {})["paths"]["cache"]
         if isinstance(cache, str) and Path(cache).is_dir():
             return cache
     return None

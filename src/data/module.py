@@ -98,6 +98,22 @@ class ResumableData(L.LightningDataModule):
         sampler.resume_at(epoch, batches * batch_size)
         return sampler
 
+    def loader(
+        self, dataset: Dataset[Any], batch_size: int, sampler: EpochSampler, drop_last: bool, collate_fn: Any = None
+    ) -> DataLoader[Any]:
+        """Load batches in `loader_processes` processes; `collate_fn` as of PyTorch."""
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.loader_processes,
+            collate_fn=collate_fn,
+            drop_last=drop_last,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.loader_processes > 0,
+            worker_init_fn=start_worker,
+        )
+
 
 class ClipDataModule(ResumableData):
     """Loaders of `ClipBatch` for training and validation.
@@ -265,7 +281,7 @@ class ClipDataModule(ResumableData):
         sampler = self.training_sampler(length, own, self.seed, groups)
         if len(sampler) < own:
             raise UserError(f"the training split gives {length} clips; lower data.batch_size={self.batch_size}")
-        return self._loader(dataset, own, sampler, drop_last=True)
+        return self.loader(dataset, own, sampler, True, collate)
 
     def val_dataloader(self) -> DataLoader[ClipBatch]:
         """Whole frames in order, every one exactly once."""
@@ -278,7 +294,7 @@ class ClipDataModule(ResumableData):
             candidates = scored_candidates(clips, self.val_distances, self.val_stride, self._history(), first)
             dataset = self._dataset(candidates, self.fit)
         sampler = EpochSampler(len(dataset), False, self.seed)  # type: ignore[arg-type]
-        return self._loader(PaddedDataset(dataset, _unlabelled), self.val_batch_size, sampler, drop_last=False)
+        return self.loader(PaddedDataset(dataset, _unlabelled), self.val_batch_size, sampler, False, collate)
 
     def prepared(self, split: str) -> Clips:
         """The clips of a split on disk; those that are not are made. They are looked for once."""
@@ -318,21 +334,6 @@ class ClipDataModule(ResumableData):
 
     def _history(self) -> int:
         return self.window if self.view == "window" else 1
-
-    def _loader(
-        self, dataset: Dataset[object], batch_size: int, sampler: EpochSampler, drop_last: bool
-    ) -> DataLoader[ClipBatch]:
-        return DataLoader(
-            dataset,  # type: ignore[arg-type]
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.loader_processes,
-            collate_fn=collate,
-            drop_last=drop_last,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.loader_processes > 0,
-            worker_init_fn=start_worker,
-        )
 
 
 def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:

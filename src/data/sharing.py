@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
+from math import ceil
+from pathlib import Path
 
 from src.errors import UserError, check_range
 
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")  # of control groups of version 2
 MOST_WORKERS = 16  # more take memory without loading faster
 
 
@@ -45,6 +49,15 @@ def worker_count(workers: int | str, processes: int = 1) -> int:
     if "SLURM_CPUS_PER_TASK" in os.environ:  # of this process already
         cores = int(os.environ["SLURM_CPUS_PER_TASK"])
     else:
-        allowed = getattr(os, "sched_getaffinity", None)  # on Linux: what containers and schedulers leave us
-        cores = (len(allowed(0)) if allowed else os.cpu_count() or 1) // processes
+        allowed = getattr(os, "sched_getaffinity", None)  # on Linux: what schedulers leave us
+        cores = min(len(allowed(0)) if allowed else os.cpu_count() or 1, _quota()) // processes
     return min(max(1, cores), MOST_WORKERS)
+
+
+def _quota() -> int:
+    """Cores whose time a container may use (docker --cpus), rounded up; Python's own counts do not know it."""
+    try:
+        quota, period = CPU_MAX.read_text().split()
+        return ceil(int(quota) / int(period))
+    except (OSError, ValueError):  # no such limit: "max 100000", or another system
+        return sys.maxsize

@@ -90,7 +90,8 @@ def plan_phases(
     done = [name for name in own if _is_done(run_dir / name, found.get(name), notes)]
     extended = [name for name in done if _limit(stored or resolved, name) != _limit(resolved, name)]
     for name in extended:
-        _check_extension(name, [other for other in used if name in _needs(phases[other]).values()], changes)
+        followers = [other for other in used if name in _needs(phases[other]).values()]
+        _check_extension(name, name in found, followers, changes)
         notes.append(f"phase {name} was finished, and trains on at the learning rates of the longer schedule")
     pending = [name for name in own if name not in done or name in extended]
     return Plan(True, pending, {name: found[name] for name in pending if name in found}, changes, notes)
@@ -135,12 +136,13 @@ def _limit(config: Mapping[str, Any], name: str) -> Any:
     return trainer.get("max_epochs"), trainer.get("max_steps")
 
 
-def _check_extension(name: str, followers: list[str], changes: list[Change]) -> None:
-    """Reject more epochs for a finished phase that another one has started from."""
-    if followers:
+def _check_extension(name: str, is_kept: bool, followers: list[str], changes: list[Change]) -> None:
+    """Reject more epochs for a finished phase that another one has started from, or whose checkpoints are gone."""
+    if followers or not is_kept:
         grown = [c for c in changes if c.grows and name in c.key] or [c for c in changes if c.grows]
+        why = f"phase {followers[0]} has started from it" if followers else "its checkpoints are gone"
         raise UserError(
-            f"phase {name} is finished, and phase {followers[0]} has started from it; give "
+            f"phase {name} is finished, and {why}; give "
             f"{' '.join(f'{c.key}={c.old}' for c in grown)} as before, or start another run in another hydra.run.dir"
         )
 

@@ -24,8 +24,9 @@ def read_rows(metrics: Path) -> Iterator[tuple[int, dict[str, float]]]:
     if not metrics.exists():
         return
     lines = metrics.read_text(errors="replace").splitlines()
-    head, damaged = next(csv.reader(line.replace("\0", "") for line in lines[:1]), []), 0
-    for cells in csv.reader(line.replace("\0", "?") for line in lines[1:]):  # "?" is no number
+    head, damaged = _cells("".join(lines[:1]).replace("\0", "")), 0
+    for line in lines[1:]:
+        cells = _cells(line.replace("\0", "?"))  # "?" is no number
         row = dict(zip(head, cells, strict=False))
         try:
             if len(cells) != len(head):
@@ -35,6 +36,14 @@ def read_rows(metrics: Path) -> Iterator[tuple[int, dict[str, float]]]:
             damaged += 1
     if damaged:
         log.warning("%d damaged rows of '%s' are left out", damaged, metrics)
+
+
+def _cells(line: str) -> list[str]:
+    """Split a row by itself, so that a damaged one leaves those after it alone."""
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a field longer than this parser allows
+        return []
 
 
 def _number(text: str) -> float:

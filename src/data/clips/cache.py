@@ -18,10 +18,12 @@ from src.data.clips.files import (
     PARTS,
     TOOLS,
     Record,
+    flat_place_of,
     keep_clip,
     note_damage,
     place_of,
     read_damage,
+    remove_clip,
     remove_leftovers,
     unfinished_folder,
     write_clip,
@@ -171,6 +173,7 @@ def _make_all(missing: Missing, encoding: CodecSettings, cache: Path, workers: i
             _check_space(sample, missing, cache)
             for record in sample:
                 keep_clip(folder / record["key"], place_of(cache, record["key"]))
+                remove_clip(flat_place_of(cache, record["key"]))
             return sample + pool.run(_Make(encoding, cache), rest, failed)
     except OSError as error:
         raise UserError(f"paths.cache '{cache}' cannot be written ({error.strerror}); make room there") from error

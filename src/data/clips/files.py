@@ -74,6 +74,8 @@ def write_clip(job: Job, place: Path, encoding: CodecSettings, cache: Path) -> R
     with unfinished_folder(cache) as workplace:
         record = _write(job, workplace / place.name, encoding)
         keep_clip(workplace / place.name, place)
+    if place == place_of(cache, place.name):
+        remove_clip(flat_place_of(cache, place.name))
     return record
 
 
@@ -108,6 +110,12 @@ def keep_clip(made: Path, place: Path) -> None:
             os.replace(made.with_suffix(suffix), place.with_suffix(suffix))
 
 
+def remove_clip(place: Path) -> None:
+    """Remove the files of a clip, the record first."""
+    for suffix in (RECORD, *PARTS.values()):
+        place.with_suffix(suffix).unlink(missing_ok=True)
+
+
 def note_damage(place: Path, job: Job, message: str, cache: Path) -> None:
     """Record that a clip cannot be made, so that it is not tried again at each start."""
     with unfinished_folder(cache) as workplace:
@@ -140,6 +148,9 @@ def remove_leftovers(cache: Path) -> None:
             # some file systems keep locks to each machine: nothing is known there about those of others
             is_mine = lock.read().strip() == socket.gethostname()
             if is_mine or time.time() - os.fstat(lock.fileno()).st_mtime > ABANDONED:
+                shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # killed before it could lock
+            if not (folder / OWNER).exists() and time.time() - folder.stat().st_mtime > ABANDONED:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

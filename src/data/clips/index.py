@@ -71,8 +71,12 @@ def find(cache: Path, keys: Collection[str], check_sizes: bool) -> dict[str, Ent
 
 def locate(cache: Path, key: str) -> Path:
     """Path of a clip's files without their suffixes, whether or not it is there."""
-    flat = flat_place_of(cache, key)
-    return flat if flat.with_suffix(RECORD).exists() else place_of(cache, key)
+    places = place_of(cache, key), flat_place_of(cache, key)
+    for suffixes in (SUFFIXES, (RECORD,)):
+        for place in places:
+            if all(place.with_suffix(suffix).exists() for suffix in suffixes):
+                return place
+    return places[0]
 
 
 def _known(cache: Path, wanted: Collection[str]) -> dict[str, tuple[int, Labelled]]:
@@ -152,7 +156,8 @@ def _places(cache: Path) -> dict[str, Path]:
     """Places of all clips that have a record, by key."""
     places = {key: flat_place_of(cache, key) for key, suffix in _files(cache) if suffix == RECORD}
     for folder in cache.glob("[0-9a-f][0-9a-f]"):
-        places |= {key: place_of(cache, key) for key, suffix in _files(folder) if suffix == RECORD}
+        found = (key for key, suffix in _files(folder) if suffix == RECORD)
+        places |= {key: locate(cache, key) if key in places else place_of(cache, key) for key in found}
     return places
 
 

@@ -121,14 +121,14 @@ class ClassFolderModule(ResumableData):
         """Random parts at random scales, mirrored at random; in a resumed epoch those that are left."""
         dataset = self._images("train", v2.RandomResizedCrop(self.size), v2.RandomHorizontalFlip())
         sampler = self.training_sampler(len(dataset), self.own_batch_size, self.seed)
-        return self._loader(SparingDataset(dataset, self.on_damage), self.own_batch_size, sampler, drop_last=True)
+        return self.loader(SparingDataset(dataset, self.on_damage), self.own_batch_size, sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[Labelled]:
         """Centres, every image once."""
         dataset = self._images("val", v2.Resize(self.resize), v2.CenterCrop(self.size))
         sampler = EpochSampler(len(dataset), False, self.seed)
         whole = SparingDataset(dataset, self.on_damage, _unlabelled)
-        return self._loader(PaddedDataset(whole, _unlabelled), self.own_batch_size, sampler, drop_last=False)
+        return self.loader(PaddedDataset(whole, _unlabelled), self.own_batch_size, sampler, drop_last=False)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
         """Normalise on the device, where bytes arrive faster than numbers."""
@@ -138,19 +138,6 @@ class ClassFolderModule(ResumableData):
     def _images(self, split: str, *geometry: v2.Transform) -> ImageClassDataset:
         return ImageClassDataset(
             self.source.image_folder(split), v2.Compose([*geometry, v2.ToImage(), v2.ToPureTensor()])
-        )
-
-    def _loader(
-        self, dataset: Dataset[Labelled], batch_size: int, sampler: EpochSampler, drop_last: bool
-    ) -> DataLoader[Labelled]:
-        return DataLoader(
-            dataset,
-            batch_size=batch_size,
-            sampler=sampler,
-            num_workers=self.loader_processes,
-            drop_last=drop_last,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.loader_processes > 0,
         )
 
 

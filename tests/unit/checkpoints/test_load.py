@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -201,9 +202,22 @@ def test_clips_are_looked_for_in_the_cache_of_the_training(tmp_path: Path, compo
     (run / "config_resolved.yaml").write_text(f"paths: {{cache: {cache}}}")
     assert used() == str(cache)
     assert used("paths.cache=here") == "here"
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (run / "resumes.jsonl").write_text(json.dumps({"changes": {"paths.cache": {"new": str(moved)}}}) + "\n")
+    assert used() == str(moved)
+    (run / "resumes.jsonl").unlink()
     for content in (f"paths: {{cache: {tmp_path / 'gone'}}}", "paths: [1]", "[" * 5000, "\0", "paths: {cache: 3}"):
         (run / "config_resolved.yaml").write_text(content)
         assert used() == "cache"
+
+
+def test_data_of_earlier_checkpoints_follow_the_seed_of_their_training(tmp_path: Path, composed: Any) -> None:
+    def seed(options: dict[str, Any], *overrides: str) -> int:
+        metadata = tiny_metadata(IMAGE, data={"name": "street", "groups": {}, "options": options}, seed=304)
+        return int(data_config(metadata, composed("eval", tmp_path, "checkpoint=x", *overrides), "x").data.seed)
+
+    assert (seed({}), seed({"seed": 0}), seed({}, "data.seed=7")) == (304, 0, 7)
 
 
 def test_a_data_set_that_is_not_here_is_refused(tmp_path: Path, composed: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,11 +66,15 @@ def test_a_joint_batch_is_shared_evenly() -> None:
         share_of_batch(8, 3)
 
 
-def test_workers_follow_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_follow_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
+    monkeypatch.setattr("src.data.sharing.CPU_MAX", tmp_path / "cpu.max")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(24)), raising=False)
     assert [worker_count("auto", n) for n in (1, 4, 48)] == [MOST_WORKERS, 6, 1]
     assert worker_count(3, 4) == 3
+    for content, expected in (("150000 100000\n", 2), ("max 100000\n", MOST_WORKERS)):
+        (tmp_path / "cpu.max").write_text(content)
+        assert worker_count("auto") == expected
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "5")
     assert worker_count("auto", 4) == 5, "SLURM counts for each process"
     for wrong in (-1, "many"):

@@ -43,3 +43,9 @@ def test_wandb_without_a_key_is_refused(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
     (tmp_path / ".netrc").chmod(0o600)
     check_wandb({"wandb": logger})
+
+
+def test_a_damaged_row_leaves_those_after_it_alone(tmp_path: Path) -> None:
+    rows = ["epoch,step,loss", "0,1,3", f"0,2,{'9' * 200_000}", '0,3,"9', "0,4,2"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows))
+    assert [step for step, _ in read_rows(tmp_path / "metrics.csv")] == [1, 3, 4]

@@ -200,6 +200,15 @@ def test_only_folders_of_processes_that_are_gone_are_removed(tmp_path: Path, mon
     assert not held.exists()
 
 
+def test_folders_of_processes_killed_before_they_locked_are_removed_when_old(tmp_path: Path) -> None:
+    folders = [tmp_path / f".{name}.unfinished" for name in ("old", "new")]
+    for folder in folders:
+        folder.mkdir()
+    os.utime(folders[0], (0, 0))
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == folders[1:]
+
+
 @dataclass(frozen=True)
 class OddJob(ClipJob):
     """Two grey frames, or damage; two jobs with a `meeting`, a named pipe, are at work at the same time."""

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from src.data.clips.cache import prepare
+from src.data.clips.check import faults
 from src.data.clips.dataset import scored_candidates, training_candidates
 from src.data.clips.files import describe, flat_place_of
-from src.data.clips.index import SUFFIXES
+from src.data.clips.index import SUFFIXES, locate
 from src.data.clips.recipes import ClipsFromVideos
 from src.data.clips.table import Clips
 from src.data.street.dataset import Street
@@ -148,6 +149,21 @@ def test_clips_of_earlier_versions_are_used_where_they_are(cache: Path, monkeypa
     assert [clip.video.parent for clip in clips] == [cache, cache]
     flip(clips[0].video)
     assert clips_of(cache)[0] == clips[0]
+
+
+def test_a_flat_clip_that_is_made_again_is_the_only_one_of_its_key(cache: Path) -> None:
+    place = places(cache)[0]
+    flat = flat_place_of(cache, place.name)
+    for suffix in SUFFIXES:
+        os.replace(place.with_suffix(suffix), flat.with_suffix(suffix))
+    flat.with_suffix(".mp4").write_bytes(b"torn")
+    shutil.copy(flat.with_suffix(".npz"), place.with_suffix(".npz"))  # half a clip in its folder hides none
+    assert locate(cache, place.name) == flat
+    prepare(JOBS, ENCODING, cache, 1, thorough=True)
+    assert not list(cache.glob(f"{place.name}.*"))
+    assert faults(JOBS, ENCODING, cache) == []
+    flat.with_suffix(".json").write_text("{}")  # left by a kill
+    assert locate(cache, place.name) == place
 
 
 def test_candidates_are_those_of_the_definition(cache: Path) -> None:

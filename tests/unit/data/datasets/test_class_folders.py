@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from src.checkpoints.load import load_checkpoint
 from src.commands.train import train
 from src.data.datasets.class_folders import ClassFolderModule, ClassFolders
+from src.data.worker import start_worker
 from src.errors import UserError
 from src.models.dfanet.net import DFANet
 
@@ -38,6 +39,10 @@ def root(tmp_path: Path) -> Path:
 
 def module(root: Path, workers: int = 0, on_damage: str = "stop") -> ClassFolderModule:
     return ClassFolderModule(ClassFolders(str(root), MEAN, STD), 32, 36, 4, workers, 3, on_damage)
+
+
+def test_loader_processes_start_like_those_of_clips(root: Path) -> None:
+    assert module(root, workers=1).val_dataloader().worker_init_fn is start_worker
 
 
 def test_damaged_images_are_named_or_left_out(root: Path) -> None:
