@@ -116,7 +116,8 @@ def changes_of(
     if stored is None:
         return []
     if _format_of(run_dir) < FORMAT:
-        _translate(stored, unresolved)
+        began = yaml.safe_load((run_dir / CONFIG).read_text())  # resumes change devices, but not the joint batch
+        _translate(stored, began.get("trainer") or {}, unresolved)
     changes = differences(stored, yaml.safe_load(yaml.safe_dump(config)), unresolved)
     changes = [change for change in changes if not _has_come(change, changes, unresolved, usual)]
     wrong = [change for change in changes if not change.follows and not _may_change(change, has_begun, is_same_data)]
@@ -172,9 +173,9 @@ def _format_of(run_dir: Path) -> int:
         return FORMAT
 
 
-def _translate(stored: dict[str, Any], unresolved: Mapping[str, Any]) -> None:
+def _translate(stored: dict[str, Any], trainer: Mapping[str, Any], unresolved: Mapping[str, Any]) -> None:
     """Give keys of format 1 the values by which the run continues as it began."""
-    data, trainer = stored.get("data") or {}, stored.get("trainer") or {}
+    data = stored.get("data") or {}
     known = ("accelerator", "devices", "num_nodes")
     processes = process_count(**{key: value for key, value in trainer.items() if key in known})
     specs = [spec.get("data") or {} for spec in _phases(stored).values() if spec is not None]

@@ -142,7 +142,11 @@ def test_runs_of_earlier_versions_continue_as_they_began(
         with pytest.raises(UserError, match=refused):
             changes_of(*arguments)
     else:
-        assert {change.key for change in changes_of(*arguments)} <= {"trainer.devices"}
+        changes = changes_of(*arguments)
+        assert {change.key for change in changes} <= {"trainer.devices"}
+        line = json.dumps({"changes": {change.key: change.as_dict() for change in changes}})
+        (tmp_path / RESUMES).write_text(line + "\n")
+        assert changes_of(*arguments) == []
 
 
 def test_a_record_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
