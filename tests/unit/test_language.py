@@ -27,7 +27,7 @@ IDENTIFIERS = [  # parts of users' configurations, files and commands, and names
     r"data\.pictures|\bpictures:( ?\w+| ?\$\{|$)|callbacks\.pictures",
     r"\bfilms: (bool|dict|take|number)|= films\b|\bfilms and not|in films\.items|tuple\(films\)|`films`",
     r"SPLIT/(films|pictures)|clips: ?films",
-    r"\bfilm=|\bfilm: ?(null|\?\?\?)|config\.film\b|\"film\"",
+    r"\bfilm=|\bfilm: ?(null|\?\?\?)|config\.film\b|\"film\"|\|film\|",
     r"picture_type|pict_type|PictureType",  # PyAV, and the field of timing.json that holds it
     r"val/pictures|\"pictures\"|/pictures\b",
     r"\[tool\.|FILM_NUMBER",
