@@ -51,7 +51,7 @@ def measure_video(
 def _run(net: VideoSegmenter, path: Path, gop: int, device: torch.device, threads: int) -> Iterator[Segmented]:
     runner = FrameRunner(net, NORMALISATION, device)
     video = Video(
-        path, "auto" if runner.uses_motion else "none", "stop", threads, remedy="copy it again, or give film= of another"
+        path, "auto" if runner.uses_motion else "none", "stop", threads, remedy="copy it again, or give another"
     )
     runner.warm_up(video.info.height, video.info.width)
     return segment(video, runner, KeyedMotion(gop, video.info.all_intra))

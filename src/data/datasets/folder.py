@@ -83,7 +83,7 @@ class Folder(LabelledDataset):
         for labels in visible(folder / "labels"):
             if labels.is_dir() and labels.name not in names:
                 kinds = f"a folder of images or a file of {', '.join(VIDEOS)}"
-                self._odd(f"labels '{labels}' belong to no video in '{folder / "films"}', which is {kinds}")
+                self._odd(f"labels '{labels}' belong to no video in '{folder}/films', which is {kinds}")
         found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
         return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
 
