@@ -77,13 +77,14 @@ class Folder(LabelledDataset):
     def videos(self, split: str) -> list[LabelledVideo]:
         """Videos of a split that have labelled frames."""
         folder = self._split(split)
-        videos = _known(folder / "films", VIDEOS)
-        images = [path for path in visible(folder / "films") if path.is_dir()]
+        place = folder / "films"
+        videos = _known(place, VIDEOS)
+        images = [path for path in visible(place) if path.is_dir()]
         names = {video.stem for video in videos} | {video.name for video in images}
         for labels in visible(folder / "labels"):
             if labels.is_dir() and labels.name not in names:
                 kinds = f"a folder of images or a file of {', '.join(VIDEOS)}"
-                self._odd(f"labels '{labels}' belong to no video in '{folder}/films', which is {kinds}")
+                self._odd(f"labels '{labels}' belong to no video in '{place}', which is {kinds}")
         found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
         return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
 
