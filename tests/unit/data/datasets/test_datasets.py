@@ -208,7 +208,7 @@ def test_labels_without_a_video_and_files_that_are_not_read_are_named(
     (root / "val" / "films" / "ride.mp4").rename(root / "val" / "films" / "ride.flv")
     (root / "val" / "pictures" / "three.heic").touch()
     strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
-    with pytest.raises(UserError, match=r"labels '.*val/labels/ride' belong to no video in 'val/films'.*\.mp4"):
+    with pytest.raises(UserError, match=r"labels '.*val/labels/ride' belong to no video in '.*val/films'.*\.mp4"):
         strict.videos("val")
     for _ in range(2):
         assert [s.name for s in lenient.videos("val")] == ["walk"]
