@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from tests.support.configs import compose_config
+
+for number in (signal.SIGINT, signal.SIGHUP):  # which `nohup` and `&` leave ignored, also for the processes of tests
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 MARKER_OF_FIXTURE = {"camvid_root": "real_data", "street_cache": "train"}
 

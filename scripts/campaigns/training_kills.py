@@ -107,7 +107,7 @@ def _content(path: Path) -> dict[str, Any]:
     next score that is a new best.
     """
     content: dict[str, Any] = torch.load(path, weights_only=True)
-    del content["metadata"]
+    del content["metadata"], content["digest"]  # the digest covers what names the run, too
     for state in content["callbacks"].values():
         for key in [key for key in state if key.endswith("path") or key in ("best_k_models", "current_score")]:
             del state[key]

@@ -93,12 +93,17 @@ def _add(digest: xxhash.xxh3_128, value: Any) -> None:
 
 
 def _on_cpu(value: Any, copies: dict[Any, Tensor]) -> Any:
-    """Copy tensors of other devices; those that share their memory there share it here."""
+    """Copy tensors of other devices; those that share their memory there share it here.
+
+    Attributes that a library has set on tensors are left out, as FSDP's are no plain data.
+    """
     if isinstance(value, Tensor) and value.device.type != "cpu":
         place = (value.data_ptr(), value.dtype, value.shape, value.stride())
         if place not in copies:
             copies[place] = value.detach().cpu()
         return copies[place]
+    if isinstance(value, Tensor):
+        return value.detach()
     if isinstance(value, dict):
         return {key: _on_cpu(inner, copies) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -52,8 +52,8 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         check_wandb(resolved["logger"])
         check_counts(trainer, f"model.phases.{name}.trainer")
         data = instantiate(resolved["data"]["module"], **spec["data"])
+        processes = process_count(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
         if isinstance(data, ResumableData):
-            processes = process_count(trainer["accelerator"], trainer["devices"], trainer["num_nodes"])
             share_of_batch(data.batch_size, processes)
         if isinstance(data, ClipDataModule):
             data.check_distances()
@@ -71,7 +71,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         instantiate(parts["scheduler"])(optimizer, total_steps=100)
         try:
             net = build_shapes(network["name"], without_initial_weights(network["arguments"]))
-            check_heads(network, parts.get("loss"), _smallest_batch(resolved["data"]))
+            check_heads(network, parts.get("loss"), _smallest_batch(resolved["data"], processes))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", ".*copying from a non-meta parameter.*")
                 instantiate(parts, net=net, class_names=list(data.source.classes.names), **checkpoints)
@@ -80,10 +80,10 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
                 raise
 
 
-def _smallest_batch(data: Mapping[str, Any]) -> tuple[int, int, int]:
+def _smallest_batch(data: Mapping[str, Any], processes: int) -> tuple[int, int, int]:
     """Images, height and width: as configured where one image has to do for batch norm, else small ones."""
     crop = data.get("crop")
-    if data.get("batch_size") == 1 and isinstance(crop, list):
+    if data.get("batch_size") == processes and isinstance(crop, list):
         return 1, int(crop[0]), int(crop[1])
     return 2, 64, 64
 

@@ -132,7 +132,7 @@ def test_a_given_teacher_and_a_resumed_run(
 ) -> None:
     given = [f"paths.cache={street_cache}", f"model.teacher_checkpoint={last(finished, 'teacher')}"]
     train(tiny(composed, tmp_path, *given, "model.phases.clips=null"))
-    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"stills"}
+    assert {p.name for p in tmp_path.iterdir() if p.is_dir()} == {"stills", ".hydra"}
     (tmp_path / "stills" / "done.json").unlink()
     resumed = ["model.phases.clips=null", "model.still_epochs=2", "ckpt_path=last"]
     train(tiny(composed, tmp_path, *given, *resumed))

@@ -208,7 +208,8 @@ def no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_network_is_trained_here() -> None:
-    assert set(NETWORKS) - {"tiny", "group_tiny"} <= BUILT
+    own = {name for name, place in NETWORKS.items() if isinstance(place, str)}  # other tests register more
+    assert own <= BUILT
 
 
 @pytest.mark.parametrize("half", HALVES)
