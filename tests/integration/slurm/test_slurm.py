@@ -105,7 +105,7 @@ def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     assert "NumNodes=2" in shown
     assert "Restarts=1" in ended(run, job)
     print(text(log))
-    [saved] = re.findall(r"time limit: step (\d+) is in", text(log))
+    [saved] = re.findall(r"step (\d+) is in", text(log))
     assert f"resuming after step {saved}" in text(log)
     phase = tmp_path / "train" / "arseg_street" / job / "high"
     assert json.loads((phase / "done.json").read_text())["epochs"] == 40
@@ -132,7 +132,7 @@ def test_a_sweep_is_a_job_array_and_outlives_a_failed_and_a_requeued_job(
     assert waiting.returncode == 2, told
     assert "1 jobs of the multirun failed" in told
     assert "not finite" in told
-    [saved] = re.findall(r"time limit: step (\d+) is in", log())
+    [saved] = re.findall(r"step (\d+) is in", log())
     assert f"resuming after step {saved}" in log()
     assert json.loads((tmp_path / "1" / "high" / "done.json").read_text())["epochs"] == 8
     turns = sorted(tmp_path.glob("1/high/wandb/offline-run-*/*.wandb"))
