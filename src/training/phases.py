@@ -13,8 +13,6 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 
-from src.data.module import ResumableData
-from src.data.sharing import share_of_batch
 from src.errors import UserError
 from src.files import write_json
 from src.instantiate import instantiate
@@ -98,8 +96,6 @@ def build_phase(config: DictConfig, resolved: dict[str, Any], run_dir: Path, nam
     )
     # Lightning would have processes wait for each other in every step; `SaveAndStop` agrees on signals in logged ones
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
-    if isinstance(data, ResumableData):
-        share_of_batch(data.batch_size, trainer.world_size)
     return Phase(name, folder, trainer, module, data)
 
 
