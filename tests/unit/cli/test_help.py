@@ -50,6 +50,7 @@ def test_every_command_has_a_script_and_a_help_text() -> None:
     assert {f"vss-{command}": f"src.{command}:main" for command in commands} == SCRIPTS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", HELP, ids=lambda path: path.stem)
 def test_examples_compose(path: Path, tmp_path: Path) -> None:
     found = examples(path)

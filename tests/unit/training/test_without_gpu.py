@@ -212,6 +212,7 @@ def test_every_network_is_trained_here() -> None:
     assert own <= BUILT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", STEPS)
 def test_a_training_step_runs_under_cuda_autocast(name: str, half: str, no_checkpoints: None) -> None:
@@ -285,6 +286,7 @@ def test_a_batch_norm_of_an_unknown_kind_is_not_converted() -> None:
         SyncBatchNorms().apply(nn.Sequential(Scaled(3)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 @torch.no_grad()
 def test_every_form_of_a_network_computes_the_same(name: str) -> None:
