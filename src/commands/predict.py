@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from src.inference.api import StreamSegmenter, load_segmenter
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
 from src.inference.outputs import overlay, write_labels
+from src.inference.segment import Segmented
 from src.inference.timing import TimingFile
+from src.pipeline import Consumer
 from src.progress import track
 from src.reports.prediction import print_summary
 from src.video.reading.decode import Video
@@ -54,20 +57,26 @@ def predict(options: PredictOptions) -> dict[str, Any]:
 
 def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamSegmenter) -> dict[str, Any]:
     info, max_gop = video.info, options.max_gop or segmenter.gop
-    results = segmenter.run(video, max_gop)
     labels = folder / "labels"
     if options.save_labels:
         labels.mkdir()
-    started = time.perf_counter()
     with (
         RetimedVideo(folder / "overlay.mp4", video, segmenter.threads) as shown,
         TimingFile(folder / "timing.json") as timing,
     ):
-        for result in track(results, "frames", info.frames):
+
+        def write(result: Segmented) -> None:
+            began = time.perf_counter()
             shown.write(overlay(result, segmenter.classes, options.opacity), result.frame.pts)
-            timing.write(result)
             if options.save_labels:
                 write_labels(labels, result)
+            timing.write(result, 1000 * (time.perf_counter() - began))
+
+        results = segmenter.run(video, max_gop)
+        started = time.perf_counter()
+        with closing(results), Consumer(write, segmenter.ahead) as writer:
+            for result in track(results, "frames", info.frames):
+                writer.put(result)
         about = {
             "checkpoint": options.checkpoint,
             "source": options.source,

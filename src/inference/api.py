@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import torch
@@ -20,6 +20,8 @@ from src.video.reading.decode import MotionSource, Video
 
 __all__ = ["FrameInput", "Segmented", "StreamSegmenter", "Video", "load_segmenter"]
 
+AHEAD = 4  # frames; a keyframe takes as long as a few others
+
 
 class StreamSegmenter:
     """A trained method, ready to label videos; one may serve several videos at once.
@@ -33,6 +35,7 @@ class StreamSegmenter:
         gop: frames from keyframe to keyframe in training.
         device: that the network is on.
         threads: of network and decoder together.
+        ahead: frames that are decoded while the network runs; 0 with a single thread, where nothing is gained.
     """
 
     def __init__(self, loaded: LoadedModel, device: torch.device, threads: int) -> None:
@@ -41,6 +44,7 @@ class StreamSegmenter:
         self.classes: ClassSet = loaded.classes
         self.normalisation = loaded.normalisation
         self.gop, self.device, self.threads = loaded.gop, device, threads
+        self.ahead = AHEAD if threads > 1 else 0
 
     def open(self, source: str | Path, motion: MotionSource = "auto", on_damage: Policy = "stop") -> Video:
         """Open a video with the motion that the method needs.
@@ -55,10 +59,11 @@ class StreamSegmenter:
         """
         return Video(source, motion if self.network.uses_motion else "none", on_damage, self.threads)
 
-    def run(self, video: Video | str | Path, max_gop: int | None = None) -> Iterator[Segmented]:
+    def run(self, video: Video | str | Path, max_gop: int | None = None) -> Generator[Segmented, None, None]:
         """Label each frame, in display order: `labels` (H, W) uint8, `is_key`, `milliseconds`, and the `frame` itself.
 
-        Holds one frame, one motion field and one state, whatever the length of the video.
+        A thread decodes `ahead` frames, until the generator ends or is closed. Beside them it holds one frame, one
+        motion field and one state, whatever the length of the video.
 
         Args:
             video: from `open`, or a path.
@@ -71,7 +76,7 @@ class StreamSegmenter:
         opened = video if isinstance(video, Video) else self.open(video)
         info = opened.info
         self.runner.warm_up(info.height, info.width)
-        return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, info.all_intra))
+        return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, info.all_intra), self.ahead)
 
 
 def load_segmenter(checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> StreamSegmenter:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -11,12 +12,13 @@ from numpy.typing import NDArray
 
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
+from src.pipeline import run_ahead
 from src.video.types import Frame
 
 
 @dataclass(frozen=True)
 class Milliseconds:
-    """Time that one frame took, by step.
+    """Time that one frame took, by step; steps of different frames may overlap.
 
     Attributes:
         decode: until the frame was there, estimated vectors included.
@@ -44,22 +46,34 @@ class Segmented:
     milliseconds: Milliseconds
 
 
-def segment(frames: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion) -> Iterator[Segmented]:
+def segment(
+    frames: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion, ahead: int = 0
+) -> Generator[Segmented, None, None]:
     """Each frame of the video with its labels, in display order; `keyed` is new and chooses the keyframes.
 
-    Holds one frame, one motion field and one network state, whatever the length of the video.
+    Holds one frame, one motion field and one network state, whatever the length of the video, and the frames that a
+    thread decodes `ahead`; with 0 there is no thread.
     """
     state = runner.init_state()
+    with closing(run_ahead(_timed(frames), ahead)) as decoded:
+        for frame, decoding in decoded:
+            times = [perf_counter()]
+            motion = keyed.update(frame) if runner.uses_motion else None
+            times.append(perf_counter())
+            labels, state = runner.step(frame.image, state, motion)
+            times.append(perf_counter())
+            spent = Milliseconds(*(1000 * float(step) for step in (decoding, *np.diff(times))))
+            yield Segmented(frame, labels, motion is None, spent)
+            del frame, motion, labels  # while waiting for the next, one more would be held
+
+
+def _timed(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
+    """Frames, and the seconds that it took to make each of them."""
     iterator = iter(frames)
     while True:
-        times = [perf_counter()]
+        started = perf_counter()
         frame = next(iterator, None)
         if frame is None:
             return
-        times.append(perf_counter())
-        motion = keyed.update(frame) if runner.uses_motion else None
-        times.append(perf_counter())
-        labels, state = runner.step(frame.image, state, motion)
-        times.append(perf_counter())
-        spent = Milliseconds(*(1000 * float(step) for step in np.diff(times)))
-        yield Segmented(frame, labels, motion is None, spent)
+        yield frame, perf_counter() - started
+        del frame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,18 +11,20 @@ from typing import Any
 from src.files import as_json
 from src.inference.segment import Milliseconds, Segmented
 
+STEPS = (*(step.name for step in fields(Milliseconds)), "output")
+
 
 @dataclass
 class Sums:
     """Number of frames of one kind and the sums of their milliseconds."""
 
     frames: int = 0
-    milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Milliseconds.__annotations__, 0.0))
+    milliseconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STEPS, 0.0))
 
-    def add(self, spent: Milliseconds) -> None:
+    def add(self, spent: Mapping[str, float]) -> None:
         """Count one frame."""
         self.frames += 1
-        for step, value in asdict(spent).items():
+        for step, value in spent.items():
             self.milliseconds[step] += value
 
     def mean(self) -> dict[str, float]:
@@ -45,9 +47,9 @@ class TimingFile:
         self._key, self._other = Sums(), Sums()
         self._damaged = self._next_index = self._lost = 0
 
-    def write(self, result: Segmented) -> None:
-        """Add a frame."""
-        frame, spent = result.frame, result.milliseconds
+    def write(self, result: Segmented, output: float) -> None:
+        """Add a frame, whose results took `output` milliseconds to draw, encode and write."""
+        frame, spent = result.frame, asdict(result.milliseconds) | {"output": output}
         first = self._key.frames + self._other.frames == 0
         row = {
             "index": frame.index,
@@ -55,7 +57,7 @@ class TimingFile:
             "picture_type": frame.frame_type,
             "keyframe": result.is_key,
             "damaged": frame.damaged,
-            "milliseconds": {step: round(value, 3) for step, value in asdict(spent).items()},
+            "milliseconds": {step: round(value, 3) for step, value in spent.items()},
         }
         self._file.write(('{"frames": [\n' if first else ",\n") + as_json(row))
         (self._key if result.is_key else self._other).add(spent)
@@ -66,18 +68,17 @@ class TimingFile:
     def finish(self, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Close the list with the summary, and return it.
 
-        `about` goes in front; `seconds` is the whole time of the loop, writing included.
+        `about` goes in front; `seconds` is the whole time of the loop, writing included. As steps of different frames
+        overlap, it may be less than the milliseconds of all frames together.
         """
         frames = self._key.frames + self._other.frames
-        total = sum((*self._key.milliseconds.values(), *self._other.milliseconds.values()))
         summary = {
             **about,
             "frames": frames,
             "keyframes": self._key.frames,
             "damaged_frames": self._damaged,
             "lost_frames": self._lost,
-            "frames_per_second": round(1000 * frames / total, 3),
-            "frames_per_second_with_output": round(frames / seconds, 3),
+            "frames_per_second": round(frames / seconds, 3),
             "mean_milliseconds": {"key": self._key.mean(), "nonkey": self._other.mean()},
         }
         self._file.write('\n],\n"summary": ' + as_json(summary, indent=2) + "}\n")

@@ -22,9 +22,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         if means
     ]
     title = f"milliseconds per frame, {summary['width']}x{summary['height']} on {summary['device']}"
-    print_table(["", "frames", decode, "motion", "network", "total"], rows, title=title, left=(), width=100)
+    print_table(["", "frames", decode, "motion", "network", "output", "total"], rows, title=title, left=(), width=100)
     print(
-        f"{summary['frames_per_second']:.1f} frames/s ({summary['frames_per_second_with_output']:.1f} with "
-        f"writing), motion: {summary['motion']}, damaged frames: {summary['damaged_frames']}, "
+        f"{summary['frames_per_second']:.1f} frames/s from file to file, motion: {summary['motion']}, "
+        f"damaged frames: {summary['damaged_frames']}, "
         f"lost: {summary['lost_frames']}"
     )

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
+import pkgutil
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 
 import av
@@ -205,16 +208,43 @@ def test_exact_motion_of_a_b_frame_film_is_refused_with_the_remedy(ar, tmp_path)
         predict(request(ar, film, tmp_path / "output", motion="exact"))
 
 
-def test_interrupted_run_leaves_nothing(image, tmp_path, monkeypatch):
-    film = exact_film(tmp_path / "film.mp4", 4, gop=4)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(
+    ("stage", "raised", "answer"),
+    [
+        ("runner.FrameRunner.step", KeyboardInterrupt(), KeyboardInterrupt),
+        ("timing.TimingFile.write", OSError(errno.ENOSPC, "No space left on device"), UserError),
+        ("segment.KeyedMotion.update", RuntimeError("defect"), RuntimeError),
+    ],
+)
+def test_a_run_that_ends_in_any_stage_leaves_nothing(ar, tmp_path, monkeypatch, threads, stage, raised, answer):
+    film, calls, before = exact_film(tmp_path / "film.mp4", 12, gop=4), [], set(threading.enumerate())
+    whole = pkgutil.resolve_name(f"src.inference.{stage}")
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    def fail(*given, **named):
+        calls.append(1)
+        if len(calls) > 4:
+            raise raised
+        return whole(*given, **named)
 
-    monkeypatch.setattr("src.inference.timing.TimingFile.write", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        predict(request(image, film, tmp_path / "output"))
+    monkeypatch.setattr("src.inference.device.os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    monkeypatch.setattr(f"src.inference.{stage}", fail)
+    with pytest.raises(answer):
+        predict(request(ar, film, tmp_path / "output", threads=threads))
     assert sorted(item.name for item in tmp_path.iterdir()) == ["film.mp4"]
+    assert set(threading.enumerate()) <= before
+
+
+def test_stages_in_threads_write_the_same_results(ar, tmp_path, monkeypatch):
+    film = free_film(tmp_path / "film.mp4", range(14), Fraction(1, 25))
+    monkeypatch.setattr("src.inference.device.os.sched_getaffinity", lambda _: {0, 1}, raising=False)
+    for threads in (1, 2):
+        predict(request(ar, film, tmp_path / str(threads), threads=threads, save_labels=True))
+    one, two = (sorted((tmp_path / threads / "labels").iterdir()) for threads in "12")
+    assert len(one) == 14
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    frames = [[row | {"milliseconds": None} for row in timing(tmp_path / threads)["frames"]] for threads in "12"]
+    assert frames[0] == frames[1]
 
 
 @pytest.mark.parametrize(

@@ -132,3 +132,12 @@ def test_endless_film_needs_the_memory_of_one_frame(film, tmp_path):
         next(results)
         assert len(images) == count
         assert sum(image() is not None for image in images) <= 1
+
+
+@pytest.mark.parametrize("node", [AR, STATE])
+def test_decoding_ahead_changes_no_label(film, tmp_path, node):
+    runner = runner_of(load(tmp_path, node), CPU)
+    alone, ahead = (list(segment(Video(film, "estimate"), runner, KeyedMotion(4), ahead)) for ahead in (0, 3))
+    assert [r.frame.index for r in alone] == [r.frame.index for r in ahead] == list(range(14))
+    assert [r.is_key for r in alone] == [r.is_key for r in ahead]
+    assert all(np.array_equal(one.labels, other.labels) for one, other in zip(alone, ahead, strict=True))
