@@ -25,6 +25,7 @@ from src.training.devices import check_devices, check_sharding, several_processe
 from src.training.loggers import silence_warnings
 from src.training.phases import run_phases
 from src.training.plan import Plan, plan_phases
+from src.training.precision import resolved_precision
 from src.training.preflight import preflight
 from src.training.resume import data_digests
 from src.training.slurm import SaveAndStop, check_allocation, requeued, watch_time_limit
@@ -50,7 +51,7 @@ def train(config: DictConfig) -> float | None:
     keep_freed_memory()
     check_rate(config)
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
-    _refuse_unsafe_multirun(config)
+    _reject_unsafe_multirun(config)
     check_allocation(config.trainer)
     watch_time_limit()
     check_sharding(config.trainer, config.channels_last)
@@ -58,6 +59,7 @@ def train(config: DictConfig) -> float | None:
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     complete(config)
+    config.trainer.precision = resolved_precision(config.trainer.precision, config.trainer.accelerator)
     resolved = plain(config)
     hydra = HydraConfig.get()
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
@@ -123,7 +125,7 @@ def _close_wandb() -> None:
         closing.join(60 if hurry else None)  # a bad network must not take the time to requeue
 
 
-def _refuse_unsafe_multirun(config: DictConfig) -> None:
+def _reject_unsafe_multirun(config: DictConfig) -> None:
     """Reject --multirun on several devices unless SLURM launches the ranks: each would run the sweep on its own."""
     started_by_slurm = HydraConfig.get().launcher._target_.endswith(".SlurmLauncher")
     if HydraConfig.get().mode == RunMode.MULTIRUN and several_processes(config.trainer) and not started_by_slurm:

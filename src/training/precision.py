@@ -25,10 +25,20 @@ SHORT_NAMES = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true"}
 CPU_FEATURES = ("avx512_bf16", "amx_bf16", "arm_bf16")  # without one of them bf16 is emulated, far slower than fp32
 
 
-def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
-    """Return the Trainer's arguments for a configured precision; "auto" takes what the hardware is fast in.
+def resolved_precision(precision: str | int, accelerator: str) -> str | int:
+    """Return a configured precision, for "auto" what the hardware here is fast in.
 
     That is bf16-mixed on accelerators and CPUs that compute in bf16, 16-mixed on older CUDA devices, else fp32.
+    """
+    if precision != "auto":
+        return precision
+    cpu = on_cpu(accelerator)
+    log.info("precision %s: what this %s is fast in", _fastest(cpu), "CPU" if cpu else "device")
+    return _fastest(cpu)
+
+
+def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
+    """Return the Trainer's arguments for a configured precision.
 
     Raises:
         UserError: a precision that keeps weights and inputs in 16 bits, which rounds motion by 0.1 pixels and more,
@@ -38,9 +48,8 @@ def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:
     precision = SHORT_NAMES.get(str(precision), precision)
     known = [name for name in PRECISIONS if not (cpu and name == "16-mixed")]
     check_range(precision in known, "trainer.precision", precision, f"one of {', '.join(known)}: weights in 32 bits")
-    if precision == "auto":
+    if precision == "auto":  # of a trial that is only built; `src.train` has it resolved
         precision = _fastest(cpu)
-        log.info("precision %s: what this %s is fast in", precision, "CPU" if cpu else "device")
     if cpu and precision == "bf16-mixed":
         return {"precision": None, "plugins": [CPUMixedPrecision()]}
     return {"precision": precision}

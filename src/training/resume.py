@@ -118,6 +118,8 @@ def changes_of(
     if _format_of(run_dir) < FORMAT:
         began = yaml.safe_load((run_dir / CONFIG).read_text())  # resumes change devices, but not the joint batch
         _translate(stored, began.get("trainer") or {}, unresolved)
+    if (trainer := stored.get("trainer") or {}).get("precision") == "auto":  # once recorded without its meaning
+        trainer["precision"] = config["trainer"]["precision"]
     changes = differences(stored, yaml.safe_load(yaml.safe_dump(config)), unresolved)
     changes = [change for change in changes if not _has_come(change, changes, unresolved, usual)]
     wrong = [change for change in changes if not change.follows and not _may_change(change, has_begun, is_same_data)]

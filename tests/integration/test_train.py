@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import yaml
 from omegaconf import DictConfig
 
 from src.checkpoints.load import load_checkpoint
@@ -64,6 +65,17 @@ def test_the_defaults_train_on_the_embedded_films(composed: Compose, tmp_path: P
     films = [part for part in TINY if part.startswith("data.") or part.startswith("video.")]
     train(composed("train", tmp_path, *films, f"paths.cache={street_cache}", "model.epochs=1", "debug=limit"))
     assert (tmp_path / "image" / "done.json").exists()
+
+
+def test_hardware_that_is_fast_in_another_precision_is_no_reason_to_change_it(
+    finished: Path, composed: Compose, street_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = yaml.safe_load((finished / "config_resolved.yaml").read_text())["trainer"]["precision"]
+    other = "16-mixed" if began == "32-true" else "32-true"
+    monkeypatch.setattr("src.training.precision._fastest", lambda _: other)
+    given = ["trainer.precision=auto", "ckpt_path=last"]
+    with pytest.raises(UserError, match=f"trainer.precision={began}, not {other}; give trainer.precision={began}"):
+        train(tiny(composed, finished, street_cache, *given))
 
 
 @pytest.mark.parametrize("override", ["video.motion=none", "model.low_start=hihg"])

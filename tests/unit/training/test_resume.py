@@ -17,7 +17,7 @@ BEGAN: dict[str, Any] = {
     "seed": 0,
     "ckpt_path": None,
     "limits": {},
-    "trainer": {"devices": 1, "precision": "auto"},
+    "trainer": {"devices": 1, "precision": "32-true"},
     "data": {"workers": 2, "crop": [32, 48], "root": "/a", "module": {"seed": "${seed}", "crop": "${data.crop}"}},
     "model": {
         "epochs": 2,
@@ -44,7 +44,7 @@ def resume(run: Path, *overrides: str, begun: bool = True, same_data: bool = Fal
         ("seed=1", "seed=0, not 1; give seed=0 as before"),
         ("model.lr=0.5", "model.lr=0.1, not 0.5"),
         ("data.crop=[64,64]", r"data.crop=\[32, 48\], not \[64, 64\]"),
-        ("trainer.precision=16-mixed", "trainer.precision=auto"),
+        ("trainer.precision=16-mixed", "trainer.precision=32-true, not 16-mixed"),
         ("model.epochs=1", "model.epochs=2, not 1"),
         ("data.root=/b", "data.root=/a, not /b"),
         ("limits.limit_train_batches=2", "leave out limits.limit_train_batches"),
@@ -100,12 +100,13 @@ def test_a_run_is_compared_with_how_it_was_last_resumed(tmp_path: Path) -> None:
 
 OLD: dict[str, Any] = {
     "seed": 3,
-    "trainer": {"accelerator": "cpu", "devices": 4, "num_nodes": 1},
+    "trainer": {"accelerator": "cpu", "devices": 4, "num_nodes": 1, "precision": "auto"},
     "data": {"batch_size": 8, "module": {"batch_size": 8, "clips": {"_target_": "Clips", "seed": 3}}},
     "model": {"phases": {}},
 }
 NOW: dict[str, Any] = {
     **OLD,
+    "trainer": {**OLD["trainer"], "precision": "32-true"},
     "data": {
         "batch_size": 8,
         "seed": 0,
