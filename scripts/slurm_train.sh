@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # sbatch scripts/slurm_train.sh experiment=arseg_camvid data.root=PATH
 # sbatch --nodes=2 --ntasks-per-node=4 scripts/slurm_train.sh experiment=arseg_camvid data.root=PATH
-# Nodes and tasks per node are said here or to sbatch, and nowhere else: each task has one GPU and is one process of the
-# Trainer. Before the time limit, or when the node is wanted back, SIGUSR1 makes src/training/slurm.py save at the end of
-# the step and requeue the job, which goes on from there because its run directory is named by the job. --signal has to
-# leave more seconds than a validation takes.
+# Give nodes and tasks per node here or to sbatch only: each task has one GPU and is one process of the Trainer. Before
+# the time limit, or when the node is reclaimed, SIGUSR1 makes src/training/slurm.py save at the end of the step and
+# requeue the job, which resumes there because its run directory is named by the job. --signal has to leave more seconds
+# than a validation takes.
 #SBATCH --job-name=train
 #SBATCH --nodes=1
 #SBATCH --ntasks-per-node=4

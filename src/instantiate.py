@@ -26,5 +26,5 @@ def instantiate(node: DictConfig | dict[str, Any], **given: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from error
         if isinstance(cause, (ValueError, MisconfigurationException)):
-            raise UserError(f"{node['_target_']} refuses its configuration: {cause}; correct its values") from error
+            raise UserError(f"{node['_target_']} rejects its configuration: {cause}; correct its values") from error
         raise

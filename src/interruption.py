@@ -127,7 +127,12 @@ def _answer(number: int, _: FrameType | None) -> None:
             raise Interruption(number)
         name = signal.Signals(number).name
         os.write(2, f"{name}: waiting for {_Watch.deferred}; Ctrl-C again ends at once\n".encode())
-    elif number == signal.SIGINT and now - _Watch.since > SAME:
+    elif now - _Watch.since <= SAME:
+        return
+    elif number != signal.SIGINT and _Watch.deferred is None:  # the first one was lost in somebody's `except`
+        _Watch.since = now
+        raise Interruption(number)
+    elif number == signal.SIGINT:
         for child in multiprocessing.active_children():
             child.kill()
         os.write(2, b"error: SIGINT again: ended at once\n")

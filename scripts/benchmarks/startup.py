@@ -21,7 +21,7 @@ import torch
 
 from src.data.clips.cache import clip_key, prepare
 from src.data.clips.dataset import training_candidates
-from src.data.clips.files import TOOLS
+from src.data.clips.files import TOOLS, place_of
 from src.data.clips.index import write_manifest
 from src.data.clips.recipes import AnimatedClipJob
 from src.data.datasets.files import ImageFile
@@ -72,7 +72,8 @@ def make(folder: Path, count: int) -> None:
             "psnr_y": 40.123, "source": EMPTY["sha256"], "tools": TOOLS, "film": EMPTY, "labels": EMPTY,
             "encoding": {k: v if k != "fps" else str(v) for k, v in asdict(ENCODING).items()},
         }  # fmt: skip
-        place = folder / "cache" / key
+        place = place_of(folder / "cache", key)
+        place.parent.mkdir(exist_ok=True)
         place.with_suffix(".mp4").touch()
         place.with_suffix(".npz").touch()
         place.with_suffix(".json").write_text(json.dumps(record, sort_keys=True) + "\n")

@@ -1,4 +1,4 @@
-"""Hostile and damaged checkpoints and .pth files: each is refused in one line, in bounded memory and time.
+"""Hostile and damaged checkpoints and .pth files: each is rejected in one line, in bounded memory and time.
 
 Every case is read in a child process of its own, with a limit of memory and of time.
 """
@@ -67,7 +67,7 @@ class Answer:
     """What came of a case.
 
     Attributes:
-        outcome: "refused" in one line, "unharmed" (loaded, the same as without the damage), "unnoticed" in a format
+        outcome: "rejected" in one line, "unharmed" (loaded, the same as without the damage), "unnoticed" in a format
             without checksums, or what went wrong: "traceback", "silent", "hang", "memory", "crash".
         detail: the message.
     """
@@ -79,7 +79,7 @@ class Answer:
     @property
     def is_good(self) -> bool:
         """Whether the promise was kept."""
-        return self.outcome in ("refused", "unharmed", "unnoticed")
+        return self.outcome in ("rejected", "unharmed", "unnoticed")
 
 
 class HostileFiles:
@@ -199,7 +199,7 @@ class HostileFiles:
             elif "\n" in message or len(message) > LONGEST or not message.isprintable():
                 answers.send(("traceback", f"more than one line: {message!r}"))
             else:
-                answers.send(("refused", message))
+                answers.send(("rejected", message))
         except Exception as error:
             answers.send(("traceback", repr(error)))
 

@@ -115,7 +115,7 @@ def differences(recipe: Recipe, path: Path) -> list[str]:
     try:
         frames = list(Video(path, "none", "continue"))
     except UserError as error:
-        return [] if not len(expected.images) else [f"refused: {error}"]
+        return [] if not len(expected.images) else [f"rejected: {error}"]
     wrong = []
     if recipe.harm is None:
         try:

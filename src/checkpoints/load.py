@@ -63,8 +63,8 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
     count = len(found["classes"]["names"])
     if count != network.num_classes or count > MOST_CLASSES:
         raise UserError(
-            f"checkpoint '{path}' is refused: classes.names has {count} names for the {network.num_classes} classes of "
-            f"its network, at most {MOST_CLASSES}; {WRITTEN_HERE}"
+            f"checkpoint '{path}' is rejected: classes.names has {count} names for the {network.num_classes} classes "
+            f"of its network, at most {MOST_CLASSES}; {WRITTEN_HERE}"
         )
     fit, normalisation = found["fit"], found["normalisation"]
     return LoadedModel(
@@ -90,7 +90,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             translated = cards.metadata_of_card(content[cards.KEY])
         except (ValueError, TypeError, AttributeError) as error:  # nothing in it can be relied on
             reason = str(error).partition("\n")[0][:200]
-            raise UserError(f"checkpoint '{path}' is refused: {reason}; {WRITTEN_HERE}") from error
+            raise UserError(f"checkpoint '{path}' is rejected: {reason}; {WRITTEN_HERE}") from error
     checked = metadata.check_metadata(translated, str(path))
     check_content(content, Path(path))  # after the metadata, which can say what is wrong
     return {**content, metadata.KEY: checked}
@@ -144,16 +144,16 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
         with _limited(MOST_PARAMETERS + len(state)):
             own = build_shapes(name, arguments).state_dict()
     except UserError as error:
-        raise UserError(f"checkpoint '{path}' is refused: {error}") from error
+        raise UserError(f"checkpoint '{path}' is rejected: {error}") from error
     except Exception as error:  # constructors may raise anything at arguments that they do not expect
         reason = (str(error) or type(error).__name__).partition("\n")[0][:120]
         raise UserError(
-            f"checkpoint '{path}' is refused: network '{name}' cannot be built with its arguments ({reason}); "
+            f"checkpoint '{path}' is rejected: network '{name}' cannot be built with its arguments ({reason}); "
             f"{WRITTEN_HERE}"
         ) from error
     if _kinds(own) != _kinds(state):
         raise UserError(
-            f"checkpoint '{path}' is refused: its tensors are not those of its network '{name}'; {WRITTEN_HERE}"
+            f"checkpoint '{path}' is rejected: its tensors are not those of its network '{name}'; {WRITTEN_HERE}"
         )
     net = build(name, arguments)
     weights = {key for key, _ in net.named_parameters()} | {key for key in state if key.endswith(STATISTICS)}

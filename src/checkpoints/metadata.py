@@ -1,6 +1,6 @@
 """Metadata of a checkpoint's network: plain data, checked value by value, of which nothing is executed.
 
-A file is refused where a value is of another kind than the format has there, and where the arguments of its network
+A file is rejected where a value is of another kind than the format has there, and where the arguments of its network
 contain what a configuration system would resolve or call. No path in a file decides what is read or written.
 """
 
@@ -191,7 +191,8 @@ def check_metadata(given: Any, path: str) -> dict[str, Any]:
         checked: dict[str, Any] = METADATA(given, KEY)
     except _Wrong as error:
         raise UserError(
-            f"checkpoint '{path}' is refused: {str(error)[:400]}; give a .ckpt file written by src.train or src.convert"
+            f"checkpoint '{path}' is rejected: {str(error)[:400]}; give a .ckpt file written by src.train or "
+            "src.convert"
         ) from error
     return checked
 
@@ -241,6 +242,6 @@ def _copied(value: Any, place: str, depth: int, counted: list[int], strict: bool
 
 def _shown(value: Any) -> str:
     """One short line, whatever the file holds."""
-    if isinstance(value, int) and value.bit_length() > 64:  # Python refuses to print very long ones
+    if isinstance(value, int) and value.bit_length() > 64:  # Python does not print very long ones
         return f"a number of {value.bit_length()} bits"
     return repr(value)[:60] if isinstance(value, (str, int, float, bool, type(None))) else f"a {type(value).__name__}"

@@ -38,18 +38,18 @@ class RunDirectory(Callback):
             with read_write(config.hydra):
                 config.hydra.run.dir = f"{folder}_{number}"
             owner = self._claim("hydra.run.dir", config.hydra.run.dir)
-        _refuse_second("hydra.run.dir", folder, owner)
+        _reject_second("hydra.run.dir", folder, owner)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Make and lock `hydra.sweep.dir`."""
         folder = str(config.hydra.sweep.dir)
-        _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
+        _reject_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Lock the directory of a trial, which may run on another machine than the multirun."""
         if config.hydra.mode == RunMode.MULTIRUN:
             folder = config.hydra.runtime.output_dir
-            _refuse_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
+            _reject_second("hydra.sweep.dir", folder, self._claim("hydra.sweep.dir", folder))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Unlock the directory of a trial."""
@@ -73,6 +73,6 @@ class RunDirectory(Callback):
         return owner
 
 
-def _refuse_second(key: str, folder: str, owner: str | None) -> None:
+def _reject_second(key: str, folder: str, owner: str | None) -> None:
     if owner is not None:
         end_with(f"{key}={folder} is in use by {owner}; wait for its end, or give another folder")

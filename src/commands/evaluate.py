@@ -17,7 +17,7 @@ from src.commands.evaluated_data import data_config
 from src.commands.provenance import write_provenance
 from src.data.clips.dataset import is_scored
 from src.data.datasets.base import LabelledImage
-from src.data.datasets.files import refuse_or_skip
+from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
 from src.errors import UserError
 from src.evaluation.results import result_of
@@ -69,7 +69,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         left_out: list[UserError] = []
 
         def damaged(error: UserError) -> None:
-            refuse_or_skip(str(error), module.on_damage)
+            reject_or_skip(str(error), module.on_damage)
             left_out.append(error)
 
         scores = score_stills(systems, stills, len(first.classes), device, damaged)

@@ -41,7 +41,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     """Segment a video into `options.output`; return the summary that `timing.json` also holds.
 
     The folder gets overlay.mp4, timing.json and, if asked for, labels/<frame index>.png, all at the end: a
-    run that fails or is interrupted leaves nothing. A folder that is not empty is refused.
+    run that fails or is interrupted leaves nothing. A folder that is not empty is rejected.
 
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.

@@ -45,7 +45,8 @@ def _write(run_dir: Path, config: dict[str, Any], about: dict[str, Any]) -> None
     write_json(run_dir / PROVENANCE, {**provenance(), "format": FORMAT, **about})
     overrides = run_dir / ".hydra" / "overrides.yaml"
     overrides.parent.mkdir(exist_ok=True)
-    overrides.write_text(yaml.safe_dump(list(HydraConfig.get().overrides.task)))
+    with atomic_write(overrides) as temporary:
+        temporary.write_text(yaml.safe_dump(list(HydraConfig.get().overrides.task)))
     _print(text)
 
 

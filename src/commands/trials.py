@@ -19,17 +19,20 @@ from src.cli.ending import end_with
 from src.cli.plugins import with_plugins
 from src.errors import UserError
 
+BUILT = 32  # trials of a larger grid
+
 
 class BuildTrials(Callback):
-    """Hydra callback: refuse a multirun of which a trial cannot be built, before hours of other trials."""
+    """Hydra callback: reject a multirun of which a trial cannot be built, before hours of other trials."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Build the networks, losses and data sets of each trial of a grid, without weights."""
+        """Build the networks, losses and data sets of the trials of a grid, see `sample_of`, without weights."""
         if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
             return  # it chooses values while it runs
         trials = list(trials_of(list(config.hydra.overrides.task)))
-        wrong = []
-        for number, overrides in enumerate(trials):
+        chosen, wrong = sample_of(trials), []
+        for number in chosen:
+            overrides = trials[number]
             try:
                 _build(config, overrides, Path(config.hydra.sweep.dir) / str(number))
             except UserError as error:
@@ -37,7 +40,7 @@ class BuildTrials(Callback):
                 own = [given for given in overrides if any(given not in other for other in trials)]
                 print(f"error: {' '.join(own)}: {error}", file=sys.stderr)
         if wrong:
-            end_with(f"{len(wrong)} of {len(trials)} trials cannot be built, none was started; leave out their values")
+            end_with(f"{len(wrong)} of {len(chosen)} trials cannot be built, none was started; leave out their values")
 
 
 def trials_of(overrides: Sequence[str]) -> Iterator[list[str]]:
@@ -49,6 +52,24 @@ def trials_of(overrides: Sequence[str]) -> Iterator[list[str]]:
         for override in OverridesParser.create().parse_overrides(list(overrides))
     ]
     yield from map(list, itertools.product(*axes))
+
+
+def sample_of(trials: Sequence[Sequence[str]]) -> list[int]:
+    """Return the numbers of trials to build: one of those that differ in the seed only; of more than `BUILT` those that
+    are the first with one of their values, and others evenly spread."""
+    apart: dict[frozenset[str], int] = {}
+    for number, trial in enumerate(trials):
+        apart.setdefault(frozenset(given for given in trial if not given.startswith("seed=")), number)
+    numbers = list(apart.values())
+    if len(numbers) <= BUILT:
+        return numbers
+    seen: set[str] = set()
+    chosen = {numbers[n * len(numbers) // BUILT] for n in range(BUILT)}
+    for trial, number in apart.items():
+        if not trial <= seen:
+            chosen.add(number)
+            seen |= trial
+    return sorted(chosen)
 
 
 def _build(multirun: DictConfig, overrides: list[str], run_dir: Path) -> None:
@@ -74,7 +95,7 @@ def build_trial(config: DictConfig, run_dir: Path) -> None:
         run_dir: of the training.
 
     Raises:
-        UserError: a value that something refuses.
+        UserError: a value that something rejects.
     """
     from src.commands.train import complete  # imported here, so that --help answers at once
     from src.training.preflight import preflight

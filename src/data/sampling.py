@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from src.data.datasets.files import refuse_or_skip
+from src.data.datasets.files import reject_or_skip
 from src.distributed import rank_and_world_size
 from src.errors import UserError
 
@@ -127,7 +127,7 @@ class SparingDataset(Dataset[Any]):
                 item = self.items[place, seed]
             except UserError as error:
                 if self.policy != "skip" or place not in self._reported:
-                    refuse_or_skip(str(error), self.policy)
+                    reject_or_skip(str(error), self.policy)
                 self._reported.add(place)
                 continue
             return item if place == index or self.unlabel is None else self.unlabel(item)

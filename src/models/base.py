@@ -17,12 +17,10 @@ class Segmenter(nn.Module, ABC):
 
     Attributes:
         feature_channels: C of the features handed to `classify`.
-        feature_stride: input pixels per feature pixel.
         num_classes: K.
     """
 
     feature_channels: int
-    feature_stride: int
     num_classes: int
     align_corners: bool = False  # of the resize from `classify` to input size
 

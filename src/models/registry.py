@@ -66,7 +66,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
             build the network they describe.
 
     Raises:
-        UserError: an unknown name or argument, a missing argument, or a value that the constructor refuses.
+        UserError: an unknown name or argument, a missing argument, or a value that the constructor rejects.
     """
     check_arguments(name, arguments)
     given = {key: _maker(value) for key, value in arguments.items()}

@@ -58,7 +58,7 @@ class TimmSegmenter(Segmenter):
         check_range(0 <= dropout < 1, "network.arguments.dropout", dropout, "a probability from 0 to below 1")
         self.encoder = _encoder(encoder)
         fine, middle, deep = _info(self.encoder).channels()
-        self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
+        self.feature_channels, self.num_classes = width, num_classes
         self.bins = tuple(bins)
         self.pool = nn.ModuleList(_unit(deep, width // len(bins)) for _ in bins)
         self.deep = _unit(deep, width)

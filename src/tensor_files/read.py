@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
-from src.tensor_files.unpickle import Opcodes, Refused, TensorUnpickler
+from src.tensor_files.unpickle import Opcodes, Rejected, TensorUnpickler
 
 CONTAINERS = ("state_dict", "model_state", "model_state_dict", "model")
 MOST_VALUES = 1_000_000  # in nested containers, each counted as often as a walk meets it
@@ -33,7 +33,7 @@ def read_tensor_file(path: str | Path, remedy: str, *, foreign: bool = False) ->
     Args:
         path: of the file.
         remedy: end of the error message.
-        foreign: objects of other classes become inert placeholders instead of being refused.
+        foreign: objects of other classes become inert placeholders instead of being rejected.
 
     Raises:
         UserError: not such a file, a damaged one, or one that is larger inside than outside.
@@ -47,7 +47,7 @@ def read_tensor_file(path: str | Path, remedy: str, *, foreign: bool = False) ->
             content = _read_archive(file, foreign) if is_archive else _read_stream(file, foreign)
         _check_extent(content)
     except Exception as error:  # damaged bytes make the readers of archives and pickles raise anything
-        reason = str(error) if isinstance(error, (Refused, zipfile.BadZipFile)) else type(error).__name__
+        reason = str(error) if isinstance(error, (Rejected, zipfile.BadZipFile)) else type(error).__name__
         raise UserError(f"checkpoint '{path}' cannot be read ({reason[:200]}); {remedy}") from error
     return content
 
@@ -97,7 +97,7 @@ def check_finite(state: dict[str, Tensor], path: str | Path, remedy: str) -> Non
         wide = value.float() if value.dtype.itemsize == 1 else value  # float8 cannot be asked
         if value.is_floating_point() and not bool(wide.isfinite().all()):
             raise UserError(
-                f"checkpoint '{path}' is refused: weights {ascii(name)[:200]} hold NaN or infinity; {remedy}"
+                f"checkpoint '{path}' is rejected: weights {ascii(name)[:200]} hold NaN or infinity; {remedy}"
             )
 
 
@@ -107,23 +107,23 @@ def _read_archive(file: IO[bytes], foreign: bool) -> Any:
         declared = sum(record.file_size for record in records.values())  # more than that is not inflated
         known = all(r.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for r in records.values())
         if not known or len(records) != len(archive.infolist()) or declared > max(_size(file), MOST_INFLATED):
-            raise Refused(f"its records overlap, or are compressed, which torch does not do: {declared} bytes")
+            raise Rejected(f"its records overlap, or are compressed, which torch does not do: {declared} bytes")
 
         def read(record: zipfile.ZipInfo) -> bytes:
             with archive.open(record) as opened:
                 data = opened.read(record.file_size)  # without a number it would inflate all that there is
             if len(data) != record.file_size:
-                raise Refused("it ends within its records")
+                raise Rejected("it ends within its records")
             return data
 
         def stored(key: str, count: int) -> Tensor:
             record = records.pop(f"data/{key}")
             if record.file_size != count:
-                raise Refused(f"record {ascii(key)[:40]} holds {record.file_size} of {count} bytes")
+                raise Rejected(f"record {ascii(key)[:40]} holds {record.file_size} of {count} bytes")
             return torch.frombuffer(bytearray(read(record)), dtype=torch.uint8) if count else torch.empty(0)
 
         if "byteorder" in records and read(records["byteorder"]) != b"little":
-            raise Refused("it is of a big-endian machine")
+            raise Rejected("it is of a big-endian machine")
         content = TensorUnpickler(Opcodes(read(records.pop("data.pkl"))), foreign, stored).load()
         for record in records.values():
             read(record)  # compares the checksum of what the pickle does not refer to
@@ -138,24 +138,24 @@ def _read_stream(file: IO[bytes], foreign: bool) -> Any:
         nonlocal left
         left -= count
         if left < 0 or count < 0:
-            raise Refused("it declares more tensors than it has bytes")
+            raise Rejected("it declares more tensors than it has bytes")
         storages[key] = torch.empty(count, dtype=torch.uint8)
         return storages[key]
 
     pickles = Opcodes(file.read())
     head = [TensorUnpickler(pickles, foreign, promised).load() for _ in range(3)]
     if head[:2] != [MAGIC, VERSION] or not isinstance(head[2], dict) or not head[2].get("little_endian", True):
-        raise Refused("it is not a file of torch.save")
+        raise Rejected("it is not a file of torch.save")
     unpickler = TensorUnpickler(pickles, foreign, promised)
     content, keys = unpickler.load(), TensorUnpickler(pickles, foreign, promised).load()
     if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(storages):
-        raise Refused("its tensors are not those that it lists")
+        raise Rejected("its tensors are not those that it lists")
     for key in map(str, keys):
         storage = storages[key]
         declared = int.from_bytes(io.BytesIO.read(pickles, 8), "little") * unpickler.item_sizes[key]
         data = io.BytesIO.read(pickles, storage.numel())
         if declared != storage.numel() or len(data) != declared:
-            raise Refused("it ends within its tensors")
+            raise Rejected("it ends within its tensors")
         if declared:
             storage.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     return content
@@ -166,13 +166,13 @@ def _size(file: IO[bytes]) -> int:
 
 
 def _check_extent(content: Any) -> None:
-    """Refuse containers that refer to each other so often that walking them would take forever."""
+    """Reject containers that refer to each other so often that walking them would take forever."""
     waiting, met = [(content, 0)], 0
     while waiting:
         value, depth = waiting.pop()
         met += 1
         if met > MOST_VALUES or depth > DEEPEST:
-            raise Refused("it is nested deeper or larger than any checkpoint")
+            raise Rejected("it is nested deeper or larger than any checkpoint")
         if isinstance(value, dict):
             waiting += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, (list, tuple)):

@@ -15,7 +15,7 @@ MOST_OPCODES = 2_000_000  # of a pickle; a training with 400 tensors writes 30,0
 PYTHON: Any = pickle._Unpickler  # the one in C reserves memory for any index that a file names
 LARGEST_RANK = 16  # axes of a tensor, and of a key
 # Of other protocols than torch's, 2: some allocate before they read, hash what takes forever, or call.
-REFUSED = (
+REJECTED = (
     *(pickle.DICT, pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.FRAME),
     *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EMPTY_SET, pickle.ADDITEMS),
     pickle.FROZENSET,
@@ -27,7 +27,7 @@ DTYPES = {  # by the first word of a storage's class
 }
 
 
-class Refused(ValueError):
+class Rejected(ValueError):
     """Raised with a reason that can be printed."""
 
 
@@ -40,7 +40,7 @@ class Opcodes(io.BytesIO):
         """Read and count; `io.BytesIO.read` does not count."""
         self.left -= 1
         if self.left < 0:
-            raise Refused("its pickle is longer than that of any checkpoint")
+            raise Rejected("its pickle is longer than that of any checkpoint")
         return super().read(count)
 
 
@@ -72,7 +72,7 @@ def _tensor(flat: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int,
     """Stand for `torch._utils._rebuild_tensor_v2`, and for `_v3`, which is given the type too."""
     flat = flat.view(rest[2]) if len(rest) > 2 and isinstance(rest[2], torch.dtype) else flat
     if len(size) > LARGEST_RANK or math.prod(size) > flat.numel():
-        raise Refused("a tensor is larger than what is stored of it")
+        raise Rejected("a tensor is larger than what is stored of it")
     return flat.as_strided(size, stride, offset)
 
 
@@ -110,22 +110,22 @@ class TensorUnpickler(PYTHON):  # type: ignore[misc]
         if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):  # getattr would import
             return vars(torch)[name]
         if not self.foreign:
-            raise Refused(f"it contains {ascii(f'{module}.{name}')[:80]}, which is no plain data")
+            raise Rejected(f"it contains {ascii(f'{module}.{name}')[:80]}, which is no plain data")
         return _Inert
 
     def persistent_load(self, reference: Any) -> Tensor:
         """Return the storage that a tensor refers to, flat and of its type."""
         if not isinstance(reference, tuple) or len(reference) < 5 or reference[5:] not in ((), (None,)):
-            raise Refused("it refers to something else than tensors")
+            raise Rejected("it refers to something else than tensors")
         kind, dtype, key, _, count = reference[:5]
         if kind != "storage" or not isinstance(dtype, torch.dtype) or not isinstance(key, str):
-            raise Refused("it refers to something else than tensors")
+            raise Rejected("it refers to something else than tensors")
         size = count * dtype.itemsize
         if key not in self.storages:
             self.storages[key] = self.storage(key, size)
             self.item_sizes[key] = dtype.itemsize
         if self.storages[key].numel() != size:
-            raise Refused("two tensors differ in the size of what they share")
+            raise Rejected("two tensors differ in the size of what they share")
         return self.storages[key].view(dtype) if size else torch.empty(0, dtype=dtype)
 
     def _ordered(self, pairs: Iterable[Any] = ()) -> dict[Any, Any]:
@@ -133,13 +133,13 @@ class TensorUnpickler(PYTHON):  # type: ignore[misc]
         for key, value in pairs:
             self.copied += 1
             if self.copied > MOST_OPCODES:
-                raise Refused("it copies itself")
+                raise Rejected("it copies itself")
             self._set(made, key, value)
         return made
 
     def _set(self, target: Any, key: Any, value: Any) -> None:
         if not _is_key(key) and not (isinstance(key, tuple) and len(key) < LARGEST_RANK and all(map(_is_key, key))):
-            raise Refused("its mappings have other keys than names and numbers")
+            raise Rejected("its mappings have other keys than names and numbers")
         if isinstance(target, dict):
             target[key] = value
 
@@ -158,13 +158,13 @@ class TensorUnpickler(PYTHON):  # type: ignore[misc]
         """Call a stand-in."""
         arguments = self.stack.pop()
         if not isinstance(arguments, tuple):
-            raise Refused("it calls with something else than arguments")
+            raise Rejected("it calls with something else than arguments")
         self.stack[-1] = self.stack[-1](*arguments)
 
     def load_newobj(self) -> None:
         """Make a placeholder."""
         if self.stack[-2] is not _Inert:
-            raise Refused("it makes something else than plain data")
+            raise Rejected("it makes something else than plain data")
         self.stack[-2:] = [_Inert()]
 
     def load_build(self) -> None:
@@ -172,7 +172,7 @@ class TensorUnpickler(PYTHON):  # type: ignore[misc]
         self.stack.pop()
 
     dispatch: ClassVar[dict[int, Any]] = {
-        code: load for code, load in PYTHON.dispatch.items() if bytes([code]) not in REFUSED
+        code: load for code, load in PYTHON.dispatch.items() if bytes([code]) not in REJECTED
     }
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems

@@ -136,7 +136,7 @@ def _explained(phase: Phase, error: Exception) -> Exception:
     """Return an error of a library that the configuration causes as a `UserError`, all others as they are."""
     text, step = str(error), phase.trainer.global_step
     if type(error).__module__.startswith("wandb."):  # its server, or the key
-        return UserError(f"W&B refuses the run ({text}); run wandb login, or give logger.wandb.offline=true")
+        return UserError(f"W&B rejects the run ({text}); run wandb login, or give logger.wandb.offline=true")
     if "Expected more than 1 value per channel" in text:
         return UserError(
             f"phase {phase.name}, step {step}: batch norm has one value per channel to normalise ({text}); give a "

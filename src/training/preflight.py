@@ -40,7 +40,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
         resumes: the run was started before, and its labels were looked at then.
 
     Raises:
-        UserError: a value that something refuses, or a checkpoint of other data.
+        UserError: a value that something rejects, or a checkpoint of other data.
     """
     to_come = {checkpoints_of(run_dir / name) / LAST for name in pending}
     checked: set[tuple[str, bool]] = set()
@@ -154,7 +154,7 @@ def _check_same_data(path: Path, source: LabelledDataset) -> None:
 
 
 def check_counts(trainer: Mapping[str, Any], place: str) -> None:
-    """Refuse a Trainer's arguments that Lightning would take at their word.
+    """Reject a Trainer's arguments that Lightning would take at their word.
 
     Raises:
         UserError: one of `COUNTS` is below 1.

@@ -14,7 +14,7 @@ from src.models.registry import register
 class Tiny(Segmenter):
     def __init__(self, num_classes=5, channels=6, stride=4):
         super().__init__()
-        self.feature_channels, self.feature_stride, self.num_classes = channels, stride, num_classes
+        self.feature_channels, self.num_classes = channels, num_classes
         self.body = nn.Sequential(
             nn.Conv2d(3, channels, 5, stride, 2), nn.BatchNorm2d(channels), nn.ReLU(), nn.Dropout2d(0.3)
         )

@@ -32,7 +32,7 @@ class TinySegmenter(Segmenter):
 
     def __init__(self, num_classes: int = len(CLASSES), width: int = 8) -> None:
         super().__init__()
-        self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
+        self.feature_channels, self.num_classes = width, num_classes
         self.body = nn.Sequential(nn.Conv2d(3, width, 5, 4, 2), nn.ReLU())
         self.head = nn.Conv2d(width, num_classes, 1)
 

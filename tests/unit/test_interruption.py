@@ -32,6 +32,19 @@ finally:
     assert (done.returncode, done.stdout, done.stderr) == (status, "cleaned\n", "")
 
 
+def test_a_signal_that_was_swallowed_can_be_sent_again():
+    done = run("""
+import time
+for _ in range(2):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except SystemExit as error:
+        print(error.code, flush=True)
+    time.sleep(0.4)
+""")
+    assert (done.returncode, done.stdout) == (0, "143\n143\n")
+
+
 def test_a_deferred_signal_is_raised_when_asked_for_even_where_others_have_taken_it():
     done = run("""
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))

@@ -32,7 +32,7 @@ from src.data.clips.index import Entry, find, write_manifest
 from src.data.clips.table import Clips
 from src.data.clips.workers import Pool
 from src.data.datasets.base import LabelledDataset
-from src.data.datasets.files import refuse_or_skip
+from src.data.datasets.files import reject_or_skip
 from src.data.images import ImageArray
 from src.data.labels import IGNORE
 from src.errors import UserError
@@ -162,7 +162,7 @@ def _shared_part(encoding: CodecSettings, number: int) -> str:
 
 def _make_all(missing: Missing, encoding: CodecSettings, cache: Path, workers: int, on_damage: str) -> list[Record]:
     def failed(task: Task, error: UserError) -> None:
-        refuse_or_skip(str(error), on_damage)
+        reject_or_skip(str(error), on_damage)
         note_damage(place_of(cache, task[1].name), task[0], str(error), cache)
 
     remove_leftovers(cache)

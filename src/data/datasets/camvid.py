@@ -13,7 +13,7 @@ from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
 from src.data.datasets.camvid_raw import is_name, parse_name, raw_videos
-from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, ColourCoding, IndexCoding, LabelCoding
 from src.errors import UserError
@@ -127,7 +127,7 @@ class CamVid(LabelledDataset):
                 found.append(path)
             else:
                 rule = "FILM_NUMBER.png"
-                refuse_or_skip(f"'{path}' is not named {rule}; remove it or set data.on_damage=skip", self.on_damage)
+                reject_or_skip(f"'{path}' is not named {rule}; remove it or set data.on_damage=skip", self.on_damage)
         return found
 
 

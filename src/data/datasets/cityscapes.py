@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, refuse_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import ClassSet, IndexCoding
 from src.data.still_animation.layers import SceneRoles
@@ -102,7 +102,7 @@ class Cityscapes(LabelledDataset):
             match = _NAME.fullmatch(path.name)
             if match is None or int(match["frame"]) < LABELLED:
                 rule = "CITY_SEQUENCE_FRAME_gtFine_labelIds.png"
-                refuse_or_skip(f"'{path}' is not named {rule}; remove it or set data.on_damage=skip", self.on_damage)
+                reject_or_skip(f"'{path}' is not named {rule}; remove it or set data.on_damage=skip", self.on_damage)
             else:
                 found.append((path, match["place"], int(match["frame"])))
         if not found:

@@ -152,7 +152,7 @@ POLICIES = ("stop", "skip")
 log = logging.getLogger(__name__)
 
 
-def refuse_or_skip(message: str, policy: str) -> None:
+def reject_or_skip(message: str, policy: str) -> None:
     """Warn under "skip".
 
     Raises:

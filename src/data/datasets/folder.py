@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, refuse_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, reject_or_skip, visible
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
 from src.data.still_animation.layers import SceneRoles
@@ -114,7 +114,7 @@ class Folder(LabelledDataset):
         return bool(sequence.labels)
 
     def _odd(self, what: str) -> None:
-        refuse_or_skip(f"{what}; add or remove it, or set data.on_damage=skip", self.on_damage)
+        reject_or_skip(f"{what}; add or remove it, or set data.on_damage=skip", self.on_damage)
 
     def _split(self, split: str) -> Path:
         folder = self.root / split

@@ -24,7 +24,7 @@ class BiSeNet(Segmenter):
 
     def __init__(self, num_classes: int, weights: str = "none") -> None:
         super().__init__()
-        self.feature_channels, self.feature_stride, self.num_classes = 256, 8, num_classes
+        self.feature_channels, self.num_classes = 256, num_classes
         self.context = ContextPath(weights)
         self.spatial = SpatialPath()
         self.fusion = FeatureFusion(256, 256)

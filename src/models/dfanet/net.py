@@ -43,7 +43,7 @@ class DFANet(Segmenter):
         super().__init__()
         if variant not in XCEPTION:
             raise UserError(f"DFANet variant '{variant}' is not known; take one of {sorted(XCEPTION)}")
-        self.feature_channels, self.feature_stride, self.num_classes = width, 4, num_classes
+        self.feature_channels, self.num_classes = width, num_classes
         w = XCEPTION[variant]
         # a later backbone reads the attended enc4 beside enc2, then enc3 and enc4 of the one before
         inputs = (w.enc4 + w.enc2, w.enc2 + w.enc3, w.enc3 + w.enc4)

@@ -44,7 +44,7 @@ class PSPNet(Segmenter):
         recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.feature_channels, self.feature_stride, self.num_classes = head_channels, 8, num_classes
+        self.feature_channels, self.num_classes = head_channels, num_classes
         self.backbone = ResNet(depth, dilation, deep_stem, weights, recompute)
         *_, middle, deep = self.backbone.channels
         self.pyramid = PyramidPooling(deep, deep // 4)
@@ -91,7 +91,7 @@ class PSPNetFull(Segmenter):
         self, num_classes: int, depth: int = 18, dilation: str = "later_blocks", weights: str = "none"
     ) -> None:
         super().__init__()
-        self.feature_channels, self.feature_stride, self.num_classes = 64, 1, num_classes
+        self.feature_channels, self.num_classes = 64, num_classes
         self.backbone = ResNet(depth, dilation, weights=weights)
         *_, middle, deep = self.backbone.channels
         self.pyramid = PyramidPooling(deep, deep, norm=False, align_corners=False)

@@ -22,7 +22,7 @@ class BranchSegmenter(Segmenter):
 
     def __init__(self, backbone: nn.Module, head: Head) -> None:
         super().__init__()
-        self.feature_channels, self.feature_stride = head.conv_seg.in_channels, 8
+        self.feature_channels = head.conv_seg.in_channels
         self.num_classes = head.conv_seg.out_channels
         self.backbone = backbone
         self.decode_head = head

@@ -63,7 +63,7 @@ class TrainingModule(L.LightningModule):
         """The optimiser with its schedule over the whole run.
 
         Raises:
-            UserError: values that the optimiser refuses.
+            UserError: values that the optimiser rejects.
         """
         groups = [group for parameters, factor in self.param_groups() for group in self._groups(parameters, factor)]
         optimizer = build_optimizer(self.make_optimizer, groups)
@@ -148,9 +148,9 @@ def build_optimizer(maker: Callable[..., Optimizer], parameters: list[Any]) -> O
     """Build the optimiser of parameters, or of groups of them.
 
     Raises:
-        UserError: values that the optimiser refuses.
+        UserError: values that the optimiser rejects.
     """
     try:
         return maker(parameters)
     except ValueError as error:  # ranges are known to the library only
-        raise UserError(f"model.optimizer refuses its values ({error}); correct them") from error
+        raise UserError(f"model.optimizer rejects its values ({error}); correct them") from error

@@ -257,7 +257,7 @@ def test_groups_other_than_those_of_a_data_set_are_refused(group, choice, tmp_pa
     content = torch.load(path, weights_only=True)
     content["metadata"]["data"] = data
     torch.save(content, path)
-    with pytest.raises(UserError, match=r"is refused: data\.groups="):
+    with pytest.raises(UserError, match=r"is rejected: data\.groups="):
         load_checkpoint(path)
 
 
@@ -266,7 +266,7 @@ def test_numbers_too_long_to_print_are_refused_in_one_line(tmp_path):
     content = torch.load(path, weights_only=True)
     content["metadata"]["seed"] = 10**600
     torch.save(content, path)
-    with pytest.raises(UserError, match="is refused: seed=a number of"):
+    with pytest.raises(UserError, match="is rejected: seed=a number of"):
         load_checkpoint(path)
 
 

@@ -14,7 +14,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
 from src.cli.entry import reports_errors
-from src.commands.train import _refuse_unsafe_multirun
+from src.commands.train import _reject_unsafe_multirun
+from src.commands.trials import sample_of, trials_of
 from src.errors import UserError
 from src.training.slurm import check_allocation
 from tests.support.configs import CONF
@@ -26,6 +27,18 @@ hydra:
   searchpath: ["file://CONF"]
   callbacks: {failed_jobs: {_target_: src.cli.multirun.FailedJobs}}
 """
+
+
+def test_of_large_grids_each_value_is_built():
+    numbers = ",".join(map(str, range(40)))
+    trials = list(trials_of(["a=1,2,3", "b=x,y", f"lr={numbers}"]))
+    chosen = sample_of(trials)
+    assert {value for number in chosen for value in trials[number]} == {value for trial in trials for value in trial}
+    assert len(chosen) < 80
+    assert sample_of(trials[:20]) == list(range(20))
+    assert sample_of(list(trials_of(["a=1,2", f"seed={numbers}"]))) == [0, 40], "seeds build the same"
+
+
 SEVERAL = ("experiment=arseg_street", "hydra.mode=MULTIRUN", "trainer.devices=2")
 
 
@@ -92,7 +105,7 @@ def test_several_processes_in_a_multirun_are_refused(
 ) -> None:
     config = composed("train", tmp_path, *SEVERAL, f"hydra/launcher={launcher}")
     with pytest.raises(UserError, match=r"trainer\.devices=2.*hydra/launcher=slurm"):
-        _refuse_unsafe_multirun(config)
+        _reject_unsafe_multirun(config)
 
 
 def test_slurm_starts_the_processes_that_the_trainer_expects(
@@ -101,7 +114,7 @@ def test_slurm_starts_the_processes_that_the_trainer_expects(
     from hydra.core.hydra_config import HydraConfig
 
     config = composed("train", tmp_path, *SEVERAL, "trainer.num_nodes=3", "hydra/launcher=slurm")
-    _refuse_unsafe_multirun(config)
+    _reject_unsafe_multirun(config)
     launcher = HydraConfig.get().launcher
     assert (launcher.nodes, launcher.tasks_per_node, launcher.gpus_per_node) == (3, 2, 2)
 
