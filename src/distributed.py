@@ -1,12 +1,18 @@
-"""Rank and reductions over the processes of a distributed training; without one, a process is rank 0 of 1."""
+"""Rank and reductions over the processes of a command; without others, a process is rank 0 of 1."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from src.errors import UserError
+
+T = TypeVar("T")
 
 
 def rank_and_world_size() -> tuple[int, int]:
@@ -32,6 +38,36 @@ def all_gather_cat(values: Tensor) -> Tensor:
     parts = [torch.empty_like(values) for _ in range(world_size)]
     dist.all_gather(parts, values.detach().contiguous())
     return torch.cat(parts)
+
+
+def together(action: Callable[[], T]) -> T:
+    """Run an action in each process; if it fails in one of them, it fails in all, and none waits for another.
+
+    Raises:
+        UserError: in the first process, with the message of the first that failed.
+        SystemExit: in others, without a word.
+        Exception: of the action, if it is no `UserError` and its own.
+    """
+    rank, world_size = rank_and_world_size()
+    if world_size == 1:
+        return action()
+    error, message = None, None
+    try:
+        result = action()
+    except Exception as raised:
+        error = raised
+        known = isinstance(raised, UserError)
+        message = str(raised) if known else f"process {rank} of {world_size} failed ({raised}); see its own message"
+    messages: list[str | None] = [None] * world_size
+    dist.all_gather_object(messages, message)
+    failed = next((text for text in messages if text is not None), None)
+    if error is not None and (rank == 0 or not isinstance(error, UserError)):
+        raise error
+    if failed is not None:
+        if rank == 0:
+            raise UserError(failed)
+        sys.exit(0)  # the status of the command is that of the first
+    return result
 
 
 def broadcast_from_first(tensors: Iterable[Tensor]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,21 @@ from omegaconf import DictConfig
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.cli.config import plain
+from src.cli.ending import is_first_process
 from src.commands.evaluated_data import data_config
-from src.commands.provenance import write_provenance
-from src.data.clips.dataset import is_scored
+from src.commands.processes import processes
+from src.commands.provenance import check_unused, write_provenance
+from src.data.clips.dataset import scored_candidates
+from src.data.clips.table import Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
+from src.distributed import all_reduce_sum, together
 from src.errors import UserError
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
-from src.files import write_json
-from src.inference.device import choose_device, choose_threads
+from src.files import atomic_write, write_json
+from src.inference.device import choose_threads
 from src.instantiate import instantiate
 from src.reports.evaluation import print_results
 from src.video.reading.decode import Video
@@ -37,14 +43,23 @@ def evaluate_checkpoint(config: DictConfig) -> None:
     Raises:
         UserError: see `evaluate`.
     """
-    run_dir = Path(HydraConfig.get().runtime.output_dir)
-    write_provenance(run_dir, plain(config))
-    evaluate(config, run_dir)
-    print(f"metrics: {run_dir / 'metrics.json'}")
+    run_dir, resolved = Path(HydraConfig.get().runtime.output_dir), plain(config)
+    if is_first_process():
+        write_provenance(run_dir, resolved)
+    else:
+        check_unused(run_dir, resolved)
+        logging.getLogger("src").setLevel(logging.ERROR)  # the first process reports for all
+    if evaluate(config, run_dir):
+        print(f"metrics: {run_dir / 'metrics.json'}")
 
 
 def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     """Score checkpoints, print the table and write `metrics.json` into the run directory.
+
+    Several processes divide the clips or images; the first one prints and writes.
+
+    Returns:
+        Rows of `metrics.json`; none in other processes than the first.
 
     Raises:
         UserError: a wrong checkpoint, a baseline of another data set or scale, or nothing to score in the split.
@@ -60,42 +75,62 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
     module.check_labels(config.split, config.inputs == "stills")
-    device = choose_device(config.device)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
-    if config.inputs == "stills":
-        stills = module.images(config.split)
-        if not stills:
-            raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
-        left_out: list[UserError] = []
+    with processes(config.device, config.devices) as device:
+        torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
+        clips = _prepared(module, config.split) if config.inputs == "videos" else None
+        if not is_first_process():
+            logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
+        if clips is None:
+            stills = module.images(config.split)
+            if not stills:
+                raise UserError(
+                    f"split '{config.split}' has no labelled still images; give another split or inputs=videos"
+                )
+            left_out: list[UserError] = []
 
-        def damaged(error: UserError) -> None:
-            reject_or_skip(str(error), module.on_damage)
-            left_out.append(error)
+            def damaged(error: UserError) -> None:
+                reject_or_skip(str(error), module.on_damage)
+                left_out.append(error)
 
-        scores = score_stills(systems, stills, len(first.classes), device, damaged)
-        height, width = _first_size(stills)
-        about |= {"gop": 1, "codec": None, "frames": len(stills) - len(left_out)}
-    else:
-        clips = module.prepared(config.split)
-        start = module.first_scored(config.split)
-        scored = sum(is_scored(clip, index, start) for clip in clips for index in clip.labelled)  # at all distances
-        if not scored:
-            raise UserError(
-                f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop="
-                f"{module.encoding.gop} or data.longest_gop={module.longest_gop}"
-            )
-        scores = score_clips(systems, clips, len(first.classes), data.video.motion, device, start)
-        info = Video(clips[0].video, motion="none").info
-        height, width = info.height, info.width
-        about |= {"codec": module.encoding.codec, "frames": scored}
-    (run_dir / "config_evaluated.yaml").write_text(yaml.safe_dump(used, sort_keys=False))
+            scores = score_stills(systems, stills, len(first.classes), device, damaged)
+            height, width = _first_size(stills)
+            missing = int(all_reduce_sum(torch.tensor(len(left_out))))
+            about |= {"gop": 1, "codec": None, "frames": len(stills) - missing}
+        else:
+            gop, start = module.encoding.gop, module.first_scored(config.split)
+            scored = len(scored_candidates(clips, list(range(gop)), 1, first=start))
+            if not scored:
+                raise UserError(
+                    f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop={gop} "
+                    f"or data.longest_gop={module.longest_gop}"
+                )
+            scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start)
+            info = Video(clips[0].video, motion="none").info
+            height, width = info.height, info.width
+            about |= {"codec": module.encoding.codec, "frames": scored}
+    if not is_first_process():
+        return []
     results = [
         {**result_of(system, metric, first.classes, (height, width), about["gop"]), **about}
         for system, metric in zip(systems, scores, strict=True)
     ]
     print_results(results)  # first, as the disk may be full
+    with atomic_write(run_dir / "config_evaluated.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(used, sort_keys=False))
     write_json(run_dir / "metrics.json", results)
     return results
+
+
+def _prepared(module: ClipDataModule, split: str) -> Clips:
+    """Clips of a split, which one process of each machine makes before the others look for them."""
+    is_first_here = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
+    if not is_first_here:
+        together(lambda: None)  # while the first makes them
+    clips = together(lambda: module.prepared(split))
+    if is_first_here:
+        together(lambda: None)
+    return clips
 
 
 def _first_size(stills: list[LabelledImage]) -> tuple[int, int]:

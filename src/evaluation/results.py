@@ -9,7 +9,7 @@ from torch import Tensor
 
 from src.data.labels import ClassSet
 from src.evaluation.scoring import System
-from src.metrics.confusion import DistanceConfusion
+from src.metrics.confusion import DistanceConfusion, iou
 from src.metrics.cost import inference_cost
 
 
@@ -25,8 +25,8 @@ def result_of(
         size: (height, width) of the images before they are fitted to the size of the training.
         gop: frames from keyframe to keyframe; 1: each image is a keyframe.
     """
-    iou = metric.compute()
-    by_distance = iou.nanmean(1)
+    scores = iou(metric.counts)  # `compute` would sum over processes once more
+    by_distance = scores.nanmean(1)
     height, width = system.fit.size(*size) if system.fit else size
     cost = inference_cost(system.network, (height, width), gop)
     later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
@@ -37,8 +37,8 @@ def result_of(
         "checkpoint": system.checkpoint,
         "miou": float(by_distance.nanmean()),
         "miou_by_distance": [round(float(v), 6) for v in by_distance],
-        "iou": dict(zip(classes.names, _numbers(iou.nanmean(0)), strict=True)),
-        "iou_by_distance": dict(zip(classes.names, (_numbers(row) for row in iou.T), strict=True)),
+        "iou": dict(zip(classes.names, _numbers(scores.nanmean(0)), strict=True)),
+        "iou_by_distance": dict(zip(classes.names, (_numbers(row) for row in scores.T), strict=True)),
         "confusion": metric.counts.tolist(),
         "gmacs": {
             "key": cost.gmacs_key,

@@ -17,6 +17,7 @@ from src.data.clips.table import Clip
 from src.data.datasets.base import LabelledImage
 from src.data.images import Normalisation
 from src.data.transforms import FitSize
+from src.distributed import all_reduce_sum, rank_and_world_size, together
 from src.errors import UserError
 from src.inference.runner import FrameRunner
 from src.metrics.confusion import DistanceConfusion
@@ -84,23 +85,31 @@ def score_clips(
     systems: list[System],
     clips: Sequence[Clip],
     num_classes: int,
+    gop: int,
     motion: str,
     device: torch.device,
     first: int | None = None,
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system and distance, over the frames that occur at every distance.
 
+    Several processes divide the clips, and all of them return the sums.
+
     Args:
         systems: their networks are moved to the device.
         clips: coded with the same GOP.
         num_classes: K.
+        gop: frames from keyframe to keyframe.
         motion: "exact", "estimate" or "auto".
         device: that the networks run on.
         first: see `is_scored`.
+
+    Raises:
+        UserError: a clip cannot be read.
     """
-    metrics = [DistanceConfusion(num_classes, clips[0].gop) for _ in systems]
+    metrics = [DistanceConfusion(num_classes, gop) for _ in systems]
     runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
-    for number, clip in enumerate(clips, start=1):
+
+    def score(clip: Clip) -> None:
         states: list[Any] = [runner.init_state() for runner in runners]
         for frame, to_key, labels, distance in _frames(clip, motion, first):
             for k, runner in enumerate(runners):
@@ -109,8 +118,14 @@ def score_clips(
                     continue
                 found, states[k] = runner.step(frame.image, states[k], to_key, (labels.shape[0], labels.shape[1]))
                 _count(metrics[k], found, labels, distance)
-        log.info("scored video %d/%d (%s)", number, len(clips), clip.name)
-    return metrics
+
+    def score_own() -> None:
+        for number in _own(len(clips)):
+            score(clips[number])
+            log.info("scored video %d/%d (%s)", number + 1, len(clips), clips[number].name)
+
+    together(score_own)
+    return _summed(metrics)
 
 
 def score_stills(
@@ -122,23 +137,39 @@ def score_stills(
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above.
 
-    Images that cannot be read are left out where `damaged` is given, which is called for each.
+    Images that cannot be read are left out where `damaged` is given, which is called for each, in one process.
     """
     metrics = [DistanceConfusion(num_classes, 1) for _ in systems]
     runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
-    for number, still in enumerate(stills, start=1):
-        try:
-            image, labels = still.read()
-        except UserError as error:
-            if damaged is None:
-                raise
-            damaged(error)
-            continue
-        for runner, metric in zip(runners, metrics, strict=True):
-            found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
-            _count(metric, found, labels, 0)
-        if number % PROGRESS_STEP == 0 or number == len(stills):
-            log.info("scored still image %d/%d", number, len(stills))
+
+    def score_own() -> None:
+        for number in _own(len(stills)):
+            try:
+                image, labels = stills[number].read()
+            except UserError as error:
+                if damaged is None:
+                    raise
+                damaged(error)
+                continue
+            for runner, metric in zip(runners, metrics, strict=True):
+                found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
+                _count(metric, found, labels, 0)
+            if (number + 1) % PROGRESS_STEP == 0 or number + 1 == len(stills):
+                log.info("scored still image %d/%d", number + 1, len(stills))
+
+    together(score_own)
+    return _summed(metrics)
+
+
+def _own(items: int) -> range:
+    """Numbers of the items that this process scores."""
+    rank, world_size = rank_and_world_size()
+    return range(rank, items, world_size)
+
+
+def _summed(metrics: list[DistanceConfusion]) -> list[DistanceConfusion]:
+    for metric in metrics:
+        metric.counts = all_reduce_sum(metric.counts)
     return metrics
 
 

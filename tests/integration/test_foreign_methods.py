@@ -48,7 +48,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def test_evaluation_scores_it_beside_other_methods(method: dict[str, Any], clip: Clip, tmp_path: Path) -> None:
     files = {name: save_checkpoint(tmp_path / f"{name}.ckpt", net) for name, net in (("own", method), ("ar", AR))}
     systems = systems_of({name: load_checkpoint(path) for name, path in files.items()})
-    found = score_clips(systems, [clip], len(CLASSES), "exact", CPU)
+    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
     rows = [result_of(s, metric, CLASSES, SIZE, GOP) for s, metric in zip(systems, found, strict=True)]
     by_method = {row["method"]: row for row in rows}
     assert {method["name"], "AR", "warp only"} <= by_method.keys()

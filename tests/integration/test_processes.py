@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from src.distributed import together as together_or_not_at_all
 from src.errors import UserError
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
@@ -117,6 +118,47 @@ def test_every_clip_is_evaluated_once(tmp_path: Path, street_cache: Path) -> Non
     scores = [key for key in one if key.startswith("val/")]
     assert len(scores) > 10
     assert {key: one[key] for key in scores} == pytest.approx({key: two[key] for key in scores}, abs=0, nan_ok=True)
+
+
+def test_one_and_two_processes_evaluate_to_the_last_digit(tmp_path: Path, street_cache: Path) -> None:
+    trained = [*GROUP, "model.phases.low=null", "model.high_epochs=1", f"paths.cache={street_cache}"]
+    trainings.run(tmp_path / "run", trained)
+    given = [TINY, "plugins=[tests.support.tiny_arseg]", f"checkpoint={tmp_path}/run/high/checkpoints/last.ckpt"]
+    command = [sys.executable, "-m", "src.eval", *given, "device=cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for inputs in ("videos", "stills"):
+        found = []
+        for number in (1, 2):
+            run_dir = tmp_path / f"{inputs}_{number}"
+            own = [f"inputs={inputs}", f"devices={number}", f"hydra.run.dir={run_dir}"]
+            done = subprocess.run([*command, *own], cwd=ROOT, env=environment, capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-3000:]
+            assert done.stdout.count("metrics: ") == 1
+            found.append(sorted(path.name for path in run_dir.iterdir()))
+        assert found[0] == found[1]
+        one, two = ((tmp_path / f"{inputs}_{number}" / "metrics.json").read_bytes() for number in (1, 2))
+        assert one == two
+
+
+def fail_in_the_second(target: Path) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+
+    def action() -> None:
+        if rank == 1:
+            raise UserError("clip 7 is damaged")
+
+    try:
+        together_or_not_at_all(action)
+    except BaseException as error:
+        target.with_suffix(f".{rank}").write_text(f"{type(error).__name__}: {error}")
+    dist.destroy_process_group()
+
+
+def test_the_first_process_reports_what_another_cannot_do(tmp_path: Path) -> None:
+    together(2, fail_in_the_second, tmp_path / "error", log=tmp_path / "log")
+    assert (tmp_path / "error.0").read_text() == "UserError: clip 7 is damaged"
+    assert (tmp_path / "error.1").read_text() == "SystemExit: 0"
 
 
 def test_tdnet_paths_agree_between_processes(tmp_path: Path, street_cache: Path) -> None:

@@ -88,6 +88,21 @@ def cache(run: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory
     return folder
 
 
+def test_tasks_on_two_nodes_evaluate_as_one_process_does(
+    run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
+) -> None:
+    trained = run(sys.executable, "-m", "src.train", *SHORT, f"paths.cache={cache}", f"hydra.run.dir={tmp_path}/run")
+    assert trained.returncode == 0, trained.stderr
+    given = [f"checkpoint={tmp_path}/run/high/checkpoints/last.ckpt", "device=cpu", f"paths.cache={cache}"]
+    command = [sys.executable, "-m", "src.eval", *given]
+    alone = run(*command, f"hydra.run.dir={tmp_path}/one")
+    tasks = ["srun", "--nodes=2", "--ntasks-per-node=1", "--cpus-per-task=1"]
+    both = run(*tasks, *command, f"hydra.run.dir={tmp_path}/two")
+    assert (alone.returncode, both.returncode) == (0, 0), both.stderr
+    assert both.stdout.count("metrics: ") == 1
+    assert (tmp_path / "one" / "metrics.json").read_bytes() == (tmp_path / "two" / "metrics.json").read_bytes()
+
+
 def test_a_training_on_two_nodes_is_requeued_and_goes_on_after_the_step(
     run: Callable[..., subprocess.CompletedProcess[str]], cache: Path, tmp_path: Path
 ) -> None:

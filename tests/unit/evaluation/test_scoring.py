@@ -62,7 +62,7 @@ def test_methods_without_memory_come_first_and_each_names_its_checkpoint(tmp_pat
 @torch.inference_mode()
 def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
     systems = systems_of(checkpoints(tmp_path, ar=AR))
-    found = score_clips(systems, [clip], len(CLASSES), "exact", CPU)
+    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
     for system, metric in zip(systems, found, strict=True):
         expected = np.zeros((4, len(CLASSES), len(CLASSES)), np.int64)
         runner, chain = FrameRunner(system.network, system.normalisation, CPU), MotionChain()
