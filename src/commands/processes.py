@@ -52,7 +52,8 @@ def processes(name: str, devices: int | str) -> Iterator[torch.device]:
     named = any(given.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for given in hydra.overrides.hydra)
     if started and not named and not hydra.launcher._target_.endswith(".SlurmLauncher"):
         raise UserError("each of several processes would name its own run directory; give hydra.run.dir=RUN to all")
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    for library in ("lightning.fabric", "lightning.pytorch"):  # which reports how many processes there are
+        logging.getLogger(library).setLevel(logging.WARNING)
     by_slurm, by_torchrun = _tasks() > 1, TorchElasticEnvironment.detect()
     fabric = Fabric(
         accelerator="cpu",
