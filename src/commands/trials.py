@@ -65,10 +65,10 @@ def sample_of(trials: Sequence[Sequence[str]]) -> list[int]:
         return numbers
     seen: set[str] = set()
     chosen = {numbers[n * len(numbers) // BUILT] for n in range(BUILT)}
-    for trial, number in apart.items():
-        if not trial <= seen:
+    for values, number in apart.items():
+        if not values <= seen:
             chosen.add(number)
-            seen |= trial
+            seen |= values
     return sorted(chosen)
 
 
