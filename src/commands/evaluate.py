@@ -76,17 +76,15 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     _check_classes(first, module, config)
     module.check_labels(config.split, config.inputs == "stills")
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
+    stills = module.images(config.split) if config.inputs == "stills" else None
+    if stills == []:
+        raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
     with processes(config.device, config.devices) as device:
         torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
-        clips = _prepared(module, config.split) if config.inputs == "videos" else None
+        clips = _prepared(module, config.split) if stills is None else None
         if not is_first_process():
             logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
-        if clips is None:
-            stills = module.images(config.split)
-            if not stills:
-                raise UserError(
-                    f"split '{config.split}' has no labelled still images; give another split or inputs=videos"
-                )
+        if stills is not None:
             left_out: list[UserError] = []
 
             def damaged(error: UserError) -> None:
@@ -97,7 +95,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
             height, width = _first_size(stills)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
             about |= {"gop": 1, "codec": None, "frames": len(stills) - missing}
-        else:
+        elif clips is not None:
             gop, start = module.encoding.gop, module.first_scored(config.split)
             scored = len(scored_candidates(clips, list(range(gop)), 1, first=start))
             if not scored:

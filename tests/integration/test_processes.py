@@ -126,18 +126,17 @@ def test_one_and_two_processes_evaluate_to_the_last_digit(tmp_path: Path, street
     given = [TINY, "plugins=[tests.support.tiny_arseg]", f"checkpoint={tmp_path}/run/high/checkpoints/last.ckpt"]
     command = [sys.executable, "-m", "src.eval", *given, "device=cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for inputs in ("videos", "stills"):
-        found = []
-        for number in (1, 2):
-            run_dir = tmp_path / f"{inputs}_{number}"
-            own = [f"inputs={inputs}", f"devices={number}", f"hydra.run.dir={run_dir}"]
-            done = subprocess.run([*command, *own], cwd=ROOT, env=environment, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
-            assert done.stdout.count("metrics: ") == 1
-            found.append(sorted(path.name for path in run_dir.iterdir()))
-        assert found[0] == found[1]
-        one, two = ((tmp_path / f"{inputs}_{number}" / "metrics.json").read_bytes() for number in (1, 2))
-        assert one == two
+    found = []
+    for number in (1, 2):
+        run_dir = tmp_path / f"by_{number}"
+        own = [f"devices={number}", f"hydra.run.dir={run_dir}"]
+        done = subprocess.run([*command, *own], cwd=ROOT, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert done.stdout.count("metrics: ") == 1
+        found.append(sorted(path.name for path in run_dir.iterdir()))
+    assert found[0] == found[1]
+    one, two = ((tmp_path / f"by_{number}" / "metrics.json").read_bytes() for number in (1, 2))
+    assert one == two
 
 
 def fail_in_the_second(target: Path) -> None:

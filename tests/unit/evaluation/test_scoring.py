@@ -77,6 +77,27 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
         assert np.array_equal(metric.counts.numpy(), expected), system.network.method
 
 
+def test_processes_divide_what_is_scored(clip, tmp_path, monkeypatch):
+    systems = systems_of(checkpoints(tmp_path, image=IMAGE))
+    rng = np.random.default_rng(1)
+    stills = [
+        Drawn(f"{n}", *(rng.integers(0, k, s, np.uint8) for k, s in ((255, (48, 64, 3)), (5, (48, 64)))))
+        for n in range(3)
+    ]
+    for score in (
+        lambda: score_clips(systems, [clip] * 3, len(CLASSES), clip.gop, "exact", CPU),
+        lambda: score_stills(systems, stills, len(CLASSES), CPU),
+    ):
+        (alone,) = score()
+        parts = []
+        for rank in range(2):
+            monkeypatch.setattr("src.evaluation.scoring.rank_and_world_size", lambda rank=rank: (rank, 2))
+            parts += [metric.counts for metric in score()]
+        monkeypatch.undo()
+        assert torch.equal(alone.counts, sum(parts))
+        assert all(part.any() for part in parts)
+
+
 def test_still_images_are_keyframes(tmp_path):
     rng = np.random.default_rng(1)
     stills = [
