@@ -80,10 +80,8 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
 def test_processes_divide_what_is_scored(clip, tmp_path, monkeypatch):
     systems = systems_of(checkpoints(tmp_path, image=IMAGE))
     rng = np.random.default_rng(1)
-    stills = [
-        Drawn(f"{n}", *(rng.integers(0, k, s, np.uint8) for k, s in ((255, (48, 64, 3)), (5, (48, 64)))))
-        for n in range(3)
-    ]
+    pixels = rng.integers(0, len(CLASSES), (3, 48, 64, 4), np.uint8)
+    stills = [Drawn(f"{n}", drawn[..., :3], drawn[..., 3]) for n, drawn in enumerate(pixels)]
     for score in (
         lambda: score_clips(systems, [clip] * 3, len(CLASSES), clip.gop, "exact", CPU),
         lambda: score_stills(systems, stills, len(CLASSES), CPU),
