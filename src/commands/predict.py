@@ -14,7 +14,7 @@ from src.cli.config import plain
 from src.inference.api import StreamSegmenter, load_segmenter
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
-from src.inference.outputs import overlay, write_labels
+from src.inference.outputs import Overlay, write_labels
 from src.inference.segment import Segmented
 from src.inference.timing import TimingFile
 from src.pipeline import Consumer
@@ -57,7 +57,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
 
 def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamSegmenter) -> dict[str, Any]:
     info, max_gop = video.info, options.max_gop or segmenter.gop
-    labels = folder / "labels"
+    labels, drawn = folder / "labels", Overlay(segmenter.classes, options.opacity)
     if options.save_labels:
         labels.mkdir()
     with (
@@ -67,7 +67,7 @@ def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamS
 
         def write(result: Segmented) -> None:
             began = time.perf_counter()
-            shown.write(overlay(result, segmenter.classes, options.opacity), result.frame.pts)
+            shown.write(drawn.draw(result), result.frame.pts)
             if options.save_labels:
                 write_labels(labels, result)
             timing.write(result, 1000 * (time.perf_counter() - began))

@@ -6,15 +6,40 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from src.data.labels import ClassSet
 from src.inference.segment import Segmented
 
 
-def overlay(result: Segmented, classes: ClassSet, opacity: float) -> NDArray[np.uint8]:
-    """Draw (H, W, 3) RGB: the frame under the colours of its classes; `opacity` 0..1 of the colours."""
-    return blend(result.frame.image, classes.colour(result.labels), opacity)
+class Overlay:
+    """Draw frames under the colours of their classes.
+
+    Args:
+        classes: with a palette.
+        opacity: 0..1 of the colours.
+    """
+
+    def __init__(self, classes: ClassSet, opacity: float) -> None:
+        values = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
+        shown = [blend(values, values * 0 + classes.colour(np.uint8(k)), opacity) for k in range(len(classes))]
+        self._table = np.ascontiguousarray(np.stack(shown).transpose(0, 2, 1))  # class, channel, value
+
+    def draw(self, result: Segmented) -> NDArray[np.uint8]:
+        """Return (H, W, 3) RGB."""
+        drawn = np.empty_like(result.frame.image)
+        _look_up(self._table, result.labels.reshape(-1), result.frame.image.reshape(-1, 3), drawn.reshape(-1, 3))
+        return drawn
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _look_up(
+    table: NDArray[np.uint8], labels: NDArray[np.uint8], image: NDArray[np.uint8], drawn: NDArray[np.uint8]
+) -> None:
+    for n in range(len(labels)):
+        for channel in range(3):
+            drawn[n, channel] = table[labels[n], channel, image[n, channel]]
 
 
 def blend(image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float) -> NDArray[np.uint8]:

@@ -141,32 +141,19 @@ def exported_vectors(frame: av.VideoFrame, offset: tuple[int, int]) -> NDArray[n
     blocks = side_data(frame, "MOTION_VECTORS")
     if blocks is None:
         return NO_ROWS
-    rows: NDArray[np.float32] = block_rows(blocks.to_ndarray(), True, *offset)
-    return rows
-
-
-def estimated_vectors(frame: av.VideoFrame) -> NDArray[np.float32]:
-    """(N, 6) as above from a frame out of the `mestimate` filter, which leaves the motion fields unset."""
-    blocks = frame.side_data["MOTION_VECTORS"].to_ndarray()
-    rows: NDArray[np.float32] = block_rows(blocks[blocks["source"] < 0], False, 0, 0)
+    rows: NDArray[np.float32] = block_rows(blocks.to_ndarray(), *offset)
     return rows
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def block_rows(blocks: NDArray[Any], exact: bool, left: int, top: int) -> NDArray[np.float32]:
-    """(N, 6) float32 [x0, y0, w, h, dx, dy] of FFmpeg's blocks, which have centres, in a frame cut by (left, top).
-
-    The motion is that of the motion fields if `exact`, or else from place to place in whole pixels.
-    """
+def block_rows(blocks: NDArray[Any], left: int, top: int) -> NDArray[np.float32]:
+    """(N, 6) float32 [x0, y0, w, h, dx, dy] of FFmpeg's blocks, which have centres, in a frame cut by (left, top)."""
     rows = np.empty((len(blocks), 6), np.float32)
     for n in range(len(blocks)):
         block, row = blocks[n], rows[n]
         row[2], row[3] = block.w, block.h
         row[0] = block.dst_x - (row[2] / 2 + left)
         row[1] = block.dst_y - (row[3] / 2 + top)
-        if exact:
-            scale = np.float32(block.motion_scale)
-            row[4], row[5] = np.float32(block.motion_x) / scale, np.float32(block.motion_y) / scale
-        else:
-            row[4], row[5] = block.src_x - block.dst_x, block.src_y - block.dst_y
+        scale = np.float32(block.motion_scale)
+        row[4], row[5] = np.float32(block.motion_x) / scale, np.float32(block.motion_y) / scale
     return rows

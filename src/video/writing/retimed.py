@@ -47,7 +47,7 @@ class RetimedVideo:
         if height % 2 or width % 2:
             self._container.metadata["comment"] = visible_comment(height, width)
         self._stream: VideoStream = self._container.add_stream(
-            "libx264", rate=rate, options={"preset": "veryfast", "crf": "20"}
+            "libx264", rate=rate, options={"preset": "superfast", "crf": "22"}
         )
         self._stream.width, self._stream.height = width + width % 2, height + height % 2
         self._stream.pix_fmt, self._stream.thread_count = "yuv420p", threads
