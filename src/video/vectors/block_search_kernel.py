@@ -5,7 +5,7 @@ before only (the filter also looks to the frame after) and with eight pixels at 
 """
 # Numba infers the types of these functions from their first call; llvmlite has no types.
 # ruff: noqa: ANN001, ANN201, ANN202
-# mypy: disable-error-code="misc, no-untyped-def, no-untyped-call, untyped-decorator, call-arg, assignment, var-annotated"
+# mypy: disable-error-code="misc,no-untyped-def,no-untyped-call,untyped-decorator,call-arg,assignment,var-annotated"
 
 from __future__ import annotations
 
