@@ -23,7 +23,8 @@ class Overlay:
 
     def __init__(self, classes: ClassSet, opacity: float) -> None:
         values = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
-        shown = [blend(values, values * 0 + classes.colour(np.uint8(k)), opacity) for k in range(len(classes))]
+        colours = classes.colour(np.arange(len(classes), dtype=np.uint8)[:, None].repeat(256, 1))
+        shown = [blend(values, colour, opacity) for colour in colours]
         self._table = np.ascontiguousarray(np.stack(shown).transpose(0, 2, 1))  # class, channel, value
 
     def draw(self, result: Segmented) -> NDArray[np.uint8]:
