@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 
 from src.benchmarking.latency import Round, means, measure, ratio, statistics
 from src.benchmarking.video_latency import measure_video
+from src.inference.device import hardware
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
@@ -73,16 +73,6 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
         "channels_last": options.channels_last,
         "folded": options.fold,
     }
-
-
-def hardware(device: torch.device) -> str:
-    """Name of the processor, or of the accelerator."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _measure(

@@ -48,7 +48,9 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     """
     with atomic_output_folder(Path(options.output)) as folder:
         # one budget of threads for network, decoder and encoder
-        segmenter = load_segmenter(options.checkpoint, options.device, options.threads)
+        segmenter = load_segmenter(
+            options.checkpoint, options.device, options.threads, options.backend, options.precision
+        )
         video = segmenter.open(options.source, options.motion, options.on_damage)
         summary = _run(options, folder, video, segmenter)
     log.info("results: %s", options.output)
@@ -88,5 +90,7 @@ def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamS
             "max_gop": max_gop if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,
+            "backend": segmenter.runner.engine.backend,
+            "precision": segmenter.runner.engine.precision,
         }
         return timing.finish(about, time.perf_counter() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,12 +12,16 @@ from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.data.labels import ClassSet
 from src.errors import check_range
 from src.inference.device import choose_device, choose_threads
+from src.inference.engine.options import candidates
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
 from src.models.video import FrameInput, VideoSegmenter
+from src.ops.cpu.memory import keep_freed_memory
 from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
+
+CALIBRATION_IMAGES, CALIBRATION_STEP = 30, 10  # every tenth frame of the first 300
 
 __all__ = ["FrameInput", "Segmented", "StreamSegmenter", "Video", "load_segmenter"]
 
@@ -28,8 +33,6 @@ class StreamSegmenter:
 
     Attributes:
         classes: names and palette; `classes.colour(labels)` gives (H, W, 3) RGB.
-        network: the method in inference form, on its device. For research: `network.step(FrameInput(images, motion),
-            state)` takes batches (B, 3, H, W) of normalised RGB and gives logits (B, K, H, W) and the state after.
         runner: from single uint8 images to labels, see `FrameRunner`.
         normalisation: of the images that `network` takes.
         gop: frames from keyframe to keyframe in training.
@@ -38,13 +41,30 @@ class StreamSegmenter:
         ahead: frames that are decoded while the network runs; 0 with a single thread, where nothing is gained.
     """
 
-    def __init__(self, loaded: LoadedModel, device: torch.device, threads: int) -> None:
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        device: torch.device,
+        threads: int,
+        backend: str = "torch",
+        precision: str = "fp32",
+    ) -> None:
+        candidates(backend, precision, device.type)  # before any work
+        self._wanted: tuple[str, str] | None = (backend, precision)
         self.runner: FrameRunner = runner_of(loaded, device)
-        self.network: VideoSegmenter = self.runner.network
         self.classes: ClassSet = loaded.classes
         self.normalisation = loaded.normalisation
         self.gop, self.device, self.threads = loaded.gop, device, threads
         self.ahead = AHEAD if threads > 1 else 0
+
+    @property
+    def network(self) -> VideoSegmenter:
+        """The method in inference form, on its device and, once a video has been run, on its backend.
+
+        For research: `network.step(FrameInput(images, motion), state)` takes batches (B, 3, H, W) of normalised RGB
+        and gives logits (B, K, H, W) and the state after.
+        """
+        return self.runner.network
 
     def open(self, source: str | Path, motion: MotionSource = "auto", on_damage: Policy = "stop") -> Video:
         """Open a video with the motion that the method needs.
@@ -75,21 +95,44 @@ class StreamSegmenter:
         check_range(max_gop is None or max_gop >= 1, "max_gop", max_gop, "1 or more, or None for that of the training")
         opened = video if isinstance(video, Video) else self.open(video)
         info = opened.info
+        self._tune(opened)
         self.runner.warm_up(info.height, info.width)
         return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, info.all_intra), self.ahead)
 
+    def _tune(self, video: Video) -> None:
+        """Choose the engine on the first frames of the first video."""
+        if self._wanted is None:
+            return
+        backend, precision = self._wanted
+        step, count = (CALIBRATION_STEP, CALIBRATION_IMAGES) if precision == "int8" else (1, 1)
+        frames = iter(Video(video.path, "none", video.on_damage, self.threads))
+        images = [frame.image for frame in islice(frames, 0, step * count, step)]
+        self.runner.tune(images, backend, precision, self.threads)
+        self._wanted = None
 
-def load_segmenter(checkpoint: str | Path, device: str = "auto", threads: int | None = None) -> StreamSegmenter:
+
+def load_segmenter(
+    checkpoint: str | Path,
+    device: str = "auto",
+    threads: int | None = None,
+    backend: str = "torch",
+    precision: str = "fp32",
+) -> StreamSegmenter:
     """Load a checkpoint of `src.train` or `src.convert` in its inference form.
 
     Args:
         checkpoint: path of the .ckpt file; nothing in it is executed.
         device: "cpu", "cuda", "cuda:1", "mps", or "auto", which is CUDA where there is one.
         threads: of network and decoder together, set for the whole process; None for OMP_NUM_THREADS or all cores.
+        backend: "torch", "compile", "openvino" or "onnxruntime", or "auto": what is fastest on the first frame.
+        precision: "fp32", "bf16", "fp16" (GPUs), "int8" (OpenVINO, calibrated on the first video), or "auto": bf16
+            where it is faster and its labels are those of fp32.
 
     Raises:
-        UserError: no such file, damaged, not written by this project, or no such device.
+        UserError: no such file, damaged, not written by this project, no such device, or a backend or precision
+            that does not run on it.
     """
     count = choose_threads(threads)
     torch.set_num_threads(count)
-    return StreamSegmenter(load_checkpoint(checkpoint), choose_device(device), count)
+    keep_freed_memory()
+    return StreamSegmenter(load_checkpoint(checkpoint), choose_device(device), count, backend, precision)

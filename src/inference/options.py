@@ -28,6 +28,8 @@ class PredictOptions:
     save_labels: bool
     opacity: float
     device: str
+    backend: str
+    precision: str
     threads: int | None
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from src.checkpoints.load import LoadedModel
 from src.data.batch import Sample, normalise
 from src.data.images import Normalisation
 from src.data.transforms import FitSize
+from src.inference.engine.choose import tune
+from src.inference.engine.options import PLAIN, Engine
 from src.models.deploy.inference_form import inference_form
 from src.models.video import FrameInput, VideoSegmenter
 from src.ops.resize import resize
@@ -34,6 +37,7 @@ class FrameRunner:
 
     Attributes:
         uses_motion: whether frames between keyframes need their motion.
+        engine: that the parts of its networks run on.
     """
 
     def __init__(
@@ -42,7 +46,7 @@ class FrameRunner:
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval()
         self._normalisation, self._device, self._fit = normalisation, device, fit
-        self.uses_motion = network.uses_motion
+        self.uses_motion, self.engine = network.uses_motion, PLAIN
 
     def init_state(self) -> Any:
         """The state before the first frame."""
@@ -75,6 +79,22 @@ class FrameRunner:
     def advance(self, image: NDArray[np.uint8], state: Any, motion: MotionField | None) -> Any:
         """State after a frame whose labels are not needed; arguments as of `step`."""
         return self.network.advance(self._frame(image, motion), state)
+
+    def tune(self, images: Sequence[NDArray[np.uint8]], backend: str, precision: str, threads: int) -> Engine:
+        """Put the method on a backend and precision, see `src.inference.engine.choose.tune`.
+
+        Args:
+            images: (H, W, 3) RGB of the video; the first one is measured on, all calibrate int8.
+            backend, precision: "auto" or names.
+            threads: of the backend.
+
+        Raises:
+            UserError: what does not run here.
+        """
+        inputs = [self._frame(image, None).image for image in images]
+        tuned = tune(self.network, backend, precision, inputs, threads)
+        self.network, self.engine = tuned.network, tuned.engine
+        return tuned.engine
 
     def warm_up(self, height: int, width: int) -> None:
         """Compile and allocate before the first frame, outside all timing."""

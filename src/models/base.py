@@ -9,20 +9,17 @@ from torch import Tensor, nn
 from src.ops.resize import resize, size_of
 
 
-class Segmenter(nn.Module, ABC):
-    """A network from one normalised RGB image (B, 3, H, W) to logits (B, K, H, W), split at `classify`.
+class FeatureNetwork(nn.Module, ABC):
+    """A network from a normalised RGB image (B, 3, H, W) to logits in two parts, `features` and `classify`.
 
-    The seam is what AR-Seg needs (paper section 3.2): features of two branches are fused between `encode` and
-    the shared `classify`. Subclasses set the three attributes in their constructor.
+    Video methods join what they know of other frames between the two. Each part is a function of one tensor, which
+    is what a backend of `src.inference.engine` runs in its place.
 
     Attributes:
-        feature_channels: C of the features handed to `classify`.
         num_classes: K.
     """
 
-    feature_channels: int
     num_classes: int
-    align_corners: bool = False  # of the resize from `classify` to input size
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -32,11 +29,6 @@ class Segmenter(nn.Module, ABC):
     def classify(self, features: Tensor) -> Tensor:
         """Logits (B, K, h', w') of features; one 1x1 convolution in most networks."""
 
-    @property
-    @abstractmethod
-    def classifier(self) -> nn.Module:
-        """The module behind `classify`, which AR-Seg shares between its branches and freezes (FST)."""
-
     def features(self, x: Tensor) -> Tensor:
         """Features (B, C, h, w) of an image, without training-only work."""
         return self.encode(x)[0]
@@ -44,6 +36,25 @@ class Segmenter(nn.Module, ABC):
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Outputs of the training-only heads by name: logits (B, K, h, w), or (B, K) for image-level heads."""
         return {}
+
+
+class Segmenter(FeatureNetwork):
+    """A network that segments a frame by itself.
+
+    The seam between its parts is what AR-Seg needs (paper section 3.2): features of two branches are fused before
+    the shared `classify`. Subclasses set the attributes in their constructor.
+
+    Attributes:
+        feature_channels: C of the features handed to `classify`.
+    """
+
+    feature_channels: int
+    align_corners: bool = False  # of the resize from `classify` to input size
+
+    @property
+    @abstractmethod
+    def classifier(self) -> nn.Module:
+        """The module behind `classify`, which AR-Seg shares between its branches and freezes (FST)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K, H, W) at input size."""

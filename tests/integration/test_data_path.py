@@ -78,7 +78,7 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
 
     film = next(cache.rglob(f"{at_labels[0]['key']}.mp4"))
     request = PredictOptions(
-        str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", 1
+        str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", "torch", "fp32", 1
     )
     predict(request)
     assert (tmp_path / "out" / "overlay.mp4").exists()

@@ -63,7 +63,9 @@ def test_prediction_hands_it_state_and_motion(method: dict[str, Any], motion: st
     checkpoint = save_checkpoint(tmp_path / "own.ckpt", method)
     output = tmp_path / "output"
     summary = predict(
-        PredictOptions(str(checkpoint), str(clip.video), str(output), GOP, "auto", "stop", True, 0.5, "cpu", 1)
+        PredictOptions(
+            str(checkpoint), str(clip.video), str(output), GOP, "auto", "stop", True, 0.5, "cpu", "torch", "fp32", 1
+        )
     )
     assert (summary["frames"], summary["motion"]) == (8, motion)
     assert len(list((output / "labels").iterdir())) == 8

@@ -80,7 +80,7 @@ class TDNet(VideoSegmenter):
         """
         image = frame.image
         path, encoding = self._parts(state.path)
-        features, _ = path.encode(image)
+        features = path.features(image)
         query, value = encoding.query(features), encoding.value(features)
         small_query, small_value = (tokens(subsample(x, self.subsampling)) for x in (query, value))
         _check_state(state, small_value)
@@ -138,7 +138,7 @@ class TDNet(VideoSegmenter):
     def _observe(self, image: Tensor, state: TDNetState) -> TDNetState:
         """The state after a frame whose own result nobody asks for."""
         path, encoding = self._parts(state.path)
-        features = subsample(path.encode(image)[0], self.subsampling)
+        features = subsample(path.features(image), self.subsampling)
         query, key, value = (tokens(f(features)) for f in (encoding.query, encoding.key, encoding.value))
         return self._remember(state, query, key, value)
 

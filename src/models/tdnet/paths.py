@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
@@ -10,38 +9,29 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.backbones.resnet import BasicBlock, ResNet
+from src.models.base import FeatureNetwork
 from src.models.bisenet.net import ContextPath
 from src.models.layers import ConvHead, ConvNormAct, PyramidPooling, conv_norm_act
 from src.ops.resize import resize, size_of
 
 
-class SubNetwork(nn.Module, ABC):
+class SubNetwork(FeatureNetwork):
     """One of TDNet's sub-networks: a complete shallow network with its own normalisation and head.
 
     Attributes:
         channels: of its features, z in the paper.
         value_channels: of what its head reads.
-        num_classes: K.
     """
 
     channels: int
     value_channels: int
-    num_classes: int
     norm: nn.Module
     head: nn.Module
 
-    @abstractmethod
-    def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features (B, channels, h, w) of an image (B, 3, H, W) at stride 8, and what `auxiliary` reads."""
-
-    def classify(self, values: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """Logits (B, K, h, w) of values (B, value_channels, h, w), propagated or not."""
-        logits: Tensor = self.head(self.norm(values))
+        logits: Tensor = self.head(self.norm(features))
         return logits
-
-    def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Logits (B, K, h, w) of the training-only heads, by name."""
-        return {}
 
 
 class PSPPath(SubNetwork):

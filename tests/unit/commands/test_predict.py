@@ -49,6 +49,8 @@ def request(checkpoint, source, output, **changed):
         "save_labels": False,
         "opacity": 0.5,
         "device": "cpu",
+        "backend": "torch",
+        "precision": "fp32",
         "threads": 1,
     }
     return PredictOptions(str(checkpoint), str(source), str(output), **(defaults | changed))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from src.models.deploy.frozen import ActivatedConv, frozen_features
+from src.models.deploy.activated_conv import ActivatedConv
+from src.models.deploy.frozen import frozen_features
 from src.models.dfanet.net import DFANet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet

@@ -1,0 +1,1 @@
+"""Backends and precisions in which the networks of a video method run."""

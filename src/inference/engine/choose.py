@@ -1,0 +1,154 @@
+"""Choose the engine of a method by a short measurement on images of its own video."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Generic
+
+import torch
+import xxhash
+from torch import Tensor
+
+from src.errors import UserError
+from src.files import read_json, write_json
+from src.inference.device import hardware
+from src.inference.engine.options import PACKAGES, PLAIN, Engine, candidates
+from src.inference.engine.parts import Net, accelerate
+from src.models.video import VideoSegmenter, run_cycle
+
+EQUAL = 0.99  # of the labels, for an engine of lower precision to be chosen by itself
+WORTH_REPEATING = 1.3  # of the shortest time; slower engines are timed once
+REMEMBERED = 200  # choices
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Tuned(Generic[Net]):
+    """A method as it is run.
+
+    Attributes:
+        network: with its parts on the engine.
+        engine: chosen or asked for.
+        equal: share 0..1 of labels that are those of torch in float32, None where nothing else was run.
+        milliseconds: of a cycle of two frames by engine, where engines were compared in this run.
+    """
+
+    network: Net
+    engine: Engine
+    equal: float | None = None
+    milliseconds: dict[str, float] | None = None
+
+
+def tune(network: Net, backend: str, precision: str, images: Sequence[Tensor], threads: int) -> Tuned[Net]:
+    """Put a method on the backend and precision that were asked for, or on the fastest of them.
+
+    Choices are kept in the user's cache directory, by network, size of the images, machine and versions.
+
+    Args:
+        network: in inference form, on its device.
+        backend, precision: see `candidates`.
+        images: (1, 3, H, W) of the video; the first one is what engines are compared on, all calibrate int8.
+        threads: of the backend.
+
+    Raises:
+        UserError: see `candidates`; or int8 is asked for without images of any content.
+    """
+    device = images[0].device
+    engines = candidates(backend, precision, device.type)
+    if engines == [PLAIN]:
+        return Tuned(network, PLAIN)
+    key = _key(network, images[0], engines, threads, device)
+    remembered = _remembered().get(key)
+    engine = next((e for e in engines if str(e) == remembered), None) if len(engines) > 1 else engines[0]
+    expected = _labels(network, images[0])
+    if engine is not None:
+        fast = accelerate(network, engine, threads, images)
+        tuned = Tuned(fast, engine, _share(expected, _labels(fast, images[0])))
+    else:
+        tuned = _fastest(network, engines, images, threads, expected)
+        _remember(key, str(tuned.engine))
+    log.info("engine: %s", _line(tuned))
+    return tuned
+
+
+def _fastest(
+    network: Net, engines: list[Engine], images: Sequence[Tensor], threads: int, expected: list[Tensor]
+) -> Tuned[Net]:
+    image = images[0]
+    found: dict[Engine, tuple[float, Tuned[Net]]] = {}
+    for engine in engines:
+        fast = accelerate(network, engine, threads, images)
+        equal = _share(expected, _labels(fast, image))  # the first run also compiles
+        if engine.precision != "fp32" and equal < EQUAL:
+            log.info("engine: %s left out, only %.1f %% of its labels are those of fp32", engine, 100 * equal)
+            continue
+        best = min((seconds for seconds, _ in found.values()), default=float("inf"))
+        seconds = _time(fast, image)
+        if seconds < WORTH_REPEATING * best:
+            seconds = min(seconds, _time(fast, image))
+        found[engine] = seconds, Tuned(fast, engine, equal)
+    milliseconds = {str(engine): round(1000 * seconds, 1) for engine, (seconds, _) in found.items()}
+    _, best_tuned = min(found.values(), key=lambda pair: pair[0])
+    return Tuned(best_tuned.network, best_tuned.engine, best_tuned.equal, milliseconds)
+
+
+@torch.inference_mode()
+def _labels(network: VideoSegmenter, image: Tensor) -> list[Tensor]:
+    return [logits.argmax(1) for logits in run_cycle(network, image)]
+
+
+def _share(expected: list[Tensor], found: list[Tensor]) -> float:
+    return float(torch.stack([(a == b).float().mean() for a, b in zip(expected, found, strict=True)]).mean())
+
+
+@torch.inference_mode()
+def _time(network: VideoSegmenter, image: Tensor) -> float:
+    started = time.perf_counter()
+    run_cycle(network, image)[-1].flatten()[:1].cpu()  # waits for the device
+    return time.perf_counter() - started
+
+
+def _line(tuned: Tuned[Any]) -> str:
+    compared = ", ".join(f"{name} {ms} ms" for name, ms in (tuned.milliseconds or {}).items())
+    equal = "" if tuned.equal is None else f", {100 * tuned.equal:.2f} % of its labels are those of torch fp32"
+    return f"{tuned.engine}{equal}{f' (two frames: {compared})' if compared else ''}"
+
+
+def _key(network: VideoSegmenter, image: Tensor, engines: list[Engine], threads: int, device: torch.device) -> str:
+    versions = {"torch": str(torch.__version__)}
+    for package in PACKAGES.values():
+        with contextlib.suppress(Exception):
+            versions[package] = version(package)
+    digest = xxhash.xxh3_128()
+    digest.update(repr((tuple(image.shape), engines, threads, hardware(device), versions, repr(network))).encode())
+    for tensor in network.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _file() -> Path:
+    folder = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder) / "compressed-video-segmentation" / "engines.json"
+
+
+def _remembered() -> dict[str, str]:
+    try:
+        content = read_json(_file())
+    except (OSError, UserError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _remember(key: str, engine: str) -> None:
+    kept = list(_remembered().items())[-REMEMBERED + 1 :]
+    with contextlib.suppress(OSError, UserError):  # a read-only home costs the measurement next time
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        write_json(_file(), {**dict(kept), key: engine})

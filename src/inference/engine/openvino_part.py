@@ -1,0 +1,91 @@
+"""Run a part of a network in OpenVINO."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import openvino as ov
+import torch
+from torch import Tensor
+
+from src.inference.engine.options import Precision
+from src.inference.engine.part import Part
+from src.ops.resize import resize
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+log = logging.getLogger(__name__)
+
+
+class OpenVINOPart:
+    """A part as a compiled OpenVINO model, made anew for each size of its input.
+
+    Images of a batch run one after the other: on CPUs a batch gains nothing, and each size is compiled once.
+    Channels are the last dimension in memory on both sides, as the kernels around it expect them.
+
+    Args:
+        part: to translate.
+        precision: of the computation.
+        threads: that it may use.
+        samples: inputs to calibrate int8 with, from one video.
+    """
+
+    def __init__(self, part: Part, precision: Precision, threads: int, samples: Sequence[Tensor] = ()) -> None:
+        self._part, self._precision, self._samples = part, precision, samples
+        self._settings = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Output (B, C, h, w) in float32 for x (B, C', h', w'), both channels_last."""
+        outputs = [self._run(image[None]) for image in x.float().permute(0, 2, 3, 1)]
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).permute(0, 3, 1, 2)
+
+    def _run(self, pixels: Tensor) -> Tensor:
+        pixels = pixels.contiguous()
+        request = self._requests.get(tuple(pixels.shape))
+        if request is None:
+            request = self._requests[tuple(pixels.shape)] = self._compiled(pixels)
+        out = np.empty(tuple(request.model_outputs[0].shape), np.float32)  # a state may keep it for many frames
+        request.set_input_tensor(ov.Tensor(pixels.numpy(), shared_memory=True))
+        request.set_output_tensor(ov.Tensor(out, shared_memory=True))
+        request.infer()
+        return torch.from_numpy(out)
+
+    def _compiled(self, pixels: Tensor) -> ov.InferRequest:
+        model = translated(self._part, pixels.permute(0, 3, 1, 2).contiguous())
+        if self._precision == "int8":
+            size = int(pixels.shape[1]), int(pixels.shape[2])
+            model = _quantised(model, [resize(sample, size) for sample in self._samples])
+        _channels_last(model)
+        return ov.Core().compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+def translated(part: Part, example: Tensor) -> ov.Model:
+    """Translate a part for inputs of the shape of `example` (1, C, h, w)."""
+    with torch.no_grad():
+        program = torch.export.export(part, (example.clone(),))
+    model = ov.convert_model(program)
+    model.reshape(list(example.shape))  # it came out with any shape, which is slower
+    return model
+
+
+def _quantised(model: ov.Model, samples: list[Tensor]) -> ov.Model:
+    import nncf  # slow to load
+
+    images = [x[None].contiguous().numpy() for sample in samples for x in sample]
+    return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
+
+
+def _channels_last(model: ov.Model) -> None:
+    processor = ov.preprocess.PrePostProcessor(model)
+    for side in (processor.input(), processor.output()):
+        side.tensor().set_layout(ov.Layout("NHWC"))
+        side.model().set_layout(ov.Layout("NCHW"))
+    processor.build()

@@ -1,0 +1,74 @@
+"""Choice of a backend and a precision: which there are, and which suit a device and what is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Literal, NamedTuple, cast, get_args
+
+from src.errors import UserError
+
+Backend = Literal["torch", "compile", "openvino", "onnxruntime"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+
+PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+RUNS: dict[tuple[str, Backend], tuple[Precision, ...]] = {
+    ("cpu", "torch"): ("fp32", "bf16"),
+    ("cpu", "compile"): ("fp32", "bf16"),
+    ("cpu", "openvino"): ("fp32", "bf16", "int8"),
+    ("cpu", "onnxruntime"): ("fp32",),
+    ("cuda", "torch"): ("fp32", "bf16", "fp16"),
+    ("cuda", "compile"): ("fp32", "bf16", "fp16"),
+    ("mps", "torch"): ("fp32", "fp16"),
+}
+SEARCHED: tuple[Backend, ...] = ("torch", "openvino", "onnxruntime")  # compiling may take longer than a short video
+
+
+class Engine(NamedTuple):
+    """A backend and the precision that it computes in."""
+
+    backend: Backend
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+PLAIN = Engine("torch", "fp32")
+
+
+def candidates(backend: str, precision: str, device: str) -> list[Engine]:
+    """List the engines that a request may mean, `PLAIN` first where it is among them.
+
+    Args:
+        backend: one of `Backend`, or "auto".
+        precision: one of `Precision`, or "auto": bf16 or fp32; int8 needs calibration and is chosen by name only.
+        device: its type, e.g. "cpu".
+
+    Raises:
+        UserError: an unknown value, a pair that does not run on the device, or a package that is missing.
+    """
+    for key, value, choices in (("backend", backend, get_args(Backend)), ("precision", precision, get_args(Precision))):
+        if value not in (*choices, "auto"):
+            raise UserError(f"{key}={value} is not one of auto, {', '.join(choices)}; choose one of these")
+    if backend in PACKAGES and not _is_installed(cast(Backend, backend)):
+        raise UserError(
+            f"backend={backend} needs the package {PACKAGES[backend]}; pip install -e .[export], or give backend=torch"
+        )
+    wanted = [b for b in SEARCHED if _is_installed(b)] if backend == "auto" else [cast(Backend, backend)]
+    found = [
+        Engine(b, p)
+        for b in wanted
+        for p in RUNS.get((device, b), ())
+        if p == precision or (precision == "auto" and p in ("fp32", "bf16" if device == "cpu" else "fp32"))
+    ]
+    if not found:
+        runs = ", ".join(str(Engine(b, p)) for (d, b), ps in RUNS.items() if d == device for p in ps)
+        raise UserError(
+            f"backend={backend} precision={precision} does not run on {device}; there are {runs}, of which openvino "
+            "and onnxruntime are installed by pip install -e .[export]"
+        )
+    return found
+
+
+def _is_installed(backend: Backend) -> bool:
+    return backend not in PACKAGES or importlib.util.find_spec(PACKAGES[backend]) is not None

@@ -1,0 +1,162 @@
+"""Every backend computes what torch computes in float32, for single frames and for methods with a state."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import pytest
+import torch
+
+from src.errors import UserError
+from src.inference.api import load_segmenter
+from src.inference.engine import choose
+from src.inference.engine.choose import tune
+from src.inference.engine.options import PLAIN, Engine, candidates
+from src.inference.engine.parts import accelerate, feature_networks
+from src.models.deploy.inference_form import inference_form
+from src.models.video import FrameInput, SingleFrame, run_cycle
+from tests.support.tiny_arseg import tiny_arseg
+from tests.support.tiny_runner import AR, TinySegmenter, exact_film, save_checkpoint
+from tests.support.tiny_tdnet import tiny_tdnet
+
+METHODS = {
+    "single": lambda: SingleFrame(TinySegmenter()),
+    "reduced": lambda: SingleFrame(TinySegmenter(), 0.5),
+    "arseg": lambda: tiny_arseg(mix="gate", init="identity"),
+    "tdnet": lambda: tiny_tdnet(5, 3),
+}
+
+
+def _marks(backend: str) -> list[pytest.MarkDecorator]:
+    missing = backend in ("openvino", "onnxruntime") and importlib.util.find_spec(backend) is None
+    return (
+        []
+        if backend == "torch"
+        else [pytest.mark.skipif(missing, reason=f"{backend} is not installed"), pytest.mark.slow]
+    )
+
+
+ENGINES = [
+    pytest.param(Engine(backend, precision), tolerance, marks=_marks(backend), id=f"{backend}-{precision}")
+    for backend, precision, tolerance in (
+        ("torch", "bf16", 3e-2),
+        ("openvino", "fp32", 1e-4),
+        ("openvino", "bf16", 3e-2),
+        ("openvino", "int8", 3.5e-1),
+        ("onnxruntime", "fp32", 1e-4),
+    )
+]
+
+
+def _images(count: int, size: tuple[int, int] = (64, 96)) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    images = [torch.randn(1, 3, *size, generator=generator) for _ in range(count)]
+    return [image.contiguous(memory_format=torch.channels_last) for image in images]
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("engine", "tolerance"), ENGINES)
+@torch.inference_mode()
+def test_logits_are_those_of_torch_in_float32(method, engine, tolerance):
+    torch.manual_seed(0)
+    network = inference_form(METHODS[method]())
+    images = _images(4)
+    fast = accelerate(network, engine, 1, images)
+    for image in (images[0], *_images(1, (48, 80))):
+        for expected, found in zip(run_cycle(network, image, 3), run_cycle(fast, image, 3), strict=True):
+            assert found.dtype == torch.float32
+            assert found.shape == expected.shape
+            error = (found - expected).norm() / expected.norm()
+            assert error < tolerance
+    assert all("features" not in vars(net) for net in feature_networks(network)), "the network given stays as it is"
+
+
+@pytest.mark.parametrize(("engine", "tolerance"), ENGINES)
+@torch.inference_mode()
+def test_streams_of_a_batch_are_what_they_are_alone(engine, tolerance):
+    torch.manual_seed(0)
+    images = _images(4)
+    fast = accelerate(inference_form(METHODS["arseg"]()), engine, 1, images)
+    alone = [run_cycle(fast, image, 3) for image in images[:2]]
+    together = run_cycle(fast, torch.cat(images[:2]), 3)
+    for expected, found in zip(zip(*alone, strict=True), together, strict=True):
+        torch.testing.assert_close(found, torch.cat(expected), rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("engine", "tolerance"), ENGINES)
+@torch.inference_mode()
+def test_a_state_outlives_the_frames_after_it(engine, tolerance):
+    """A backend that handed out its own buffers would overwrite the features of an earlier keyframe."""
+    images = _images(4)
+    fast = accelerate(inference_form(METHODS["arseg"]()), engine, 1, images)
+    _, state = fast.step(FrameInput(images[0]), fast.init_state())
+    kept = state.features.clone()
+    for image in images[1:]:
+        fast.step(FrameInput(image), fast.init_state())
+    assert torch.equal(state.features, kept)
+
+
+def test_comparisons_run_on_the_same_engine():
+    fast = accelerate(inference_form(METHODS["arseg"]()), Engine("torch", "bf16"), 1)
+    for other in fast.comparisons():
+        assert all("features" in vars(net) for net in feature_networks(other))
+
+
+def test_what_does_not_run_is_rejected_before_any_work(tmp_path):
+    for backend, precision, device, expected in (
+        ("torchs", "fp32", "cpu", "backend=torchs is not one of auto, torch"),
+        ("torch", "fp8", "cpu", "precision=fp8 is not one of"),
+        ("torch", "fp16", "cpu", "precision=fp16 does not run on cpu"),
+        ("torch", "int8", "cpu", "backend=torch precision=int8 does not run on cpu"),
+        ("onnxruntime", "fp32", "cuda", "does not run on cuda" if importlib.util.find_spec("onnxruntime") else "needs"),
+    ):
+        with pytest.raises(UserError, match=expected):
+            candidates(backend, precision, device)
+    with pytest.raises(UserError, match="precision=fp16"):
+        load_segmenter(save_checkpoint(tmp_path / "net.ckpt", AR), "cpu", 1, precision="fp16")
+
+
+def test_missing_packages_are_named(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert [e.backend for e in candidates("auto", "auto", "cpu")] == ["torch", "torch"]
+    with pytest.raises(UserError, match=r"backend=openvino needs the package openvino; pip install -e .\[export\]"):
+        candidates("openvino", "fp32", "cpu")
+
+
+def test_the_fastest_is_chosen_and_remembered(monkeypatch, tmp_path):
+    network, images = inference_form(METHODS["single"]()), _images(1)
+    monkeypatch.setattr(choose, "_share", lambda expected, found: 1.0)
+    monkeypatch.setattr(choose, "_time", lambda net, image: 1.0 if "features" in vars(net.net) else 2.0)
+    tuned = tune(network, "torch", "auto", images, 1)
+    assert tuned.engine == Engine("torch", "bf16")
+    assert tuned.milliseconds == {"torch fp32": 2000.0, "torch bf16": 1000.0}
+    again = tune(network, "torch", "auto", images, 1)
+    assert (again.engine, again.milliseconds) == (tuned.engine, None)
+    assert tune(network, "torch", "auto", _images(1, (32, 32)), 1).milliseconds is not None, "another size"
+    file = tmp_path / "home" / "compressed-video-segmentation" / "engines.json"
+    assert list(json.loads(file.read_text()).values()) == ["torch bf16"] * 2
+    file.write_bytes(b"\0 torn")
+    assert tune(network, "torch", "auto", images, 1).milliseconds is not None
+
+
+def test_lower_precision_that_changes_labels_is_not_chosen_by_itself(monkeypatch):
+    network, images = inference_form(METHODS["single"]()), _images(1)
+    monkeypatch.setattr(choose, "_time", lambda net, image: 1.0 if "features" in vars(net.net) else 2.0)
+    monkeypatch.setattr(choose, "_share", lambda expected, found: 0.98)
+    assert tune(network, "torch", "auto", images, 1).engine == PLAIN
+
+
+def test_the_first_video_decides_what_a_segmenter_runs_on(tmp_path):
+    video = exact_film(tmp_path / "video.mp4", 8, gop=8)
+    checkpoint = save_checkpoint(tmp_path / "net.ckpt", AR)
+    plain = [frame.labels for frame in load_segmenter(checkpoint, "cpu", 1).run(video)]
+    segmenter = load_segmenter(checkpoint, "cpu", 1, "torch", "bf16")
+    found = [frame.labels for frame in segmenter.run(video)]
+    assert segmenter.runner.engine == Engine("torch", "bf16")
+    assert all((a == b).mean() > 0.95 for a, b in zip(plain, found, strict=True))
