@@ -40,7 +40,10 @@ METADATA: dict[str, list[Any]] = {  # wrong values by their place
     "format": [None, 1, 3, "2", True],
     "network": [None, [], "tiny_segmenter"],
     "network.name": [None, 3, "", "os.system", "tiny_segmenter\n", "x" * 10_000],
-    "network.arguments": [None, [], {"width": NAN}, {"width": -1}, {"width": 0}, {"width": 16}, {"width": "8"}],
+    "network.arguments": [
+        *(None, [], {"width": NAN}, {"width": -1}, {"width": 0}, {"width": 16}, {"width": "8"}),
+        {"width": 16384, "num_classes": 16384},
+    ],
     "network.arguments.num_classes": [0, -1, 3, 5, 300, HUGE, NAN, None, "4", [4]],
     "phase": [None, "../x", "a\nb", 7],
     "lr_scale": [0, 0.0, -1, NAN, INF, 2, "0.5", [0.5], True],

@@ -26,7 +26,7 @@ PREFIX = "net."  # of the network's tensors in a checkpoint
 WRITTEN_HERE = "give a .ckpt file written by src.train or src.convert"
 STATISTICS = ("running_mean", "running_var")  # of batch norms
 DIVERGED = "its training diverged, train again with a lower model.optimizer.lr"
-MOST_PARAMETERS = 20_000  # tensors, beside as many as the file holds: encoders are made whole and then cut
+MOST_PARAMETERS, MOST_NUMBERS = 20_000, 2**27  # beside those that the file holds: encoders are made whole, then cut
 MOST_CLASSES = 255  # of label maps with 8 bits, in which 255 is no class
 
 
@@ -141,7 +141,7 @@ def _filled(network: dict[str, Any], content: dict[str, Any], path: str) -> nn.M
     name, arguments = network["name"], without_initial_weights(network["arguments"])
     state = network_state(content, path)
     try:
-        with _limited(MOST_PARAMETERS + len(state)):
+        with _limited(MOST_PARAMETERS + len(state), MOST_NUMBERS + sum(value.numel() for value in state.values())):
             own = build_shapes(name, arguments).state_dict()
     except UserError as error:
         raise UserError(f"checkpoint '{path}' is rejected: {error}") from error
@@ -167,15 +167,16 @@ def _kinds(state: dict[str, Tensor]) -> dict[str, tuple[torch.Size, bool]]:
 
 
 @contextmanager
-def _limited(most: int) -> Iterator[None]:
-    """Stop a network that registers more parameters than that, before it takes minutes to build."""
-    left = most
+def _limited(most: int, most_numbers: int) -> Iterator[None]:
+    """Stop a network that registers more parameters or numbers in them, before it takes minutes or all memory."""
+    left, numbers_left = most, most_numbers
 
-    def count(*_: Any) -> None:
-        nonlocal left
+    def count(_module: nn.Module, _name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal left, numbers_left
         left -= 1
-        if left < 0:
-            raise ValueError(f"more than {most} parameters")
+        numbers_left -= 0 if parameter is None else parameter.numel()
+        if left < 0 or numbers_left < 0:
+            raise ValueError(f"more than {most} parameters or {most_numbers} numbers in them")
 
     handle = register_module_parameter_registration_hook(count)
     try:

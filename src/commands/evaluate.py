@@ -74,7 +74,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     used = plain(data)  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
-    module.check_labels(config.split, config.inputs == "stills")
+    module.check_labels(config.split, config.inputs == "stills", trained=False)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
     stills = module.images(config.split) if config.inputs == "stills" else None
     if stills == []:

@@ -34,7 +34,7 @@ def prepare_data_set(config: DictConfig) -> None:
     module: ClipDataModule = instantiate(config.data.module)
     splits = config.splits or dict.fromkeys((module.train_split, module.val_split))
     for split in splits:
-        module.check_labels(split, stills=False)
+        module.check_labels(split, stills=False, trained=split == module.train_split)
     jobs = [job for split in splits for job in module.jobs(split)]
     jobs = jobs if config.shard is None else shard_of(jobs, str(config.shard))
     if config.check:

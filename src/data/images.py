@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from src.errors import UserError, check_pixels, check_range
 
 ImageArray = NDArray[np.uint8]  # RGB (H, W, 3), or labels (H, W)
+DARK = 2**12  # values below which an image of 16 bits is nearly black
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,13 +50,58 @@ IMAGENET = Normalisation((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 def read_image(path: Path) -> ImageArray:
     """Read an image file as upright RGB (H, W, 3).
 
+    Of 16 bits the upper 8 are taken, or those of the significant bits that a PNG states.
+
     Raises:
-        UserError: missing, unreadable or cut short.
+        UserError: missing, unreadable, cut short, or of other numbers than 8 or 16 bits.
     """
-    if path.suffix.lower() in (".jpg", ".jpeg"):
+    if is_jpeg(path):
         return _read_jpeg(path)
-    image = decode_image("image", path, cv2.IMREAD_COLOR)
+    image = decode_image("image", path, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if image.dtype == np.uint16:
+        image = (image >> _shift(path, int(image.max()))).astype(np.uint8)
+    if image.dtype != np.uint8:
+        raise UserError(f"image '{path}' holds numbers of type {image.dtype}; save it with 8 or 16 bits a channel")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def is_jpeg(path: Path) -> bool:
+    """Check what a file holds, whatever its name."""
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(3) == b"\xff\xd8\xff"
+    return False
+
+
+def _shift(path: Path, most: int) -> int:
+    """Bits to drop of an image of 16 bits with values up to `most`."""
+    bits = _significant_bits(path.read_bytes())
+    if 8 <= bits < 16 and most < 1 << bits:  # not scaled up to 16 bits, as the standard asks for
+        return bits - 8
+    if most < DARK:
+        _warn_of_dark(path.parent)
+    return 8
+
+
+def _significant_bits(content: bytes) -> int:
+    """Of the samples of a PNG by its sBIT chunk (PNG 3rd edition, 11.3.2.7), which comes before the data; else 16."""
+    at = 8
+    while content.startswith(b"\x89PNG") and at + 8 < len(content):
+        length, kind = struct.unpack(">I4s", content[at : at + 8])
+        if kind == b"sBIT":
+            return max(content[at + 8 : at + 8 + length], default=16)
+        if kind == b"IDAT":
+            break
+        at += 12 + length
+    return 16
+
+
+@cache
+def _warn_of_dark(folder: Path) -> None:
+    """Warn once in a process."""
+    log.warning(
+        "images in '%s' have 16 bits and values below %d of 65535, so they are read as nearly black; scale them up to "
+        "16 bits, or save them with 8", folder, DARK
+    )  # fmt: skip
 
 
 def decode_image(kind: str, path: Path, flags: int) -> NDArray[Any]:

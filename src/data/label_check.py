@@ -22,37 +22,40 @@ log = logging.getLogger(__name__)
 
 
 def check_labels(
-    source: LabelledDataset, split: str, readers: Sequence[LabelReader], skip_damaged: bool
+    source: LabelledDataset, split: str, readers: Sequence[LabelReader], skip_damaged: bool, trained: bool = False
 ) -> set[tuple[int, int]]:
     """Count the classes in the label maps of a split, and warn of those that never occur and of many ignored pixels.
 
-    Of large splits a sample is read; the whole split only where nothing in the sample is labelled.
+    Of large splits a sample is read; more only until what is needed is found: a class, or two for training.
 
     Args:
         source: the data set, for the names of its classes.
         split: its name, for messages.
         readers: one for each label map, which returns labels (H, W).
         skip_damaged: leave out label maps that cannot be read.
+        trained: a network learns from them, for which one class of several is not enough.
 
     Returns:
         The sizes (height, width) that were found.
 
     Raises:
-        UserError: not one pixel has a class, or a label map cannot be read.
+        UserError: not one pixel has a class, all have the same one in training, or a label map cannot be read.
     """
     chosen = sorted(
         {n * len(readers) // SAMPLE for n in range(SAMPLE)} if len(readers) > SAMPLE else range(len(readers))
     )
     others = sorted(set(range(len(readers))) - set(chosen))
-    pixels, sizes, seen = np.zeros(256, np.int64), set(), 0
+    needed = 2 if trained and len(source.classes) > 1 else 1
+    pixels, sizes, seen, unread = np.zeros(256, np.int64), set(), 0, None
     for position, number in enumerate([*chosen, *others]):
-        if position >= len(chosen) and pixels[:IGNORE].any():
+        if position >= len(chosen) and np.count_nonzero(pixels[:IGNORE]) >= needed:
             break
         try:
             labels = readers[number]()
-        except UserError:
+        except UserError as error:
             if not skip_damaged:
                 raise
+            unread = error
             continue
         seen += 1
         pixels += np.bincount(labels.ravel(), minlength=256)
@@ -62,8 +65,15 @@ def check_labels(
         if seen == len(readers)
         else f"{seen} of {len(readers)} label maps of '{split}'"
     )
+    if readers and not seen:
+        raise UserError(f"none of the {len(readers)} label maps of '{split}' can be read, the last one: {unread}")
     if seen and not pixels[:IGNORE].any():
         raise UserError(f"nothing is labelled in {where}: every pixel is ignored; {source.label_remedy}")
+    if seen and np.count_nonzero(pixels[:IGNORE]) < needed:
+        only = source.classes.names[int(pixels[:IGNORE].argmax())]
+        raise UserError(
+            f"every labelled pixel in {where} is of class '{only}', so there is nothing to learn; {source.label_remedy}"
+        )
     absent = [name for index, name in enumerate(source.classes.names) if not pixels[index]]
     ignored = pixels[IGNORE] / max(1, pixels.sum())
     findings = [f"no pixel is of class {_listed(absent)}"] if seen and absent else []

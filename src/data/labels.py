@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from src.data.images import decode_image, read_image
+from src.data.images import decode_image, is_jpeg, read_image
 from src.errors import UserError
 
 IGNORE = 255
-
-log = logging.getLogger(__name__)
 
 Colour = tuple[int, int, int]
 
@@ -66,7 +62,7 @@ class LabelCoding(ABC):
 
 @dataclass(frozen=True)
 class IndexCoding(LabelCoding):
-    """8-bit indices, of one channel or with a palette.
+    """Indices 0..255, of one channel or with a palette; in files of 16 bits too.
 
     Attributes:
         classes: class by index value.
@@ -82,7 +78,6 @@ class IndexCoding(LabelCoding):
         table[list(self.ignored)] = IGNORE
         for value, index in self.classes:
             table[value] = index
-        _warn_of_jpeg(path.suffix.lower())
         values = _read_indices(path)
         labels = table[values]
         if (labels < 0).any():
@@ -108,7 +103,7 @@ class ColourCoding(LabelCoding):
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Labels (H, W)."""
-        _warn_of_jpeg(path.suffix.lower())
+        _refuse_lossy(path)
         packed = read_image(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         labels = np.full(packed.shape, IGNORE, np.uint8)
         for colour, index in self.classes:
@@ -125,11 +120,14 @@ class ColourCoding(LabelCoding):
         return labels
 
 
-@cache
-def _warn_of_jpeg(suffix: str) -> None:
-    """Warn once in a process."""
-    if suffix in (".jpg", ".jpeg"):
-        log.warning("label maps are JPEG files, which change values along edges; save them as PNG")
+def _refuse_lossy(path: Path) -> None:
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(4096)
+        if is_jpeg(path) or (head[8:12] == b"WEBP" and b"VP8 " in head):
+            raise UserError(
+                f"label map '{path}' is a file of lossy compression (JPEG, WebP), which changes values along edges; "
+                "make it anew from its source, as PNG"
+            )
 
 
 def _packed(colour: Colour) -> int:
@@ -137,14 +135,17 @@ def _packed(colour: Colour) -> int:
 
 
 def _read_indices(path: Path) -> NDArray[np.uint8]:
+    _refuse_lossy(path)
     values = decode_image("label map", path, cv2.IMREAD_UNCHANGED)
     widened = 1
     with suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:  # a format that OpenCV alone reads
         if image.mode in ("1", "P"):  # which OpenCV shows as 0 and 255, and in colour
             return np.asarray(image, np.uint8)
         widened = _WIDENED.get(str(image.tile[0][-1]), 1)
-    if values.ndim != 2 or values.dtype != np.uint8:
-        raise UserError(f"label map '{path}' is not 8-bit indices of one channel; give index labels")
+    if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"label map '{path}' is not indices of 8 bits and one channel; give index labels")
+    if values.max(initial=0) > IGNORE:
+        raise UserError(f"label map '{path}' has values up to {values.max()}; give indices of 8 bits, 0 to {IGNORE}")
     return np.asarray(values // widened, np.uint8)
 
 

@@ -231,22 +231,24 @@ class ClipDataModule(ResumableData):
         recipe = self.clips if split == self.train_split else self.val_clips
         return recipe.first_scored(self.encoding.gop, self.longest_gop)
 
-    def check_labels(self, split: str, stills: bool) -> None:
+    def check_labels(self, split: str, stills: bool, trained: bool) -> None:
         """Look at what the labels of a split add up to, and warn of what is odd.
 
         Args:
             split: its name.
             stills: those of its still images; else those of its clips.
+            trained: a network learns from them.
 
         Raises:
-            UserError: nothing is labelled, a label map cannot be read, or images of several sizes cannot be batched.
+            UserError: nothing is labelled, all that is learnt from is of one class, a label map cannot be read, or
+                images of several sizes cannot be batched.
         """
         if self.source.generated:
             return
         recipe = self.clips if split == self.train_split else self.val_clips
         images = [image.read_labels for image in self.images(split)] if stills else []
         readers = images if stills else recipe.label_maps(self.source, split)
-        sizes = check_labels(self.source, split, readers, self.on_damage == "skip")
+        sizes = check_labels(self.source, split, readers, self.on_damage == "skip", trained)
         if split == self.val_split and self.val_batch_size > 1 and len(sizes) > 1:
             raise UserError(
                 f"data.module.val_batch_size={self.val_batch_size} needs images of one size, those of '{split}' have "

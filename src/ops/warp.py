@@ -68,8 +68,8 @@ def sample_positions(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Ten
 
 
 def _neighbours(position: Tensor, size: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Indices before and after a position clamped to 0 .. size - 1, and their weights."""
-    position = position.clamp(0, size - 1)
+    """Indices before and after a position clamped to 0 .. size - 1, and their weights; those of NaN are 0."""
+    position = position.nan_to_num(0).clamp(0, size - 1)
     before = position.floor()
     after = (before + 1).clamp(max=size - 1)
     share = position - before

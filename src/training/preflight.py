@@ -60,7 +60,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
             stills = data.view == "still"
             for split in (data.train_split, data.val_split):
                 if not resumes and (split, stills) not in checked:
-                    data.check_labels(split, stills)
+                    data.check_labels(split, stills, trained=split == data.train_split)
                     checked.add((split, stills))
         for path in checkpoints.values():
             if path.exists() or not path.is_relative_to(run_dir):

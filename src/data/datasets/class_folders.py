@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import ImageFolder
@@ -13,7 +14,7 @@ from torchvision.transforms import v2
 
 from src.data.datasets.base import LabelledDataset
 from src.data.datasets.files import POLICIES
-from src.data.images import Normalisation
+from src.data.images import Normalisation, read_image
 from src.data.labels import ClassSet
 from src.data.module import ResumableData
 from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, SparingDataset, as_sample_index
@@ -51,12 +52,16 @@ class ClassFolders(LabelledDataset):
             UserError: no such folder, a class without images, or not the classes of `train`.
         """
         try:
-            found = ImageFolder(self.root / split, is_valid_file=_is_image)
+            found = ImageFolder(self.root / split, loader=_image, is_valid_file=_is_image)
         except FileNotFoundError as error:
             raise UserError(f"data.root '{self.root}': {error}; it needs {split}/CLASS/NAME.jpg") from error
         if split != "train" and tuple(found.classes) != self.classes.names:
             raise UserError(f"'{self.root / split}' has other classes than train; give both the same folders")
         return found
+
+
+def _image(path: str) -> Image.Image:
+    return Image.fromarray(read_image(Path(path)))
 
 
 def _is_image(path: str) -> bool:
@@ -75,11 +80,7 @@ class ImageClassDataset(Dataset[Labelled]):
     def __getitem__(self, draw: SampleIndex | int) -> Labelled:
         """uint8 image (3, size, size) and class index."""
         index, seed = as_sample_index(draw)
-        try:
-            image, label = self.images[index]
-        except (OSError, SyntaxError, ValueError) as error:
-            path = self.images.samples[index][0]
-            raise UserError(f"image '{path}' cannot be decoded ({error}); replace the damaged file") from error
+        image, label = self.images[index]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.transform(image), label

@@ -19,6 +19,7 @@ from src.ops.warp import motion_at, sample_positions, warp, warp_legacy
 IDENTITY_QUERY = 0.1  # of the query's centre tap: content barely steers the attention before training
 IDENTITY_DECAY = 3.0  # position(d) = -3 |d|^2: five sixths of the attention start on the centre tap
 GATE_START = 1.5  # logit of the gate before training: 0.82 of the keyframe's feature
+WIDEST = 63  # side of a window
 RELIABILITY_CUES = 3  # channels of `motion_reliability`
 
 
@@ -31,7 +32,7 @@ class CReFF(nn.Module):
 
     Args:
         channels: C of the features.
-        window: side of the attention window.
+        window: side of the attention window, odd, up to 63.
         mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it; "none" leaves the
             keyframe out, the ablation without CReFF.
         init: "kaiming" (the official code), or "identity": convolutions that change nothing and a learned
@@ -61,7 +62,8 @@ class CReFF(nn.Module):
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
         if channels < 1:
             raise UserError(f"the features have {channels} channels; build the fusion for 1 or more")
-        check_range(window > 0 and window % 2 == 1, "model.fusion.window", window, "an odd number above 0")
+        allowed = f"an odd number from 1 to {WIDEST}"
+        check_range(0 < window <= WIDEST and window % 2 == 1, "model.fusion.window", window, allowed)
         self.channels, self.window, self.mix, self.warp, self.legacy = channels, window, mix, warp, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (

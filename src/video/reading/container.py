@@ -138,15 +138,21 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
         raise UserError(f"video '{path}' has no video stream (sound only?); give a file with frames")
     stream = max(streams, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height))
     if stream.codec_context is None or not stream.width:
-        raise UserError(
-            f"video '{path}' has a video stream that cannot be decoded, or of more than {MAX_PIXELS / 1e6:.0f} million "
-            "pixels; convert it to H.264"
-        )
+        check_pixels(f"video '{path}'", _stated_pixels(path, stream.index))
+        raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
     check_pixels(f"video '{path}'", stream.width * stream.height)
     stream.codec_context.options = _LIMITS  # a later frame may have another size
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
     return stream
+
+
+def _stated_pixels(path: Path, index: int) -> int:
+    """Pixels of a frame by the headers of a stream, of which nothing is decoded; 0 where these do not say."""
+    with suppress(av.FFmpegError, ValueError), av.open(str(path), options={"skip_frame": "all"}) as container:
+        stream = container.streams[index]
+        return stream.width * stream.height if isinstance(stream, VideoStream) else 0
+    return 0
 
 
 def _has_two_packets(path: Path) -> bool:

@@ -13,6 +13,7 @@ from typing import Literal
 
 import av
 from av.container import InputContainer
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from src.errors import UserError
@@ -52,7 +53,8 @@ class DecodedFrame:
 class DamageDetector:
     """Decode a stream and report where data was lost: "stop" raises, "continue" warns and marks the frame.
 
-    "mark" marks without a warning. Damage is what the data shows: packets that are cut or do not decode, frames that
+    "mark" marks without a warning. Under "stop" a video whose first frames are lost begins with a warning at the first
+    keyframe that is not. Damage is what the data shows: packets that are cut or do not decode, frames that
     the decoder had to conceal, files that end too early. Counts and durations that a container states are often wrong.
 
     Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
@@ -85,6 +87,9 @@ class DamageDetector:
         self._times: list[int] = []  # sorted, of the latest packets: a frame's rank is its index
         self._forgotten = 0  # earlier ones, dropped so that memory does not grow with the video
         self._base: int | None = None
+        self._lead: str | None = None  # what is wrong before the first frame that is given
+        self._begun = False
+        self._has_b_frames = False  # decoded ones; headers promise them where there are none
         self._is_reordered = False  # else the times are those of decoding, as careless muxers write them
         self._hidden: list[int] = []
 
@@ -110,6 +115,7 @@ class DamageDetector:
                 failed += 1
                 continue
             for frame in frames:
+                self._has_b_frames |= frame.pict_type == PictureType.B
                 if self._slotted:  # FFmpeg makes times up, wrong ones with B frames
                     frame.pts = None if self._stream.codec_context.has_b_frames else frame.dts
                 index = self._index(frame)
@@ -122,9 +128,14 @@ class DamageDetector:
                 elif frame.is_corrupt and not failed:
                     self._report("corrupt frame (decoder concealed missing data)")
                 self._next = index + 1
+                if self._belongs_to_lead(frame, torn > 0):
+                    torn = max(0, torn - 1)
+                    continue
                 damaged = failed > 0 or lost > 0 or torn > 0 or frame.is_corrupt
                 yield DecodedFrame(frame, index, damaged, self._after_hidden(frame), frame.pts != own)
                 failed, torn = 0, max(0, torn - 1)
+        if self._lead is not None and not self._begun:
+            self._report(self._lead, final=True)
         self._check_end()
 
     def _demux(self) -> Iterator[tuple[av.Packet[VideoStream], bool]]:
@@ -152,7 +163,7 @@ class DamageDetector:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError:
-            self._report("the rest of the file cannot be read")
+            self._report("the rest of the file cannot be read", final=True)
 
     def _is_joint(self, torn: av.Packet[VideoStream], following: Iterable[av.Packet[VideoStream]]) -> bool:
         """Check whether two streams were joined end to end: their counters differ, but nothing is lost."""
@@ -183,7 +194,23 @@ class DamageDetector:
                 self._times.insert(at, time)
 
     def _is_misordered(self) -> bool:
-        return bool(self._stream.codec_context.has_b_frames) and not self._is_reordered
+        return bool(self._stream.codec_context.has_b_frames) and self._has_b_frames and not self._is_reordered
+
+    def _belongs_to_lead(self, frame: av.VideoFrame, is_torn: bool) -> bool:
+        """Check whether a frame belongs to a beginning that is lost; the first that does not begins the video.
+
+        Raises:
+            UserError: what is lost comes after the frame, which the decoder held back, or may do so.
+        """
+        if self._lead is not None and not self._begun and self._policy == "stop":
+            counted = self._ranked and not self._is_misordered()
+            if self._next == 1 or (self._stream.codec_context.has_b_frames and not counted):
+                self._report(self._lead, final=True)
+            if is_torn or frame.is_corrupt or not frame.key_frame:
+                return True
+            log.warning("video '%s' begins at frame %d: before it, %s", self._path, self._next - 1, self._lead)
+        self._begun = True
+        return False
 
     def _after_hidden(self, frame: av.VideoFrame) -> bool:
         found = frame.pts is not None and any(time < frame.pts for time in self._hidden)
@@ -205,14 +232,17 @@ class DamageDetector:
 
     def _check_end(self) -> None:
         if ends_early(self._path):
-            self._report("the file ends before its container does: cut short")
+            self._report("the file ends before its container does: cut short", final=True)
         elif self._ranked and self._base is not None:
             missing = self._forgotten + len(self._times) - self._base - self._next
             if missing > 0:
                 self._report(f"the last {missing} frames are lost")
 
-    def _report(self, what: str) -> None:
+    def _report(self, what: str, final: bool = False) -> None:
         if self._policy == "mark":
+            return
+        if self._policy == "stop" and not (self._begun or final):
+            self._lead = what
             return
         rate = self._stream.average_rate
         time = f" ({float(self._next / rate):.2f} s)" if rate else ""

@@ -69,6 +69,7 @@ def test_a_checkpoint_of_format_1_comes_back_with_its_weights() -> None:
     assert all(torch.equal(state[key], stored[key]) for key in stored)
 
 
+TIMM = {"encoder": "resnet18", "num_classes": 4}
 TOUCH = {"_target_": "pathlib.Path.touch", "self": "trace"}
 GADGET = {"_target_": "src.files.write_text", "path": "trace", "text": ""}
 
@@ -85,6 +86,15 @@ GADGET = {"_target_": "src.files.write_text", "path": "trace", "text": ""}
         ({"network": {"name": "tiny_segmenter", "arguments": {"width": 10**9}}}, "larger than any"),
         ({"network": {"name": "tiny_segmenter", "arguments": {"width": 16}}}, "tensors are not those"),
         ({"network": {"name": "tiny_segmenter", "arguments": {"width": "x"}}}, "cannot be built"),
+        (
+            {"network": {"name": "tiny_segmenter", "arguments": {"width": 16384, "num_classes": 16384}}},
+            "more than .* numbers in them",
+        ),
+        ({"network": {"name": "timm", "arguments": {**TIMM, "bins": [1, 2, 3, 16384]}}}, r"bins=.* from 1 to 64"),
+        (
+            {"network": {"name": "arseg", "arguments": {"network": IMAGE, "fusion": {"window": 16383}}}},
+            "window=16383 .* from 1 to 63",
+        ),
         ({"network": {"name": "tiny_segmenter", "arguments": {"depth": 1}}}, "no argument 'depth'"),
         ({"network": {"name": "tiny_segmenter", "arguments": {"weights": "trace"}}}, "no argument 'weights'"),
         ({"network": {"name": "tiny_segmenter"}}, "network lacks arguments"),

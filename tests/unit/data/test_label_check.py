@@ -1,4 +1,4 @@
-"""What the label maps of a split add up to, and maps of few bits or in JPEG."""
+"""What the label maps of a split add up to, and maps of few or many bits, or of lossy compression."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from src.data import label_check
 from src.data.datasets.folder import Folder
 from src.data.label_check import check_labels
-from src.data.labels import IndexCoding, _warn_of_jpeg
+from src.data.labels import ClassSet, ColourCoding, IndexCoding, LabelCoding
 from src.errors import UserError
 from tests.support import miniatures
 
@@ -73,6 +73,19 @@ def test_a_large_split_is_sampled(source: Folder, caplog: pytest.LogCaptureFixtu
     assert "no pixel is of class 'ball', 'wall' in 100 of 100000 label maps of 'train'" in caplog.text
 
 
+def test_one_class_of_several_is_nothing_to_learn(
+    source: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(UserError, match=r"every labelled pixel in the 2 label maps of 'train' is of class 'ball'.*yaml"):
+        check_labels(source, "train", maps([1, 255], [1]), False, trained=True)
+    check_labels(source, "val", maps([1, 255], [1]), False)
+    monkeypatch.setattr(label_check, "SAMPLE", 4)
+    check_labels(source, "train", maps(*[[0]] * 30, [0, 1], *[[0]] * 9), False, trained=True)
+    assert "no pixel is of class 'wall'" in caplog.text
+    monkeypatch.setattr(source, "classes", ClassSet(("floor",), ((0, 0, 0),)))
+    check_labels(source, "train", maps([0, 255]), False, trained=True)
+
+
 def test_damaged_label_maps_are_left_out_if_asked(source: Folder) -> None:
     def damaged() -> np.ndarray:
         raise UserError("torn")
@@ -80,6 +93,8 @@ def test_damaged_label_maps_are_left_out_if_asked(source: Folder) -> None:
     with pytest.raises(UserError, match="torn"):
         check_labels(source, "train", [damaged, *maps([0, 1, 2])], False)
     assert check_labels(source, "train", [damaged, *maps([0, 1, 2])], True) == {(1, 3)}
+    with pytest.raises(UserError, match="none of the 2 label maps of 'train' can be read, the last one: torn"):
+        check_labels(source, "train", [damaged, damaged], True)
 
 
 def greyscale_png(values: np.ndarray, bits: int) -> bytes:
@@ -107,9 +122,23 @@ def test_greyscale_of_few_bits_keeps_its_values(bits: int, tmp_path: Path) -> No
     np.testing.assert_array_equal(CODING.read(tmp_path / "mask.png"), values)
 
 
-def test_jpeg_labels_are_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _warn_of_jpeg.cache_clear()
-    Image.new("L", (8, 8), 1).save(tmp_path / "labels.jpg")
-    for _ in range(2):
-        assert (CODING.read(tmp_path / "labels.jpg") == 1).all()
-    assert caplog.text.count("JPEG files, which change values") == 1
+@pytest.mark.parametrize("coding", [CODING, ColourCoding((((0, 0, 0), 0),), None)], ids=["index", "colour"])
+@pytest.mark.parametrize(("name", "options"), [("a.jpg", {}), ("a.webp", {}), ("a.png", {"format": "jpeg"})])
+def test_labels_of_lossy_compression_are_rejected(coding: LabelCoding, name: str, options: dict, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / name, **options)
+    with pytest.raises(UserError, match=rf"{name}' is a file of lossy compression .* as PNG"):
+        coding.read(tmp_path / name)
+
+
+def test_labels_of_lossless_webp_are_read(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (9, 8, 7)).save(tmp_path / "a.webp", lossless=True)
+    assert not ColourCoding((((9, 8, 7), 0),), ()).read(tmp_path / "a.webp").any()
+
+
+def test_indices_in_16_bits_are_what_they_are(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 255]], np.uint16)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(CODING.read(tmp_path / "a.png"), values)
+    Image.fromarray(values * 257).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a.png' has values up to 65535; give indices of 8 bits, 0 to 255"):
+        CODING.read(tmp_path / "a.png")

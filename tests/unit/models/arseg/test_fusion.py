@@ -48,6 +48,18 @@ def test_sub_pixel_motion_equals_grid_sample():
     assert torch.equal(valid, ((grid[..., 0] * 13 / 14).abs() <= 1) & ((grid[..., 1] * 8 / 9).abs() <= 1))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
+def test_motion_that_is_no_number_warps_nothing(value):
+    f, motion = features(), shift(12, 17, 0, 0)
+    motion[:, 0, 3, 4], motion[:, 1, 7, 2] = value, value
+    moved, valid = warp(f, motion, torch.ones(2, 12, 17, dtype=torch.bool))
+    assert moved.isfinite().all()
+    assert not valid[:, 3, 4].any()
+    assert not valid[:, 7, 2].any()
+    assert int(valid.sum()) == 2 * (12 * 17 - 2)
+    assert warp_legacy(f, motion)[..., :2, :].isfinite().all()
+
+
 def test_motion_is_scaled_to_features_and_averages_valid_pixels_only():
     motion = shift(24, 32, 8, -4, batch=1)
     motion[..., 0:2, 0:2] = 1000.0

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import logging
 
+import av
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 
 from src.errors import UserError
 from src.video.reading.decode import Video
@@ -121,3 +123,58 @@ def test_packets_missing_from_a_transport_stream_are_noticed(tmp_path):
     frames = list(Video(holed, motion="none", on_damage="continue"))
     assert any(frame.damaged for frame in frames)
     assert len(frames) >= COUNT - 4
+
+
+def first_packet(path):
+    """Offset and size of the first packet of an MP4."""
+    with av.open(str(path)) as container:
+        packet = next(container.demux(video=0))
+        return packet.pos, packet.size
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "libx265"])
+def test_a_first_packet_that_is_destroyed_does_not_decide(tmp_path, caplog, codec):
+    options = {"g": "6", "bf": "0", **({"x265-params": "log-level=none:pools=none"} if codec == "libx265" else {})}
+    path = write(tmp_path / "film.mp4", pan(COUNT, 128, 160, (1.5, 0.5)), codec, options)
+    keys = [frame.index for frame in Video(path, motion="none") if frame.frame_type == "I"]
+    place, size = first_packet(path)
+    for lost in (bytes(size - 4), b"\xff" * (size - 4)):
+        first_bad = damaged(path, lambda data, lost=lost: data[: place + 4] + lost + data[place + size :])
+        sound = list(Video(path, motion="none"))
+        caplog.clear()
+        frames = list(Video(first_bad, motion="none"))
+        assert [frame.index for frame in frames] == list(range(keys[1], COUNT))
+        assert [frame.pts for frame in frames] == [frame.pts for frame in sound[keys[1] :]]
+        assert all(np.array_equal(one.image, sound[one.index].image) for one in frames)
+        assert f"begins at frame {keys[1]}: before it, " in caplog.text
+
+
+def test_damage_after_a_frame_that_is_held_back_stops(tmp_path):
+    """The decoder gives the first frame after it has seen the damage."""
+    path = write(tmp_path / "film.mp4", pan(COUNT, 128, 160, (1.5, 0.5)), "libx264", {"bf": "3", "g": "12"})
+    with av.open(str(path)) as container:
+        second = list(container.demux(video=0))[1]
+    wiped = damaged(path, lambda data: data[: second.pos] + bytes(second.size) + data[second.pos + second.size :])
+    with pytest.raises(UserError, match="damaged at frame"):
+        list(Video(wiped, motion="none"))
+
+
+def test_frames_that_could_be_reordered_and_are_not_keep_their_index(tmp_path):
+    """Headers promise B frames, and there are none."""
+    path = tmp_path / "film.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=15, options={"x264-params": "bframes=2:b-adapt=0:keyint=6:scenecut=0"})
+        stream.width, stream.height, stream.pix_fmt, stream.thread_count = 160, 128, "yuv420p", 1
+        for image in pan(COUNT, 128, 160, (1.5, 0.5)):
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
+            frame.pict_type = PictureType.P
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode())
+    sound = list(Video(path, motion="none"))
+    assert {frame.frame_type for frame in sound} == {"I", "P"}
+    keys = [frame.index for frame in sound if frame.frame_type == "I"]
+    place, size = first_packet(path)
+    first_bad = damaged(path, lambda data: data[: place + 4] + bytes(size - 4) + data[place + size :])
+    for policy in ("stop", "continue"):
+        first, *_ = Video(first_bad, motion="none", on_damage=policy)
+        assert (first.index, first.pts) == (keys[1], sound[keys[1]].pts)
