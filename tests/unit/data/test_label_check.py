@@ -76,7 +76,9 @@ def test_a_large_split_is_sampled(source: Folder, caplog: pytest.LogCaptureFixtu
 def test_one_class_of_several_is_nothing_to_learn(
     source: Folder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(UserError, match=r"every labelled pixel in the 2 label maps of 'train' is of class 'ball'.*yaml"):
+    with pytest.raises(
+        UserError, match=r"every labelled pixel in the 2 label maps of 'train' is of class 'ball'.*yaml"
+    ):
         check_labels(source, "train", maps([1, 255], [1]), False, trained=True)
     check_labels(source, "val", maps([1, 255], [1]), False)
     monkeypatch.setattr(label_check, "SAMPLE", 4)
@@ -124,7 +126,7 @@ def test_greyscale_of_few_bits_keeps_its_values(bits: int, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("coding", [CODING, ColourCoding((((0, 0, 0), 0),), None)], ids=["index", "colour"])
 @pytest.mark.parametrize(("name", "options"), [("a.jpg", {}), ("a.webp", {}), ("a.png", {"format": "jpeg"})])
-def test_labels_of_lossy_compression_are_rejected(coding: LabelCoding, name: str, options: dict, tmp_path: Path) -> None:
+def test_lossy_labels_are_rejected(coding: LabelCoding, name: str, options: dict, tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / name, **options)
     with pytest.raises(UserError, match=rf"{name}' is a file of lossy compression .* as PNG"):
         coding.read(tmp_path / name)

@@ -162,8 +162,9 @@ def test_damage_after_a_frame_that_is_held_back_stops(tmp_path):
 def test_frames_that_could_be_reordered_and_are_not_keep_their_index(tmp_path):
     """Headers promise B frames, and there are none."""
     path = tmp_path / "film.mp4"
+    options = {"x264-params": "bframes=2:b-adapt=0:keyint=6:scenecut=0"}
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=15, options={"x264-params": "bframes=2:b-adapt=0:keyint=6:scenecut=0"})
+        stream = output.add_stream("libx264", rate=15, options=options)
         stream.width, stream.height, stream.pix_fmt, stream.thread_count = 160, 128, "yuv420p", 1
         for image in pan(COUNT, 128, 160, (1.5, 0.5)):
             frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p")
