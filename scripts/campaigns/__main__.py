@@ -34,7 +34,7 @@ def main() -> int:
         "hostile": hostile,
         "videos": videos,
     }
-    counts = {"preparation-kills": 20, "damage": 200, "training-kills": 10, "endings": 28}
+    counts = {"preparation-kills": 20, "damage": 400, "training-kills": 10, "endings": 28}
     counts |= {"mistakes": sys.maxsize, "hostile": 1000, "videos": sys.maxsize}
     parser.add_argument("names", nargs="*", default=list(campaigns), metavar="NAME", help=", ".join(campaigns))
     parser.add_argument("--count", type=int, default=None, help=f"cases of each; default: {counts}")

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import resource
+import signal
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ from src.training.callbacks.checkpoint import WholeFileIO
 from tests.support.tiny_runner import AR, CLASSES, IMAGE, save_checkpoint
 from tests.unit.checkpoints.official.parity import recipe
 
-MEMORY, PATIENCE, LONGEST = 256 << 20, 60, 1000  # bytes more than before, seconds, characters of an answer
+MEMORY, PATIENCE, LONGEST = 256 << 20, 60, 1000  # bytes more than before, seconds of a core, characters of an answer
 RELEASE = "rdrnet_s_simple"
 Case = tuple[str, str, bytes]  # how it is read, what was done, the file
 NAN, INF, HUGE = float("nan"), float("inf"), 10**300
@@ -174,14 +175,14 @@ class HostileFiles:
         child.start()
         theirs.close()
         kind = f"{reader}: {what}"
-        if not ours.poll(PATIENCE):
+        if not ours.poll(20 * PATIENCE):  # a child that waits for something
             child.kill()
-            child.join()
-            return Answer(kind, "hang", f"no answer after {PATIENCE} s")
         try:
             outcome, detail = ours.recv()
         except EOFError:
             child.join()
+            if child.exitcode in (-signal.SIGXCPU, -signal.SIGKILL):
+                return Answer(kind, "hang", f"no answer in {PATIENCE} s of a core")
             return Answer(kind, "crash", f"exit status {child.exitcode}")
         child.join()
         return Answer(kind, outcome, detail)
@@ -190,6 +191,7 @@ class HostileFiles:
         torch.set_num_threads(1)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE + 1))
         try:
             found = self._read(reader, path)
             same = reader in self.expected and _same(found, self.expected[reader])
