@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from src.benchmarking.latency import Round, means, measure, ratio, statistics
+from src.benchmarking.latency import Round, inputs, means, measure, ratio, statistics
 from src.benchmarking.video_latency import measure_video
-from src.inference.device import hardware
+from src.inference.device import hardware, peak_memory
+from src.inference.engine.choose import tune
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
@@ -24,6 +25,7 @@ class TimingOptions:
         gop: frames from keyframe to keyframe.
         device: that the networks run on.
         threads: of networks and decoder together.
+        backend, precision: of the parts of the networks, see `src.inference.engine`.
         channels_last: memory format of weights and images.
         fold: batch norms into the convolutions before them.
         warmup: rounds before the clock; a round is one cycle of the method.
@@ -34,6 +36,8 @@ class TimingOptions:
     gop: int
     device: torch.device
     threads: int
+    backend: str
+    precision: str
     channels_last: bool
     fold: bool
     warmup: int
@@ -60,6 +64,8 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     net = inference_form(net, options.fold).to(device)
     if options.channels_last:
         net = net.to(memory_format=torch.channels_last)
+    tuned = tune(net, options.backend, options.precision, [inputs(size)[0].to(device)], options.threads)
+    net = tuned.network
     constant = [other for other in net.comparisons() if other.method == "constant" and other.scale == 1]
     networks = [net, *constant[:1]]
     found = _measure(networks, options, size)
@@ -69,7 +75,9 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
         "device": str(device),
         "hardware": hardware(device),
         "threads": options.threads,
-        "precision": "fp32",
+        "backend": tuned.engine.backend,
+        "precision": tuned.engine.precision,
+        "peak_memory_mb": peak_memory(device),
         "channels_last": options.channels_last,
         "folded": options.fold,
     }

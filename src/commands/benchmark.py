@@ -102,6 +102,8 @@ def _options(config: DictConfig) -> TimingOptions:
         gop=config.video.gop,
         device=choose_device(config.device),
         threads=choose_threads(config.threads),
+        backend=config.backend,
+        precision=config.precision,
         channels_last=config.channels_last,
         fold=config.fold,
         warmup=config.warmup,

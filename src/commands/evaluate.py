@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from hydra.core.hydra_config import HydraConfig
+from numpy.typing import NDArray
 from omegaconf import DictConfig
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
@@ -20,7 +24,7 @@ from src.commands.evaluated_data import data_config
 from src.commands.processes import processes
 from src.commands.provenance import check_unused, write_provenance
 from src.data.clips.dataset import scored_candidates
-from src.data.clips.table import Clips
+from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
@@ -29,7 +33,10 @@ from src.errors import UserError
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.files import atomic_write, write_json
-from src.inference.device import choose_threads
+from src.inference.api import CALIBRATION_IMAGES
+from src.inference.device import choose_device, choose_threads
+from src.inference.engine.options import PLAIN, candidates
+from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
 from src.reports.evaluation import print_results
 from src.video.reading.decode import Video
@@ -67,6 +74,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     if config.inputs not in INPUTS:
         raise UserError(f"inputs={config.inputs} is not one of {', '.join(INPUTS)}; choose one of these")
     torch.set_num_threads(choose_threads(config.threads))
+    candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
@@ -76,6 +84,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     _check_classes(first, module, config)
     module.check_labels(config.split, config.inputs == "stills", trained=False)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
+    about |= {"backend": config.backend, "precision": config.precision}
     stills = module.images(config.split) if config.inputs == "stills" else None
     if stills == []:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
@@ -91,8 +100,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                 reject_or_skip(str(error), module.on_damage)
                 left_out.append(error)
 
-            scores = score_stills(systems, stills, len(first.classes), device, damaged)
-            height, width = _first_size(stills)
+            tune = _tune(config, module, lambda: [_first(stills)[0]])
+            scores = score_stills(systems, stills, len(first.classes), device, damaged, tune)
+            height, width = map(int, _first(stills)[1].shape)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
             about |= {"gop": 1, "codec": None, "frames": len(stills) - missing}
         elif clips is not None:
@@ -103,7 +113,8 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                     f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop={gop} "
                     f"or data.longest_gop={module.longest_gop}"
                 )
-            scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start)
+            tune = _tune(config, module, lambda: [_key_image(clips[0])])
+            scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start, tune)
             info = Video(clips[0].video, motion="none").info
             height, width = info.height, info.width
             about |= {"codec": module.encoding.codec, "frames": scored}
@@ -131,11 +142,39 @@ def _prepared(module: ClipDataModule, split: str) -> Clips:
     return clips
 
 
-def _first_size(stills: list[LabelledImage]) -> tuple[int, int]:
+def _tune(
+    config: DictConfig, module: ClipDataModule, scored: Callable[[], list[NDArray[np.uint8]]]
+) -> Callable[[FrameRunner], object] | None:
+    """Return what puts a runner on the engine that was asked for; int8 is calibrated on images of training."""
+    if (config.backend, config.precision) == PLAIN:
+        return None
+
+    @functools.cache
+    def images() -> list[NDArray[np.uint8]]:
+        return _calibration(module) if config.precision == "int8" else scored()
+
+    threads = choose_threads(config.threads)
+    return lambda runner: runner.tune(images(), config.backend, config.precision, threads)
+
+
+def _calibration(module: ClipDataModule) -> list[NDArray[np.uint8]]:
+    """Images (H, W, 3) from all over the training split: still ones, or the keyframes of its clips."""
+    stills = module.images(module.train_split)
+    if stills:
+        return [still.read()[0] for still in stills[:: -(-len(stills) // CALIBRATION_IMAGES)]]
+    clips = module.prepared(module.train_split)
+    return [_key_image(clips[n]) for n in range(0, len(clips), -(-len(clips) // CALIBRATION_IMAGES))]
+
+
+def _key_image(clip: Clip) -> NDArray[np.uint8]:
+    return next(iter(Video(clip.video, motion="none"))).image
+
+
+def _first(stills: list[LabelledImage]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Image (H, W, 3) and labels (H, W) of the first still image that can be read."""
     for still in stills:
         with suppress(UserError):
-            height, width = still.read_labels().shape
-            return int(height), int(width)
+            return still.read()
     raise UserError("no image is left: all are damaged; replace them")
 
 

@@ -89,6 +89,7 @@ def score_clips(
     motion: str,
     device: torch.device,
     first: int | None = None,
+    tune: Callable[[FrameRunner], object] | None = None,
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system and distance, over the frames that occur at every distance.
 
@@ -102,12 +103,13 @@ def score_clips(
         motion: "exact", "estimate" or "auto".
         device: that the networks run on.
         first: see `is_scored`.
+        tune: puts each system on its engine; None leaves them in torch.
 
     Raises:
         UserError: a clip cannot be read.
     """
     metrics = [DistanceConfusion(num_classes, gop) for _ in systems]
-    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    runners = _runners(systems, device, tune)
 
     def score(clip: Clip) -> None:
         states: list[Any] = [runner.init_state() for runner in runners]
@@ -134,13 +136,14 @@ def score_stills(
     num_classes: int,
     device: torch.device,
     damaged: Callable[[UserError], None] | None = None,
+    tune: Callable[[FrameRunner], object] | None = None,
 ) -> list[DistanceConfusion]:
     """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above.
 
     Images that cannot be read are left out where `damaged` is given, which is called for each, in one process.
     """
     metrics = [DistanceConfusion(num_classes, 1) for _ in systems]
-    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    runners = _runners(systems, device, tune)
 
     def score_own() -> None:
         for number in _own(len(stills)):
@@ -159,6 +162,15 @@ def score_stills(
 
     together(score_own)
     return _summed(metrics)
+
+
+def _runners(
+    systems: list[System], device: torch.device, tune: Callable[[FrameRunner], object] | None
+) -> list[FrameRunner]:
+    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    for runner in runners if tune is not None else []:
+        tune(runner)  # type: ignore[misc]
+    return runners
 
 
 def _own(items: int) -> range:

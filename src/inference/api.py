@@ -12,7 +12,7 @@ from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.data.labels import ClassSet
 from src.errors import check_range
 from src.inference.device import choose_device, choose_threads
-from src.inference.engine.options import candidates
+from src.inference.engine.options import PLAIN, candidates
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
@@ -50,7 +50,7 @@ class StreamSegmenter:
         precision: str = "fp32",
     ) -> None:
         candidates(backend, precision, device.type)  # before any work
-        self._wanted: tuple[str, str] | None = (backend, precision)
+        self._wanted = None if (backend, precision) == PLAIN else (backend, precision)
         self.runner: FrameRunner = runner_of(loaded, device)
         self.classes: ClassSet = loaded.classes
         self.normalisation = loaded.normalisation

@@ -18,7 +18,7 @@ COLUMNS = {
     "height": "height",
     "width": "width",
 }
-TIMES = ["constant 1x, ms", "ms amortised", "ms key", "ms non-key", "ratio"]
+TIMES = ["engine", "constant 1x, ms", "ms amortised", "ms key", "ms non-key", "ratio", "peak MB"]
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
@@ -47,4 +47,6 @@ def _times(latency: dict[str, Any]) -> list[str]:
     constant = latency.get("constant_milliseconds", {}).get("network", {})
     shown = [(constant, "amortised"), (own, "amortised"), (own, "key"), (own, "nonkey")]
     medians = [(times.get(kind) or {}).get("median") for times, kind in shown]
-    return [*map(as_cell, medians), as_cell(latency.get("ratio_to_constant", {}).get("network"))]
+    engine = " ".join(latency[key] for key in ("backend", "precision") if key in latency)
+    ratio = latency.get("ratio_to_constant", {}).get("network")
+    return [engine, *map(as_cell, medians), as_cell(ratio), as_cell(latency.get("peak_memory_mb"))]

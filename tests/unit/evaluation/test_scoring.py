@@ -13,6 +13,7 @@ from src.data.labels import ClassSet
 from src.errors import UserError
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
+from src.inference.engine.options import Engine
 from src.inference.runner import FrameRunner
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
@@ -75,6 +76,22 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
             if frame.index in (5, 7):
                 np.add.at(expected[frame.index % 4], (clip.read_labels(frame.index, labels.shape), labels), 1)
         assert np.array_equal(metric.counts.numpy(), expected), system.network.method
+
+
+def test_systems_are_scored_on_the_engine_that_was_asked_for(clip, tmp_path):
+    systems = systems_of(checkpoints(tmp_path, ar=AR))
+    images = [frame.image for frame in Video(clip.video, motion="none")][:1]
+    plain = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
+    used = []
+
+    def tune(runner: FrameRunner) -> None:
+        used.append(runner.tune(images, "torch", "bf16", 1))
+
+    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU, tune=tune)
+    assert used == [Engine("torch", "bf16")] * 3
+    for expected, metric in zip(plain, found, strict=True):
+        assert metric.counts.sum() == expected.counts.sum()
+        assert 0 < (metric.counts - expected.counts).abs().sum() < 0.05 * expected.counts.sum(), "close, not equal"
 
 
 def test_processes_divide_what_is_scored(clip, tmp_path, monkeypatch):
