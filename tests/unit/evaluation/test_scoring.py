@@ -89,9 +89,10 @@ def test_systems_are_scored_on_the_engine_that_was_asked_for(clip, tmp_path):
 
     found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU, tune=tune)
     assert used == [Engine("torch", "bf16")] * 3
-    for expected, metric in zip(plain, found, strict=True):
-        assert metric.counts.sum() == expected.counts.sum()
-        assert 0 < (metric.counts - expected.counts).abs().sum() < 0.05 * expected.counts.sum(), "close, not equal"
+    total = sum(metric.counts.sum() for metric in plain)
+    assert sum(metric.counts.sum() for metric in found) == total
+    moved = sum((a.counts - b.counts).abs().sum() for a, b in zip(plain, found, strict=True))
+    assert 0 < moved < 0.05 * total, "close, not equal"
 
 
 def test_processes_divide_what_is_scored(clip, tmp_path, monkeypatch):
