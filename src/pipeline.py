@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -16,16 +16,21 @@ class Channel(Generic[Item]):
 
     Args:
         size: items that may wait in it.
+        changed: notified of what comes and goes; several channels may share one, to wait for any of them.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, changed: Condition | None = None) -> None:
         self._items: deque[Item] = deque()
-        self._size, self._changed = size, Condition()
+        self._size, self._changed = size, changed or Condition()
         self._ended = self._closed = False
         self.error: BaseException | None = None  # that ended one of both sides
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def is_ready(self) -> bool:
+        """Return whether the receiver need not wait: for an item or the end."""
+        return bool(self._items) or self._ended or self._closed
 
     def put(self, item: Item) -> bool:
         """Add an item once there is room; return false where the receiver takes no more."""
@@ -39,7 +44,7 @@ class Channel(Generic[Item]):
     def end(self, error: BaseException | None = None) -> None:
         """Say that no item follows; the receiver gets those that wait, and then the error."""
         with self._changed:
-            self._ended, self.error = True, error
+            self._ended, self.error = True, self.error or error
             self._changed.notify_all()
 
     def close(self, error: BaseException | None = None) -> None:
@@ -49,48 +54,78 @@ class Channel(Generic[Item]):
             self._items.clear()
             self._changed.notify_all()
 
-    def __iter__(self) -> Iterator[Item]:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._items or self._ended or self._closed)
-                if not self._items:
-                    break
-                item = self._items.popleft()
+    def get(self) -> Item:
+        """Take the next item once there is one.
+
+        Raises:
+            StopIteration: no item follows, as the sender or the receiver has closed.
+            BaseException: what ended the sender.
+        """
+        with self._changed:
+            self._changed.wait_for(self.is_ready)
+            if self._items:
                 self._changed.notify_all()
-            yield item
-            del item  # while waiting for the next, one more would be held
+                return self._items.popleft()
         if self.error is not None and not self._closed:
             raise self.error
+        raise StopIteration
 
 
-def run_ahead(items: Iterable[Item], size: int) -> Generator[Item, None, None]:
-    """Yield items that a thread makes, up to `size` of them ahead; 0 makes each when it is asked for, without a thread.
+class Feed(Generic[Item]):
+    """An iterator over items that a thread makes ahead; 0 ahead makes each when it is asked for, without a thread.
 
-    What the thread raises is raised after the items before it. The thread ends with the generator, after the item that
-    it is at.
+    What the thread raises is raised after the items before it. Close the feed to end the thread, which finishes the
+    item that it is at.
+
+    Args:
+        items: made in the thread.
+        size: items ahead.
+        changed: see `Channel`.
     """
-    if not size:
-        yield from items
-        return
-    channel: Channel[Item] = Channel(size)
-    thread = Thread(target=_make, args=(items, channel), daemon=True)
-    thread.start()
-    try:
-        yield from channel
-    finally:
-        channel.close()
-        thread.join()
+
+    def __init__(self, items: Iterable[Item], size: int, changed: Condition | None = None) -> None:
+        self._items, self._channel = iter(items), Channel[Item](size, changed)
+        self._thread = Thread(target=self._make, daemon=True) if size else None
+        if self._thread is not None:
+            self._thread.start()
+
+    def _make(self) -> None:
+        try:
+            for item in self._items:
+                if not self._channel.put(item):
+                    return
+                del item
+            self._channel.end()
+        except BaseException as error:  # raised where the items are used
+            self._channel.end(error)
+
+    def __iter__(self) -> Feed[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        return next(self._items) if self._thread is None else self._channel.get()
+
+    def __len__(self) -> int:
+        """Return the number of items that wait."""
+        return len(self._channel)
+
+    def is_ready(self) -> bool:
+        """Return whether the next item or the end is there already, or comes without a thread."""
+        return self._thread is None or self._channel.is_ready()
+
+    def close(self) -> None:
+        """Drop the items that wait, and wait for the thread."""
+        self._channel.close()
+        if self._thread is not None:
+            self._thread.join()
+        if isinstance(self._items, Generator):
+            self._items.close()
 
 
-def _make(items: Iterable[Item], channel: Channel[Item]) -> None:
-    try:
-        for item in items:
-            if not channel.put(item):
-                return
-            del item
-        channel.end()
-    except BaseException as error:  # raised where the items are used
-        channel.end(error)
+def wait_for_any(feeds: Sequence[Feed[Any]], changed: Condition, seconds: float | None = None) -> None:
+    """Wait until a feed is ready, at most some seconds; `changed` is what all of them were given."""
+    with changed:
+        changed.wait_for(lambda: any(feed.is_ready() for feed in feeds), seconds)
 
 
 class Consumer(Generic[Item]):
@@ -117,9 +152,10 @@ class Consumer(Generic[Item]):
 
     def _run(self) -> None:
         try:
-            for item in self._channel:
-                self._consume(item)
-                del item
+            while True:
+                self._consume(self._channel.get())
+        except StopIteration:
+            pass
         except BaseException as error:  # raised where items are handed over
             self._channel.close(error)
 
@@ -134,7 +170,7 @@ class Consumer(Generic[Item]):
         if self._thread is None:
             return
         if kind is None:
-            self._channel.end(self._channel.error)
+            self._channel.end()
         else:
             self._channel.close()
         self._thread.join()

@@ -17,7 +17,7 @@ PATHS = re.compile(
     r"\+{0,2}(checkpoint|baseline|source|output|key_source|film|runs|data\.root|data\.source\.root|paths\.\w+"
     r"|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )
-LISTS = ("checkpoint", "runs")  # of which several may be given as [A,B]
+LISTS = ("checkpoint", "runs", "source")  # of which several may be given as [A,B]
 MULTIRUN = {"-m", "--multirun"}
 
 

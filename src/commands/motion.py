@@ -42,6 +42,8 @@ class MotionOptions:
     threads: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.source, str):
+            raise UserError(f"source={self.source} names several videos; give one")
         for key, value, choices in (
             ("to", self.to, TARGETS),
             ("style", self.style, STYLES),

@@ -1,96 +1,181 @@
-"""Command `src.predict`: a checkpoint and a video in, a folder of results out."""
+"""Command `src.predict`: a checkpoint and videos in, folders of results out."""
 
 from __future__ import annotations
 
 import logging
-import time
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
 from src.cli.config import plain
+from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
+from src.inference.keyframes import KeyedMotion
 from src.inference.options import PredictOptions
 from src.inference.output_folder import atomic_output_folder
-from src.inference.outputs import Overlay, write_labels
+from src.inference.resuming import file_identity, is_complete
 from src.inference.segment import Segmented
-from src.inference.timing import TimingFile
-from src.pipeline import Consumer
-from src.progress import track
-from src.reports.prediction import print_summary
+from src.inference.sources import videos_of
+from src.inference.streams import Stream, segment_streams
+from src.inference.video_results import Kinds, VideoResults
+from src.progress import ProgressDisplay
+from src.reports.prediction import print_summaries, print_summary
 from src.video.reading.decode import Video
-from src.video.writing.retimed import RetimedVideo
 
 log = logging.getLogger(__name__)
 
+# what the results do not depend on
+_ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "backend")
+
 
 def segment_video(config: DictConfig) -> None:
-    """Segment the video of a composed conf/predict.yaml, and print the summary.
+    """Segment the videos of a composed conf/predict.yaml, and print the summary.
 
     Raises:
-        UserError: see `PredictOptions` and `predict`.
+        UserError: see `PredictOptions`, `predict` and `predict_many`.
     """
     given = plain(config)
     del given["plugins"]  # imported by now
-    print_summary(predict(PredictOptions(**given.pop("video"), **given)))
+    options = PredictOptions(**given.pop("video"), **given)
+    videos = videos_of(options.source)
+    if videos is None:
+        print_summary(predict(options))
+    else:
+        print_summaries(predict_many(options, videos))
 
 
 def predict(options: PredictOptions) -> dict[str, Any]:
     """Segment a video into `options.output`; return the summary that `timing.json` also holds.
 
-    The folder gets overlay.mp4, timing.json and, if asked for, labels/<frame index>.png, all at the end: a
-    run that fails or is interrupted leaves nothing. A folder that is not empty is rejected.
+    The folder gets overlay.mp4, timing.json, results.jsonl and, if asked for, labels, all at the end: a run that fails
+    or is interrupted leaves nothing. A folder that is not empty is rejected.
 
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.
     """
-    with atomic_output_folder(Path(options.output)) as folder:
-        # one budget of threads for network, decoder and encoder
-        segmenter = load_segmenter(
+    with ExitStack() as stack:
+        folder = stack.enter_context(atomic_output_folder(Path(options.output)))
+        run = _Run(options)
+        stream = run.stream(stack, folder, str(options.source), "")
+        run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
+    log.info("results: %s", options.output)
+    return run.summaries[""]
+
+
+def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Segment several videos, each into a folder of its name in `options.output`; return the summaries by name.
+
+    A video whose results are there is skipped. One that cannot be used is reported, and the others are done.
+
+    Args:
+        options: of all of them.
+        videos: paths by name.
+
+    Raises:
+        UserError: a checkpoint or output that cannot be used; or, when all else is done, videos that could not.
+    """
+    run = _Run(options)
+    run.segment(run.streams(videos), 0)
+    if run.failed:
+        first = next(iter(run.failed.values()))
+        more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
+        raise UserError(
+            f"{len(run.failed)} of {len(videos)} videos have no results, the others are complete: {first}{more}"
+        )
+    return run.summaries
+
+
+class _Run:
+    """One network, and the videos that go through it."""
+
+    def __init__(self, options: PredictOptions) -> None:
+        self._options = options
+        # one budget of threads for network, decoders and encoders
+        self._segmenter: StreamSegmenter = load_segmenter(
             options.checkpoint, options.device, options.threads, options.backend, options.precision
         )
-        video = segmenter.open(options.source, options.motion, options.on_damage)
-        summary = _run(options, folder, video, segmenter)
-    log.info("results: %s", options.output)
-    return summary
+        self._settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
+        self._checkpoint = file_identity(options.checkpoint)
+        self._open = ExitStack()
+        self._display: ProgressDisplay | None = None
+        self.summaries: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, UserError] = {}
 
+    def segment(self, streams: Iterator[Stream], frames: int) -> None:
+        """Segment all streams; `frames` are expected, 0 for unknown."""
+        with self._open, ProgressDisplay("frames", frames) as self._display:
+            segment_streams(streams, self._segmenter.runner, self._options.streams, self._segmenter.ahead)
 
-def _run(options: PredictOptions, folder: Path, video: Video, segmenter: StreamSegmenter) -> dict[str, Any]:
-    info, max_gop = video.info, options.max_gop or segmenter.gop
-    labels, drawn = folder / "labels", Overlay(segmenter.classes, options.opacity)
-    if options.save_labels:
-        labels.mkdir()
-    with (
-        RetimedVideo(folder / "overlay.mp4", video, segmenter.threads) as shown,
-        TimingFile(folder / "timing.json") as timing,
-    ):
+    def streams(self, videos: Mapping[str, str]) -> Iterator[Stream]:
+        """Open one video after the other, each into its own folder."""
+        for name, path in videos.items():
+            output = Path(self._options.output) / name
+            stack = ExitStack()
+            self._open.push(stack)
+            try:
+                if Path(path).is_file() and is_complete(output, self._identity(path)):
+                    log.info("%s: complete, skipped", output)
+                    continue
+                yield self.stream(stack, stack.enter_context(atomic_output_folder(output)), path, name)
+            except UserError as error:
+                self._fail(stack, name, error)
 
-        def write(result: Segmented) -> None:
-            began = time.perf_counter()
-            shown.write(drawn.draw(result), result.frame.pts)
-            if options.save_labels:
-                write_labels(labels, result)
-            timing.write(result, 1000 * (time.perf_counter() - began))
+    def stream(self, stack: ExitStack, folder: Path, path: str, name: str) -> Stream:
+        """Open a video whose results go to a folder; what is opened is put on the stack."""
+        options, segmenter = self._options, self._segmenter
+        video = segmenter.open(path, options.motion, options.on_damage)
+        segmenter.prepare(video)
+        identity = self._identity(path)
+        kinds = Kinds(options.overlay, options.opacity, options.save_labels)
+        results = VideoResults(folder, video, segmenter.classes, kinds, segmenter.threads, segmenter.ahead)
+        stack.enter_context(results)
 
-        results = segmenter.run(video, max_gop)
-        started = time.perf_counter()
-        with closing(results), Consumer(write, segmenter.ahead) as writer:
-            for result in track(results, "frames", info.frames):
-                writer.put(result)
-        about = {
-            "checkpoint": options.checkpoint,
-            "source": options.source,
+        def put(result: Segmented) -> None:
+            results.put(result)
+            if self._display is not None:
+                self._display.advance()
+
+        def end(error: Exception | None) -> None:
+            if isinstance(error, UserError) and name:
+                self._fail(stack, name, error)
+                return
+            if error is not None:
+                raise error
+            self.summaries[name] = results.finish({**self._about(video), "identity": identity})
+            if name:
+                stack.close()
+                log.info("%s: complete, %d frames", Path(options.output) / name, self.summaries[name]["frames"])
+
+        keyed = KeyedMotion(options.max_gop or segmenter.gop, video.info.all_intra)
+        return Stream(video, keyed, put, end)
+
+    def _fail(self, stack: ExitStack, name: str, error: UserError) -> None:
+        stack.__exit__(type(error), error, error.__traceback__)
+        if isinstance(error, Exhausted):  # which the next video would meet, too
+            raise error
+        log.error("%s", error)
+        self.failed[name] = error
+
+    def _identity(self, path: str) -> dict[str, Any]:
+        return {"source": file_identity(path), "checkpoint": self._checkpoint, "settings": self._settings}
+
+    def _about(self, video: Video) -> dict[str, Any]:
+        info, segmenter = video.info, self._segmenter
+        return {
+            "checkpoint": self._options.checkpoint,
+            "source": str(video.path),
             "codec": info.codec,
             "height": info.height,
             "width": info.width,
             "start_seconds": float(info.start),
-            "motion": video.info.motion,  # that may have changed on the way
-            "max_gop": max_gop if segmenter.network.uses_motion else None,
+            "motion": info.motion,  # that may have changed on the way
+            "max_gop": (self._options.max_gop or segmenter.gop) if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,
             "backend": segmenter.runner.engine.backend,
             "precision": segmenter.runner.engine.precision,
         }
-        return timing.finish(about, time.perf_counter() - started)

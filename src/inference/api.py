@@ -94,10 +94,13 @@ class StreamSegmenter:
         """
         check_range(max_gop is None or max_gop >= 1, "max_gop", max_gop, "1 or more, or None for that of the training")
         opened = video if isinstance(video, Video) else self.open(video)
-        info = opened.info
-        self._tune(opened)
-        self.runner.warm_up(info.height, info.width)
-        return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, info.all_intra), self.ahead)
+        self.prepare(opened)
+        return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, opened.info.all_intra), self.ahead)
+
+    def prepare(self, video: Video) -> None:
+        """Choose the engine on the first video, and compile for the size of this one, outside all timing."""
+        self._tune(video)
+        self.runner.warm_up(video.info.height, video.info.width)
 
     def _tune(self, video: Video) -> None:
         """Choose the engine on the first frames of the first video."""

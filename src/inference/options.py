@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from src.errors import UserError
+from src.errors import UserError, check_range
+from src.inference.video_results import SaveLabels
 from src.video.reading.damage import Policy
 
 MotionMode = Literal["exact", "estimate", "auto"]
@@ -20,23 +21,27 @@ class PredictOptions:
     """
 
     checkpoint: str
-    source: str
+    source: str | list[str]
     output: str
     max_gop: int | None
     motion: MotionMode
     on_damage: Policy
-    save_labels: bool
+    save_labels: SaveLabels
+    overlay: bool
     opacity: float
     device: str
     backend: str
     precision: str
     threads: int | None
+    streams: int
 
     def __post_init__(self) -> None:
         _check_choice("motion", self.motion, get_args(MotionMode))
         _check_choice("on_damage", self.on_damage, get_args(Policy))
-        _check_choice("save_labels", self.save_labels, (True, False))
+        _check_choice("save_labels", self.save_labels, get_args(SaveLabels))
+        _check_choice("overlay", self.overlay, (True, False))
         _check_count("max_gop", self.max_gop, "the training GOP")
+        check_range(isinstance(self.streams, int) and self.streams >= 1, "streams", self.streams, "a number from 1 up")
         if isinstance(self.opacity, str) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
 

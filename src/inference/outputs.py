@@ -48,6 +48,12 @@ def blend(image: NDArray[np.uint8], colours: NDArray[np.uint8], opacity: float) 
     return np.asarray(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), np.uint8)
 
 
+def class_shares(labels: NDArray[np.uint8], classes: ClassSet) -> dict[str, float]:
+    """Return the share 0..1 of the pixels that have each class, by name; classes that no pixel has are left out."""
+    counts = cv2.calcHist([labels], [0], None, [len(classes)], [0, len(classes)]).ravel()
+    return {name: round(float(n) / labels.size, 6) for name, n in zip(classes.names, counts, strict=True) if n}
+
+
 def write_labels(folder: Path, result: Segmented) -> None:
     """Write class indices as an 8-bit grey PNG, named by frame index, as `IndexCoding` reads them."""
     coded = cv2.imencode(".png", result.labels)[1]

@@ -17,7 +17,7 @@ from src.data.transforms import FitSize
 from src.inference.engine.choose import tune
 from src.inference.engine.options import PLAIN, Engine
 from src.models.deploy.inference_form import inference_form
-from src.models.video import FrameInput, VideoSegmenter
+from src.models.video import FrameInput, VideoSegmenter, split_state, stack_states
 from src.ops.resize import resize
 from src.video.motion.field import identity, rasterise
 from src.video.types import MotionField
@@ -74,6 +74,24 @@ class FrameRunner:
         logits, state = self.network.step(self._frame(image, motion), state)
         labels = resize(logits, size or (image.shape[0], image.shape[1]))[0].argmax(0)
         return labels.to(torch.uint8).cpu().numpy(), state
+
+    @torch.inference_mode()
+    def step_batch(
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        states: Sequence[Any],
+        motions: Sequence[MotionField | None],
+    ) -> list[tuple[NDArray[np.uint8], Any]]:
+        """Label the next frame of several streams at once; arguments and results as of `step`, one for each stream.
+
+        The images have one size, the states one `state_layout`, and all or none are keyframes.
+        """
+        if len(images) == 1:
+            return [self.step(images[0], states[0], motions[0])]
+        frames = [self._frame(image, motion) for image, motion in zip(images, motions, strict=True)]
+        logits, state = self.network.step(stack_states(frames), stack_states(states))
+        labels = resize(logits, images[0].shape[:2]).argmax(1).to(torch.uint8).cpu().numpy()
+        return list(zip(labels, split_state(state, len(images)), strict=True))
 
     @torch.inference_mode()
     def advance(self, image: NDArray[np.uint8], state: Any, motion: MotionField | None) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
-from src.pipeline import run_ahead
+from src.pipeline import Feed
 from src.video.types import Frame
 
 
@@ -55,7 +55,7 @@ def segment(
     thread decodes `ahead`; with 0 there is no thread.
     """
     state = runner.init_state()
-    with closing(run_ahead(_timed(frames), ahead)) as decoded:
+    with closing(Feed(timed(frames), ahead)) as decoded:
         for frame, decoding in decoded:
             times = [perf_counter()]
             motion = keyed.update(frame) if runner.uses_motion else None
@@ -67,7 +67,7 @@ def segment(
             del frame, motion, labels  # while waiting for the next, one more would be held
 
 
-def _timed(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
+def timed(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
     """Frames, and the seconds that it took to make each of them."""
     iterator = iter(frames)
     while True:

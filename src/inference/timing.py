@@ -11,6 +11,7 @@ from typing import Any
 from src.files import as_json
 from src.inference.segment import Milliseconds, Segmented
 
+TIMING = "timing.json"
 STEPS = (*(step.name for step in fields(Milliseconds)), "output")
 
 
@@ -47,8 +48,8 @@ class TimingFile:
         self._key, self._other = Sums(), Sums()
         self._damaged = self._next_index = self._lost = 0
 
-    def write(self, result: Segmented, output: float) -> None:
-        """Add a frame, whose results took `output` milliseconds to draw, encode and write."""
+    def write(self, result: Segmented, output: float) -> dict[str, Any]:
+        """Add a frame, whose results took `output` milliseconds to draw, encode and write; return its row."""
         frame, spent = result.frame, asdict(result.milliseconds) | {"output": output}
         first = self._key.frames + self._other.frames == 0
         row = {
@@ -64,6 +65,7 @@ class TimingFile:
         self._damaged += frame.damaged
         self._lost += frame.index - self._next_index
         self._next_index = frame.index + 1
+        return row
 
     def finish(self, about: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """Close the list with the summary, and return it.

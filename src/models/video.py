@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -129,6 +130,35 @@ def as_video_segmenter(net: nn.Module, scale: float = 1.0) -> VideoSegmenter:
     if isinstance(net, Segmenter):
         return SingleFrame(net, scale)
     raise UserError(f"a {type(net).__name__} labels no pixels; give a segmentation network or a video method")
+
+
+def state_layout(state: Any) -> Hashable:
+    """Describe a state such that those of equal layout can be stacked: types, shapes and plain numbers."""
+    if isinstance(state, Tensor):
+        return state.shape[1:], state.dtype, state.device
+    return (type(state), *map(state_layout, state)) if isinstance(state, tuple) else state
+
+
+def stack_states(states: Sequence[Any]) -> Any:
+    """Make one state of those of several streams, which have one layout, in their order."""
+    first = states[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(states))
+    return _like(first, map(stack_states, zip(*states, strict=True))) if isinstance(first, tuple) else first
+
+
+def split_state(state: Any, count: int) -> list[Any]:
+    """Undo `stack_states` for `count` states of one stream each."""
+    if isinstance(state, Tensor):
+        return [state[n : n + 1] for n in range(count)]
+    if not isinstance(state, tuple):
+        return [state] * count
+    parts = [split_state(part, count) for part in state]
+    return [_like(state, (part[n] for part in parts)) for n in range(count)]
+
+
+def _like(state: tuple[Any, ...], items: Iterable[Any]) -> Any:
+    return type(state)(*items) if hasattr(state, "_fields") else tuple(items)
 
 
 def run_cycle(net: VideoSegmenter, image: Tensor, gop: int = 2) -> list[Tensor]:

@@ -28,3 +28,21 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"damaged frames: {summary['damaged_frames']}, "
         f"lost: {summary['lost_frames']}"
     )
+
+
+def print_summaries(summaries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a line for each of several videos, by name; see `print_summary`."""
+    rows = [
+        [
+            name,
+            str(s["frames"]),
+            str(s["keyframes"]),
+            f"{s['frames_per_second']:.1f}",
+            s["motion"],
+            str(s["damaged_frames"]),
+        ]
+        for name, s in summaries.items()
+    ]
+    if rows:
+        print_table(["video", "frames", "keyframes", "frames/s", "motion", "damaged"], rows, left=(0, 4), width=100)
+    print(f"{len(summaries)} videos segmented")

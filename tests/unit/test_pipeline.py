@@ -7,7 +7,7 @@ from itertools import islice
 
 import pytest
 
-from src.pipeline import Consumer, run_ahead
+from src.pipeline import Consumer, Feed
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def hand_over(items: Iterable[int], consumer: Consumer[int]) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_items_keep_their_order(size: int) -> None:
-    assert list(run_ahead(range(50), size)) == list(range(50))
+    assert list(Feed(range(50), size)) == list(range(50))
     taken: list[int] = []
     hand_over(range(50), Consumer(taken.append, size))
     assert taken == list(range(50))
@@ -49,19 +49,19 @@ def test_items_keep_their_order(size: int) -> None:
 
 def test_no_more_items_are_made_ahead_than_asked_for() -> None:
     source = Source()
-    with closing(run_ahead(source, 3)) as items:
+    with closing(Feed(source, 3)) as items:
         assert next(items) == 0
         for _ in range(5):  # the one taken, three that wait, one that waits for room
             source.waits.acquire()
         assert source.made == 5
     assert source.made == 5
-    assert next(run_ahead(one := Source(), 0)) == 0
+    assert next(Feed(one := Source(), 0)) == 0
     assert one.made == 1
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
 def test_an_error_comes_after_the_items_before_it(size: int) -> None:
-    items = run_ahead(Source(fails_at=4), size)
+    items = Feed(Source(fails_at=4), size)
     assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(ValueError, match="bad number"):
         next(items)
@@ -86,7 +86,7 @@ def test_an_error_between_the_stages_ends_both(error: type[BaseException]) -> No
     source, taken = Source(), list[int]()
 
     def middle() -> Iterator[int]:
-        with closing(run_ahead(source, 2)) as items:
+        with closing(Feed(source, 2)) as items:
             yield from islice(items, 6)
             raise error
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import pkgutil
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,10 +15,13 @@ import numpy as np
 import pytest
 import torch
 
-from src.commands.predict import predict
+from src.commands.predict import predict, predict_many
 from src.data.labels import IndexCoding
 from src.errors import UserError
+from src.inference.api import StreamSegmenter
 from src.inference.options import PredictOptions
+from src.inference.runner import FrameRunner
+from src.inference.sources import videos_of
 from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
@@ -47,6 +51,8 @@ def request(checkpoint, source, output, **changed):
         "motion": "auto",
         "on_damage": "stop",
         "save_labels": False,
+        "overlay": True,
+        "streams": 4,
         "opacity": 0.5,
         "device": "cpu",
         "backend": "torch",
@@ -259,6 +265,8 @@ def test_stages_in_threads_write_the_same_results(ar, tmp_path, monkeypatch):
         ("opacity", 1.5),
         ("device", "abacus"),
         ("save_labels", "maybe"),
+        ("overlay", "maybe"),
+        ("streams", 0),
     ],
 )
 def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
@@ -267,13 +275,80 @@ def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
         predict(request(image, film, tmp_path / "output", **{key: value}))
 
 
+def test_lines_and_a_lossless_label_video_hold_the_labels(ar, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 6, gop=4, height=45, width=67)
+    predict(request(ar, film, tmp_path / "png", save_labels=True))
+    predict(request(ar, film, tmp_path / "video", save_labels="video", overlay=False))
+    assert sorted(item.name for item in (tmp_path / "video").iterdir()) == [
+        "labels.mkv",
+        "results.jsonl",
+        "timing.json",
+    ]
+    files = sorted((tmp_path / "png" / "labels").iterdir())
+    with av.open(str(tmp_path / "video" / "labels.mkv")) as container:
+        coded = [frame.to_ndarray() for frame in container.decode(video=0)]
+    rows = [json.loads(line) for line in (tmp_path / "video" / "results.jsonl").read_text().splitlines()]
+    assert len(files) == len(coded) == len(rows) == 6
+    for file, labels, row in zip(files, coded, rows, strict=True):
+        assert np.array_equal(cv2.imread(str(file), cv2.IMREAD_UNCHANGED), labels)
+        shares = [row["classes"].get(name, 0) for name in CLASSES.names]
+        assert shares == pytest.approx(np.bincount(labels.ravel(), minlength=len(CLASSES)) / labels.size, abs=1e-6)
+    assert [row["keyframe"] for row in rows] == [frame["keyframe"] for frame in timing(tmp_path / "png")["frames"]]
+
+
+def test_lines_are_there_while_the_video_runs(image, tmp_path, monkeypatch):
+    film, seen = exact_film(tmp_path / "film.mp4", 4, gop=4), []
+    whole = FrameRunner.step
+
+    def step(*given):
+        seen.append(len((tmp_path / "output" / ".partial" / "results.jsonl").read_text().splitlines()))
+        return whole(*given)
+
+    segmenter_ready = StreamSegmenter.prepare
+
+    def prepare(self, video):
+        segmenter_ready(self, video)
+        monkeypatch.setattr(FrameRunner, "step", step)
+
+    monkeypatch.setattr(StreamSegmenter, "prepare", prepare)
+    predict(request(image, film, tmp_path / "output"))
+    assert seen == [0, 1, 2, 3]
+
+
+def test_several_videos_are_done_once_and_bad_ones_do_not_stop_them(ar, tmp_path, caplog):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, count in (("a", 5), ("b", 7), ("c", 6)):
+        exact_film(folder / f"{name}.mp4", count, gop=4)
+    (folder / "bad.mp4").write_bytes(b"no video")
+    given = request(ar, folder, tmp_path / "output", streams=2, save_labels=True)
+    with pytest.raises(UserError, match=r"1 of 4 videos have no results, the others are complete: video '.*bad\.mp4'"):
+        predict_many(given, videos_of(given.source))
+    assert sorted(item.name for item in (tmp_path / "output").iterdir()) == ["a", "b", "c"]
+    predict(request(ar, folder / "b.mp4", tmp_path / "alone", save_labels=True))
+    assert [path.read_bytes() for path in sorted((tmp_path / "alone" / "labels").iterdir())] == [
+        path.read_bytes() for path in sorted((tmp_path / "output" / "b" / "labels").iterdir())
+    ]
+    (folder / "bad.mp4").unlink()
+    shutil.rmtree(tmp_path / "output" / "c")
+    before = (tmp_path / "output" / "a" / "timing.json").stat().st_mtime_ns
+    assert list(predict_many(given, videos_of(given.source))) == ["c"]
+    assert (tmp_path / "output" / "a" / "timing.json").stat().st_mtime_ns == before
+    other = request(ar, folder, tmp_path / "output", max_gop=2)
+    with pytest.raises(UserError, match=r"3 of 3 .* holds results of another run \(another settings\)"):
+        predict_many(other, videos_of(given.source))
+    exact_film(folder / "a.mp4", 6, gop=4)
+    with pytest.raises(UserError, match=r"1 of 3 .* \(another source\)"):
+        predict_many(given, videos_of(given.source))
+
+
 @pytest.mark.subprocess
 def test_command_line_writes_results_and_a_table(ar, tmp_path):
     film = free_film(tmp_path / "film.mkv", range(0, 400, 40), Fraction(1, 1000))
     output = tmp_path / "output"
     done = run_cli(f"checkpoint={ar}", f"source={film}", f"output={output}", "save_labels=true")
     assert done.returncode == 0, done.stderr
-    assert sorted(item.name for item in output.iterdir()) == ["labels", "overlay.mp4", "timing.json"]
+    assert sorted(item.name for item in output.iterdir()) == ["labels", "overlay.mp4", "results.jsonl", "timing.json"]
     assert "motion estimated" in done.stdout
     assert "frames/s" in done.stdout
 
