@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from src.benchmarking.latency import Round, inputs, means, measure, ratio, statistics
-from src.benchmarking.video_latency import measure_video
+from src.benchmarking.video_latency import measure_pipelined, measure_video
 from src.inference.device import hardware, peak_memory
 from src.inference.engine.choose import tune
 from src.models.deploy.inference_form import inference_form
@@ -71,6 +72,7 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     found = _measure(networks, options, size)
     return {
         **_times(networks, options.gop, found),
+        **(_pipelined(networks, options, options.video) if options.video else {}),
         "rounds": 1 if options.video else options.rounds,
         "device": str(device),
         "hardware": hardware(device),
@@ -91,6 +93,16 @@ def _measure(
     counts = options.warmup, options.rounds
     rounds = measure(networks, size, options.gop, options.device, *counts, options.channels_last)
     return [{"network": times} for times in rounds]
+
+
+def _pipelined(networks: list[VideoSegmenter], options: TimingOptions, video: Path) -> dict[str, Any]:
+    """Milliseconds per frame with decoding beside the network, and their ratio to those of the constant network."""
+    own, *constant = measure_pipelined(networks, video, options.gop, options.device, options.threads)
+    found: dict[str, Any] = {"milliseconds": round(float(np.median(own)), 3)}
+    if constant:
+        found["constant_milliseconds"] = round(float(np.median(constant[0])), 3)
+        found["ratio_to_constant"] = ratio(own, constant[0])
+    return {"pipelined": found}
 
 
 def _times(networks: list[VideoSegmenter], gop: int, found: list[dict[str, list[Round]]]) -> dict[str, Any]:

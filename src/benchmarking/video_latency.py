@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from src.benchmarking.latency import Round
 from src.data.images import Normalisation
 from src.errors import UserError
+from src.inference.api import AHEAD
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import Segmented, segment
@@ -19,6 +21,7 @@ from src.video.reading.decode import Video
 
 log = logging.getLogger(__name__)
 
+ROUNDS = 3  # of the pipelined measurement
 STEPS = ("decode", "motion", "network", "total")
 NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # any will do: the labels are not used
 
@@ -48,13 +51,33 @@ def measure_video(
     return [{step: [times] for step, times in steps.items()} for steps in found]
 
 
-def _run(net: VideoSegmenter, path: Path, gop: int, device: torch.device, threads: int) -> Iterator[Segmented]:
+def measure_pipelined(
+    networks: list[VideoSegmenter], path: Path, gop: int, device: torch.device, threads: int
+) -> list[list[float]]:
+    """Milliseconds per frame of each network in rounds over the whole video, from file to labels.
+
+    Frames are decoded, and their motion searched, while the network runs, as in `src.predict`. Networks take turns.
+    """
+    found: list[list[float]] = [[] for _ in networks]
+    for number in range(ROUNDS):
+        order = list(zip(networks, found, strict=True))
+        for net, times in order if number % 2 else reversed(order):
+            results = _run(net, path, gop, device, threads, ahead=AHEAD)
+            started = time.perf_counter()
+            frames = sum(1 for _ in results)
+            times.append(1000 * (time.perf_counter() - started) / frames)
+    return found
+
+
+def _run(
+    net: VideoSegmenter, path: Path, gop: int, device: torch.device, threads: int, ahead: int = 0
+) -> Iterator[Segmented]:
     runner = FrameRunner(net, NORMALISATION, device)
     video = Video(
         path, "auto" if runner.uses_motion else "none", "stop", threads, remedy="copy it again, or give another"
     )
     runner.warm_up(video.info.height, video.info.width)
-    return segment(video, runner, KeyedMotion(gop, video.info.all_intra))
+    return segment(video, runner, KeyedMotion(gop, video.info.all_intra), ahead)
 
 
 def _kind(net: VideoSegmenter, gop: int, index: int, result: Segmented) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src.errors import UserError
-from src.reports.collect import collect
+from src.reports.benchmark import plot_benchmarks
+from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
 from src.reports.sweep import failures, read_trials, sweep_table
@@ -46,6 +47,9 @@ def _lines(config: DictConfig) -> Iterator[str]:
     else:
         folder = _given(config, "runs", "a folder with runs, such as logs, or metrics=RUN/metrics.json")
         yield from collect(folder, str(config.score), list(config.distances))
+        if config.picture:
+            plot_benchmarks(benchmarks(folder), Path(config.picture))
+            yield f"picture: {config.picture}"
 
 
 def _given(config: DictConfig, key: str, example: str) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
-from src.files import read_json
+from src.errors import UserError
+from src.files import atomic_write, read_json
 from src.reports.tables import as_cell
 
 COLUMNS = {
@@ -18,6 +20,7 @@ COLUMNS = {
     "height": "height",
     "width": "width",
 }
+SUFFIXES = (".png", ".svg")
 TIMES = ["engine", "constant 1x, ms", "ms amortised", "ms key", "ms non-key", "ratio", "peak MB"]
 
 
@@ -47,6 +50,48 @@ def _times(latency: dict[str, Any]) -> list[str]:
     constant = latency.get("constant_milliseconds", {}).get("network", {})
     shown = [(constant, "amortised"), (own, "amortised"), (own, "key"), (own, "nonkey")]
     medians = [(times.get(kind) or {}).get("median") for times, kind in shown]
-    engine = " ".join(latency[key] for key in ("backend", "precision") if key in latency)
     ratio = latency.get("ratio_to_constant", {}).get("network")
-    return [engine, *map(as_cell, medians), as_cell(ratio), as_cell(latency.get("peak_memory_mb"))]
+    return [_engine(latency), *map(as_cell, medians), as_cell(ratio), as_cell(latency.get("peak_memory_mb"))]
+
+
+def plot_benchmarks(results: list[dict[str, Any]], path: Path) -> None:
+    """Draw multiply-adds against milliseconds per frame of timed results, one mark per engine, into a PNG or SVG file.
+
+    Raises:
+        UserError: nothing was timed, or the suffix is that of no image.
+    """
+    from matplotlib.figure import Figure  # slow to load
+
+    timed = [(r, median) for r in results if (median := _amortised(r.get("latency") or {})) is not None]
+    if not timed:
+        raise UserError("no result below runs= was timed; run src.benchmark without latency=false")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"picture={path} has no suffix of an image; end it with {' or '.join(SUFFIXES)}")
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    engines = list(dict.fromkeys(_engine(r["latency"]) for r, _ in timed))
+    for engine, mark in zip(engines, itertools.cycle("osD^v<>PX*")):
+        shown = [(r, ms) for r, ms in timed if _engine(r["latency"]) == engine]
+        axes.scatter([r["gmacs_amortised"] for r, _ in shown], [ms for _, ms in shown], marker=mark, label=engine)
+    fastest: dict[tuple[str, float], float] = {}
+    for r, ms in timed:
+        place = f"{r['model']} {r['width']}x{r['height']}", r["gmacs_amortised"]
+        fastest[place] = min(ms, fastest.get(place, ms))
+    for (name, gmacs), ms in fastest.items():
+        axes.annotate(name, (gmacs, ms), xytext=(4, -9), textcoords="offset points", fontsize="x-small")
+    axes.set(xscale="log", yscale="log", xlabel="GMACs per frame, amortised", ylabel="ms per frame, amortised")
+    axes.legend(title=", ".join(sorted({r["latency"]["hardware"] for r, _ in timed})))
+    axes.grid(visible=True, alpha=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix[1:].lower())
+
+
+def _engine(latency: dict[str, Any]) -> str:
+    return " ".join(latency[key] for key in ("backend", "precision") if key in latency)
+
+
+def _amortised(latency: dict[str, Any]) -> float | None:
+    times = latency.get("milliseconds", {}).get("network", {})
+    median: float | None = (times.get("amortised") or {}).get("median")
+    return median

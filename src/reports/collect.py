@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from src.errors import UserError
 from src.files import FAILED, read_json, read_yaml
@@ -85,6 +86,11 @@ def _benchmarks(folder: Path) -> Iterator[str]:
         head, rows = benchmark_table([read_benchmark(f.path) for f in found])
         named = [[f.run, *row] for f, row in zip(found, rows, strict=True)]
         yield _titled("Benchmark: cost per frame", ["run", *head], named, left=2)
+
+
+def benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """Return the results of `src.benchmark` below a folder."""
+    return [read_benchmark(f.path) for f in _find(folder, "benchmark.json")]
 
 
 def _failures(folder: Path) -> Iterator[str]:

@@ -93,14 +93,26 @@ def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
     constant = result["latency"]["constant_milliseconds"]
     assert constant["network"]["nonkey"] is None
     assert set(result["latency"]["ratio_to_constant"]) == {"network", "total"}
+    pipelined = result["latency"]["pipelined"]
+    assert pipelined["milliseconds"] > 0
+    assert pipelined["ratio_to_constant"] > 0
+
+
+def test_backends_are_timed_in_rounds_with_the_constant_network(composed, tmp_path):
+    size = ["input.height=64", "input.width=96", "rounds=1", "warmup=1", "threads=1", "video.gop=3"]
+    result = benchmark(composed("benchmark", tmp_path, "model=arseg", "network=timm", "precision=bf16", *size))
+    latency = result["latency"]
+    assert (latency["backend"], latency["precision"]) == ("torch", "bf16")
+    assert latency["peak_memory_mb"] > 50
+    assert benchmark_table([result])[1][0][8] == "torch bf16"
 
 
 def test_statistics_of_rounds():
     rounds = [[("key", 10.0), ("nonkey", 4.0)], [("key", 12.0), ("nonkey", 2.0)]]
     found = statistics(rounds, ("key", "nonkey"))
-    assert found["key"] == {"median": 11.0, "p95": 11.9}
+    assert found["key"] == {"median": 11.0, "p95": 11.9, "p99": 11.98}
     assert found["nonkey"]["median"] == 3.0
-    assert found["amortised"] == {"median": 7.0, "p95": 7.0}
+    assert found["amortised"] == {"median": 7.0, "p95": 7.0, "p99": 7.0}
     assert statistics([[("key", 1.0)]], ("key",))["nonkey"] is None
     assert ratio(means(rounds, ("key", "nonkey")), [14.0, 14.0]) == 0.5
 

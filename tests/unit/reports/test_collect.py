@@ -6,13 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
 from src.commands.report import report
 from src.errors import UserError
-from src.reports.collect import collect
+from src.reports.benchmark import plot_benchmarks
+from src.reports.collect import benchmarks, collect
+
+ROOT = Path(__file__).parents[3]
 
 
 def leave(run: Path, overrides: list[str], file: str, content: Any) -> None:
@@ -89,3 +93,14 @@ def test_a_torn_file_is_named(logs: Path) -> None:
     (logs / "eval" / "a" / "metrics.json").write_text("[")
     with pytest.raises(UserError, match=r"a/metrics\.json' cannot be read"):
         list(collect(logs, "val/miou", [0]))
+
+
+def test_benchmarks_are_drawn(tmp_path):
+    picture = tmp_path / "pictures" / "speed.png"
+    plot_benchmarks(benchmarks(ROOT / "docs" / "results" / "speed"), picture)
+    height, width, _ = cv2.imread(str(picture)).shape
+    assert (height, width) == (750, 1200)
+    with pytest.raises(UserError, match=r"end it with .png or .svg"):
+        plot_benchmarks(benchmarks(ROOT / "docs" / "results" / "speed"), tmp_path / "speed.doc")
+    with pytest.raises(UserError, match="was timed"):
+        plot_benchmarks([], picture)
