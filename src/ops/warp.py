@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from src.ops.cpu.threads import can_use_cpu_kernel
+from src.ops.forms import can_use_triton
 from src.ops.resize import resize
 
 
@@ -42,6 +45,9 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
     Pixel centres are exact: zero motion changes nothing. Positions beyond the map repeat its border and are
     invalid, as are those where `valid` (B, H, W) is false. The result is channels_last.
     """
+    if can_use_triton(features):
+        moved, valid = torch.ops.vss.warp(features, motion, valid)
+        return moved, valid
     batch, channels, height, width = features.shape
     x, y, valid = sample_positions(motion, valid)
     left, right, x_weights = _neighbours(x, width)
@@ -57,6 +63,42 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
         mode="sum",
     )
     return moved.view(batch, height, width, channels).permute(0, 3, 1, 2), valid
+
+
+@torch.library.custom_op("vss::warp", mutates_args=())
+def _warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    from src.ops.triton import warp as kernel  # Triton loads only where it is used
+
+    return kernel.forward(features, motion, valid)
+
+
+@torch.library.custom_op("vss::warp_backward", mutates_args=())
+def _warp_backward(gradient: Tensor, motion: Tensor) -> Tensor:
+    from src.ops.triton import warp as kernel
+
+    return kernel.backward(gradient, motion)
+
+
+@_warp.register_fake
+def _(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    moved = features.new_empty(features.shape).contiguous(memory_format=torch.channels_last)
+    return moved, valid.new_empty(valid.shape, dtype=torch.bool)
+
+
+@_warp_backward.register_fake
+def _(gradient: Tensor, motion: Tensor) -> Tensor:
+    return gradient.new_empty(gradient.shape).contiguous(memory_format=torch.channels_last)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Any) -> None:
+    ctx.save_for_backward(inputs[1])
+
+
+def _differentiate(ctx: Any, gradient: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    return torch.ops.vss.warp_backward(gradient, *ctx.saved_tensors), None, None
+
+
+_warp.register_autograd(_differentiate, setup_context=_save)
 
 
 def sample_positions(motion: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
+from src.ops import gate as mixing
 from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu.threads import can_use_cpu_kernel
 from src.ops.local_attention import local_attention
@@ -112,13 +113,14 @@ class CReFF(nn.Module):
             window=self.window,
             scale=self.scale,
             zero_padding=self.legacy,
+            residual=low_up if self.gate is None else None,
         )
         if self.gate is None or valid is None:
-            return low_up + attended
-        hidden = self.gate.project(low, size) + self.gate.compare(low_up, attended)
+            return attended
+        hidden = self.gate.project(low, size) + mixing.compare(low_up, attended, self.gate.comparison)
         cues = motion_reliability(motion_at(size, motion, motion_valid)[0], valid)
         trust: Tensor = self.gate(hidden, cues) * _reachable(cues[:, :1], self.window)
-        return low_up + trust * (attended - low_up)
+        return mixing.blend(low_up, attended, trust)
 
     def _forward_in_tiles(self, low: Tensor, key_features: Tensor, motion: Tensor, valid: Tensor) -> Tensor:
         from src.ops.cpu.creff import GateInput, fuse  # Numba loads only where it is used
@@ -164,14 +166,9 @@ class Gate(nn.Module):
         """
         return resize(self.low(low), size)
 
-    def compare(self, low_up: Tensor, attended: Tensor) -> Tensor:
-        """Contribution of the attended features and their distance to the upsampled ones to the hidden layer."""
-        contribution: Tensor = self.attended(attended) + self.difference((attended - low_up).abs())
-        return contribution
-
     @property
     def comparison(self) -> Tensor:
-        """The weights (2, 8, C) of `compare`."""
+        """Weights (2, 8, C) of the attended features and of their distance to the upsampled ones."""
         return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
 
     def forward(self, hidden: Tensor, reliability: Tensor) -> Tensor:
