@@ -103,7 +103,7 @@ class ColourCoding(LabelCoding):
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Labels (H, W)."""
-        _refuse_lossy(path)
+        _reject_lossy(path)
         packed = read_image(path).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
         labels = np.full(packed.shape, IGNORE, np.uint8)
         for colour, index in self.classes:
@@ -120,7 +120,7 @@ class ColourCoding(LabelCoding):
         return labels
 
 
-def _refuse_lossy(path: Path) -> None:
+def _reject_lossy(path: Path) -> None:
     with suppress(OSError), path.open("rb") as file:
         head = file.read(4096)
         if is_jpeg(path) or (head[8:12] == b"WEBP" and b"VP8 " in head):
@@ -135,7 +135,7 @@ def _packed(colour: Colour) -> int:
 
 
 def _read_indices(path: Path) -> NDArray[np.uint8]:
-    _refuse_lossy(path)
+    _reject_lossy(path)
     values = decode_image("label map", path, cv2.IMREAD_UNCHANGED)
     widened = 1
     with suppress(OSError, Image.DecompressionBombError), Image.open(path) as image:  # a format that OpenCV alone reads
