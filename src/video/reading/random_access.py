@@ -149,7 +149,8 @@ def _indexed(path: Path, size: int, modified: int) -> _Index:
     if not one_each or hidden or not searchable or times[:_PROBED] != probed:
         times, searchable = _displayed(path, None)
     keys = sorted(time for time, is_key, _ in found if is_key and time is not None)
-    return _Index(video, times, tuple(keys) if searchable and times == _ascending(times) else ())
+    known = tuple(time for time in times if time is not None)  # of frames that are not lost
+    return _Index(video, times, tuple(keys) if searchable and known == _ascending(known) else ())
 
 
 def _ascending(times: Sequence[int | None]) -> Times:

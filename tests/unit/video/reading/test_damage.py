@@ -9,6 +9,7 @@ from av.video.frame import PictureType
 
 from src.errors import UserError
 from src.video.reading.decode import Video
+from src.video.reading.random_access import read_frames
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import pan, write
@@ -147,6 +148,9 @@ def test_a_first_packet_that_is_destroyed_does_not_decide(tmp_path, caplog, code
         assert [frame.pts for frame in frames] == [frame.pts for frame in sound[keys[1] :]]
         assert all(np.array_equal(one.image, sound[one.index].image) for one in frames)
         assert f"begins at frame {keys[1]}: before it, " in caplog.text
+        assert all(np.array_equal(next(read_frames(first_bad, n, n + 1)), sound[n].image) for n in (keys[1], COUNT - 1))
+        with pytest.raises(UserError, match="damaged at frame 0"):
+            next(read_frames(first_bad, 0, 1))
 
 
 def test_damage_after_a_frame_that_is_held_back_stops(tmp_path):
