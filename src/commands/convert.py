@@ -30,6 +30,8 @@ def convert_release(config: DictConfig) -> Path:
     if output.exists():
         raise UserError(f"output '{output}' exists already; give another path, or remove it")
     key_source = None if config.key_source is None else Path(config.key_source)
+    if not isinstance(config.source, str):
+        raise UserError(f"source={config.source} names several files; give one")
     net, info = convert(config.name, Path(config.source), key_source)
     state = {f"{PREFIX}{key}": value for key, value in net.state_dict().items()}
     _save({"state_dict": state, KEY: metadata_of(config, info)}, output)
