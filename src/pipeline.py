@@ -17,9 +17,11 @@ class Channel(Generic[Item]):
     Args:
         size: items that may wait in it.
         changed: notified of what comes and goes; several channels may share one, to wait for any of them.
+        thin: applied to an item that waits when the next one comes.
     """
 
-    def __init__(self, size: int, changed: Condition | None = None) -> None:
+    def __init__(self, size: int, changed: Condition | None = None, thin: Callable[[Item], Item] | None = None) -> None:
+        self._thin = thin
         self._items: deque[Item] = deque()
         self._size, self._changed = size, changed or Condition()
         self._ended = self._closed = False
@@ -37,6 +39,8 @@ class Channel(Generic[Item]):
         with self._changed:
             self._changed.wait_for(lambda: len(self._items) < self._size or self._closed)
             if not self._closed:
+                if self._thin is not None and self._items:
+                    self._items[-1] = self._thin(self._items[-1])
                 self._items.append(item)
                 self._changed.notify_all()
             return not self._closed
@@ -80,11 +84,17 @@ class Feed(Generic[Item]):
     Args:
         items: made in the thread.
         size: items ahead.
-        changed: see `Channel`.
+        changed, thin: see `Channel`.
     """
 
-    def __init__(self, items: Iterable[Item], size: int, changed: Condition | None = None) -> None:
-        self._items, self._channel = iter(items), Channel[Item](size, changed)
+    def __init__(
+        self,
+        items: Iterable[Item],
+        size: int,
+        changed: Condition | None = None,
+        thin: Callable[[Item], Item] | None = None,
+    ) -> None:
+        self._items, self._channel = iter(items), Channel[Item](size, changed, thin)
         self._thread = Thread(target=self._make, daemon=True) if size else None
         if self._thread is not None:
             self._thread.start()
@@ -113,11 +123,13 @@ class Feed(Generic[Item]):
         """Return whether the next item or the end is there already, or comes without a thread."""
         return self._thread is None or self._channel.is_ready()
 
-    def close(self) -> None:
-        """Drop the items that wait, and wait for the thread."""
+    def close(self, patience: float | None = None) -> None:
+        """Drop the items that wait, and wait for the thread; at most `patience` seconds where it may wait for data."""
         self._channel.close()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(patience)
+            if self._thread.is_alive():
+                return
         if isinstance(self._items, Generator):
             self._items.close()
 

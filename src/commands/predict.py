@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -14,22 +14,25 @@ from omegaconf import DictConfig
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
+from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
-from src.inference.options import PredictOptions
+from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import atomic_output_folder
 from src.inference.resuming import file_identity, is_complete
 from src.inference.segment import Segmented
 from src.inference.sources import videos_of
 from src.inference.streams import Stream, segment_streams
 from src.inference.video_results import Kinds, VideoResults
+from src.interruption import Interruption
 from src.progress import ProgressDisplay
 from src.reports.prediction import print_summaries, print_summary
 from src.video.reading.decode import Video
+from src.video.reading.live import LiveVideo, is_live
 
 log = logging.getLogger(__name__)
 
 # what the results do not depend on
-_ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "backend")
+_ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "live", "backend")
 
 
 def segment_video(config: DictConfig) -> None:
@@ -40,7 +43,7 @@ def segment_video(config: DictConfig) -> None:
     """
     given = plain(config)
     del given["plugins"]  # imported by now
-    options = PredictOptions(**given.pop("video"), **given)
+    options = PredictOptions(**given.pop("video"), live=LiveOptions(**given.pop("live")), **given)
     videos = videos_of(options.source)
     if videos is None:
         print_summary(predict(options))
@@ -52,7 +55,8 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     """Segment a video into `options.output`; return the summary that `timing.json` also holds.
 
     The folder gets overlay.mp4, timing.json, results.jsonl and, if asked for, labels, all at the end: a run that fails
-    or is interrupted leaves nothing. A folder that is not empty is rejected.
+    or is interrupted leaves nothing; but a live source ends by it, and has results. A folder that is not empty is
+    rejected.
 
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.
@@ -60,6 +64,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_output_folder(Path(options.output)))
         run = _Run(options)
+        run.is_live = is_live(str(options.source))
         stream = run.stream(stack, folder, str(options.source), "")
         run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
     log.info("results: %s", options.output)
@@ -79,7 +84,8 @@ def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str
         UserError: a checkpoint or output that cannot be used; or, when all else is done, videos that could not.
     """
     run = _Run(options)
-    run.segment(run.streams(videos), 0)
+    run.is_live = any(map(is_live, videos.values()))
+    run.segment(run.streams(videos), 0, len(videos) if run.is_live else 1)
     if run.failed:
         first = next(iter(run.failed.values()))
         more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
@@ -87,6 +93,9 @@ def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str
             f"{len(run.failed)} of {len(videos)} videos have no results, the others are complete: {first}{more}"
         )
     return run.summaries
+
+
+def _nothing() -> None: ...
 
 
 class _Run:
@@ -102,13 +111,23 @@ class _Run:
         self._checkpoint = file_identity(options.checkpoint)
         self._open = ExitStack()
         self._display: ProgressDisplay | None = None
+        self._running: dict[str, Callable[[Exception | None], None]] = {}
+        self.is_live = False
         self.summaries: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, UserError] = {}
 
-    def segment(self, streams: Iterator[Stream], frames: int) -> None:
-        """Segment all streams; `frames` are expected, 0 for unknown."""
+    def segment(self, streams: Iterator[Stream], frames: int, least: int = 1) -> None:
+        """Segment all streams, `least` of them at once at least; `frames` are expected, 0 for unknown."""
+        at_once = max(least, self._options.streams)
         with self._open, ProgressDisplay("frames", frames) as self._display:
-            segment_streams(streams, self._segmenter.runner, self._options.streams, self._segmenter.ahead)
+            try:
+                segment_streams(streams, self._segmenter.runner, at_once, self._segmenter.ahead)
+            except (KeyboardInterrupt, Interruption):
+                if not self.is_live:
+                    raise
+                log.info("interrupted: the results up to here are complete")
+                for end in list(self._running.values()):
+                    end(None)
 
     def streams(self, videos: Mapping[str, str]) -> Iterator[Stream]:
         """Open one video after the other, each into its own folder."""
@@ -127,12 +146,16 @@ class _Run:
     def stream(self, stack: ExitStack, folder: Path, path: str, name: str) -> Stream:
         """Open a video whose results go to a folder; what is opened is put on the stack."""
         options, segmenter = self._options, self._segmenter
-        video = segmenter.open(path, options.motion, options.on_damage)
+        video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
         segmenter.prepare(video)
-        identity = self._identity(path)
+        identity = None if isinstance(video, LiveVideo) else self._identity(path)
         kinds = Kinds(options.overlay, options.opacity, options.save_labels)
-        results = VideoResults(folder, video, segmenter.classes, kinds, segmenter.threads, segmenter.ahead)
+        threads = max(1, segmenter.threads // 2)  # beside the network
+        results = VideoResults(folder, video, segmenter.classes, kinds, threads, segmenter.ahead)
         stack.enter_context(results)
+        health, stop = None, _nothing
+        if isinstance(video, LiveVideo):
+            health, stop = Health(video, options.live.health, options.live.drop == "newest"), video.stop
 
         def put(result: Segmented) -> None:
             results.put(result)
@@ -140,18 +163,21 @@ class _Run:
                 self._display.advance()
 
         def end(error: Exception | None) -> None:
+            self._running.pop(name, None)
             if isinstance(error, UserError) and name:
                 self._fail(stack, name, error)
                 return
             if error is not None:
                 raise error
-            self.summaries[name] = results.finish({**self._about(video), "identity": identity})
+            about = self._about(video) | {"identity": identity} | ({"live": health.summary()} if health else {})
+            self.summaries[name] = results.finish(about)
             if name:
                 stack.close()
                 log.info("%s: complete, %d frames", Path(options.output) / name, self.summaries[name]["frames"])
 
         keyed = KeyedMotion(options.max_gop or segmenter.gop, video.info.all_intra)
-        return Stream(video, keyed, put, end)
+        self._running[name] = end
+        return Stream(video, keyed, put, end, stop, health)
 
     def _fail(self, stack: ExitStack, name: str, error: UserError) -> None:
         stack.__exit__(type(error), error, error.__traceback__)

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
@@ -20,6 +21,7 @@ from src.models.video import FrameInput, VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
 from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
+from src.video.reading.live import LiveVideo, is_live
 
 CALIBRATION_IMAGES, CALIBRATION_STEP = 30, 10  # every tenth frame of the first 300
 
@@ -66,18 +68,29 @@ class StreamSegmenter:
         """
         return self.runner.network
 
-    def open(self, source: str | Path, motion: MotionSource = "auto", on_damage: Policy = "stop") -> Video:
+    def open(
+        self,
+        source: str | Path,
+        motion: MotionSource = "auto",
+        on_damage: Policy = "stop",
+        reconnect: int | None = None,
+    ) -> Video:
         """Open a video with the motion that the method needs.
 
         Args:
-            source: path of the video.
+            source: path of the video, or a live source, see `src.video.reading.live.is_live`.
             motion: "exact" vectors of the codec, "estimate" by block search, or "auto", exact where they can be had.
-            on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them.
+            on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them, as live sources always do.
+            reconnect: attempts in a row to reconnect a live source; None for no limit.
 
         Raises:
             UserError: a video that cannot be read, or without exact vectors where these are asked for.
         """
-        return Video(source, motion if self.network.uses_motion else "none", on_damage, self.threads)
+        used = motion if self.network.uses_motion else "none"
+        if is_live(str(source)):
+            return LiveVideo(str(source), used, reconnect)
+        # beside the network, decoding has a share of the threads
+        return Video(source, used, on_damage, max(1, self.threads // 2))
 
     def run(self, video: Video | str | Path, max_gop: int | None = None) -> Generator[Segmented, None, None]:
         """Label each frame, in display order: `labels` (H, W) uint8, `is_key`, `milliseconds`, and the `frame` itself.
@@ -108,8 +121,11 @@ class StreamSegmenter:
             return
         backend, precision = self._wanted
         step, count = (CALIBRATION_STEP, CALIBRATION_IMAGES) if precision == "int8" else (1, 1)
-        frames = iter(Video(video.path, "none", video.on_damage, self.threads))
-        images = [frame.image for frame in islice(frames, 0, step * count, step)]
+        if isinstance(video, LiveVideo):  # whose frames come but once
+            images = [np.full((video.info.height, video.info.width, 3), 128, np.uint8)]
+        else:
+            frames = iter(Video(video.path, "none", video.on_damage, self.threads))
+            images = [frame.image for frame in islice(frames, 0, step * count, step)]
         self.runner.tune(images, backend, precision, self.threads)
         self._wanted = None
 

@@ -24,14 +24,20 @@ class KeyedMotion:
         self._chain, self._max_gop, self._all_intra = MotionChain(), max_gop, all_intra
         self._left = 0  # frames that may still follow the latest keyframe
 
-    def update(self, frame: Frame) -> MotionField | None:
-        """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself."""
+    def update(self, frame: Frame, skipped: bool = False) -> MotionField | None:
+        """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself.
+
+        A frame that is skipped, as the network will not see it, is none; where it would be one, the next frame is.
+        """
         if self._all_intra:
             frame = replace(frame, frame_type="?")
         motion = self._chain.update(frame)
         cut_off = frame.damaged or frame.vectors is None or not motion.valid.any()
         if self._left > 0 and frame.frame_type != "I" and not cut_off:
             self._left -= 1
+            return motion
+        if skipped:
+            self._left = 0  # the next frame is one
             return motion
         self._chain.reset()  # and again, with this frame as the start
         self._chain.update(frame)

@@ -13,6 +13,26 @@ MotionMode = Literal["exact", "estimate", "auto"]
 
 
 @dataclass(frozen=True)
+class LiveOptions:
+    """The keys of `live` in conf/predict.yaml.
+
+    Raises:
+        UserError: a value out of range.
+    """
+
+    drop: Literal["newest", "none"]
+    reconnect: int | None
+    health: float
+
+    def __post_init__(self) -> None:
+        _check_choice("live.drop", self.drop, ("newest", "none"))
+        valid = self.reconnect is None or (isinstance(self.reconnect, int) and self.reconnect >= 0)
+        check_range(valid, "live.reconnect", self.reconnect, "a number of attempts from 0 up, or null for no limit")
+        valid = isinstance(self.health, int | float) and self.health > 0
+        check_range(valid, "live.health", self.health, "a number of seconds above 0")
+
+
+@dataclass(frozen=True)
 class PredictOptions:
     """The keys of conf/predict.yaml, where each is explained.
 
@@ -34,6 +54,7 @@ class PredictOptions:
     precision: str
     threads: int | None
     streams: int
+    live: LiveOptions
 
     def __post_init__(self) -> None:
         _check_choice("motion", self.motion, get_args(MotionMode))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def segment(
     """
     state = runner.init_state()
     with closing(Feed(timed(frames), ahead)) as decoded:
-        for frame, decoding in decoded:
+        for frame, decoding, _ in decoded:
             times = [perf_counter()]
             motion = keyed.update(frame) if runner.uses_motion else None
             times.append(perf_counter())
@@ -67,13 +68,21 @@ def segment(
             del frame, motion, labels  # while waiting for the next, one more would be held
 
 
-def timed(frames: Iterable[Frame]) -> Iterator[tuple[Frame, float]]:
-    """Frames, and the seconds that it took to make each of them."""
+class Decoded(NamedTuple):
+    """A decoded frame, the seconds that it took to make it, and when it was made (`perf_counter`)."""
+
+    frame: Frame
+    seconds: float
+    at: float
+
+
+def timed(frames: Iterable[Frame], clock: Callable[[], float] = perf_counter) -> Iterator[Decoded]:
+    """Frames with the time that it took to make them by a clock."""
     iterator = iter(frames)
     while True:
-        started = perf_counter()
+        started = clock()
         frame = next(iterator, None)
         if frame is None:
             return
-        yield frame, perf_counter() - started
+        yield Decoded(frame, clock() - started, perf_counter())
         del frame

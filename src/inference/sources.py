@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from src.errors import UserError
+from src.video.reading.live import is_live, without_password
 
 VIDEOS = (
     ".mp4",
@@ -37,7 +39,7 @@ def videos_of(source: str | Sequence[str]) -> Mapping[str, str] | None:
     Raises:
         UserError: a folder or pattern without videos, or two videos whose results would have one name.
     """
-    if isinstance(source, str) and not os.path.isdir(source) and not _is_pattern(source):
+    if isinstance(source, str) and (is_live(source) or not (os.path.isdir(source) or _is_pattern(source))):
         return None
     found: dict[str, str] = {}  # path to name
     for one in [source] if isinstance(source, str) else source:
@@ -66,6 +68,8 @@ def _is_pattern(source: str) -> bool:
 
 def _expanded(source: str) -> list[tuple[str, str]]:
     """Path of each video and its place below what was named."""
+    if is_live(source):
+        return [(source, re.sub(r"\W+", "_", without_password(source)).strip("_") or "stdin")]
     if os.path.isdir(source):
         paths = sorted(
             str(path) for path in Path(source).rglob("*") if path.suffix.lower() in VIDEOS and path.is_file()

@@ -83,6 +83,8 @@ class TimingFile:
             "frames_per_second": round(frames / seconds, 3),
             "mean_milliseconds": {"key": self._key.mean(), "nonkey": self._other.mean()},
         }
+        if not frames:
+            self._file.write('{"frames": [')
         self._file.write('\n],\n"summary": ' + as_json(summary, indent=2) + "}\n")
         return summary
 

@@ -28,6 +28,13 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"damaged frames: {summary['damaged_frames']}, "
         f"lost: {summary['lost_frames']}"
     )
+    if "live" in summary:
+        live = summary["live"]
+        latency = ", ".join(f"{rank} {value:.0f} ms" for rank, value in live["latency_milliseconds"].items())
+        print(
+            f"live: latency {latency or '-'}, dropped frames: {live['dropped_frames']}, "
+            f"reconnections: {live['reconnections']}"
+        )
 
 
 def print_summaries(summaries: Mapping[str, Mapping[str, Any]]) -> None:

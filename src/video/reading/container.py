@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from src.errors import MAX_PIXELS, UserError, check_pixels
 
 _EBML, _SEGMENT, _OGG = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"OggS"
-_LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of the decoder
+LIMITS = {"max_pixels": str(MAX_PIXELS)}  # of the decoder
 _OGG_PAGE = 65307  # bytes at most
 _VISIBLE = re.compile(r"visible size (\d{1,5})x(\d{1,5})")
 
@@ -41,10 +41,10 @@ def open_video(path: Path, threads: int = 1, coded_here: bool = False) -> tuple[
         raise UserError(f"video '{path}' is empty (0 bytes); copy or encode it again")
     try:
         skip: Any = [{"skip_frame": "all"}] if coded_here else None  # not taken by formats that find streams late
-        container = av.open(str(path), metadata_errors="replace", options=_LIMITS, stream_options=skip)
+        container = av.open(str(path), metadata_errors="replace", options=LIMITS, stream_options=skip)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(
-            f"video '{path}' cannot be read ({_reason(error)}): no video, cut short or corrupt; copy it again"
+            f"video '{path}' cannot be read ({reason(error)}): no video, cut short or corrupt; copy it again"
         ) from error
     try:
         return container, _video_stream(container, path, threads)
@@ -133,6 +133,15 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
         raise UserError(f"video '{path}' is a still image ({kind.removesuffix('_pipe')}); give a video file")
     if kind == "tty":  # FFmpeg plays any text file as a teletype
         raise UserError(f"video '{path}' is a text file; give a video file")
+    return best_stream(container, path, threads)
+
+
+def best_stream(container: InputContainer, path: Path, threads: int) -> VideoStream:
+    """Return the video stream that FFmpeg would choose, ready to decode.
+
+    Raises:
+        UserError: none, or one that cannot be decoded.
+    """
     streams = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
     if not streams:
         raise UserError(f"video '{path}' has no video stream (sound only?); give a file with frames")
@@ -141,7 +150,7 @@ def _video_stream(container: InputContainer, path: Path, threads: int) -> VideoS
         check_pixels(f"video '{path}'", _stated_pixels(path, stream.index))
         raise UserError(f"video '{path}' has a video stream that cannot be decoded; convert it to H.264")
     check_pixels(f"video '{path}'", stream.width * stream.height)
-    stream.codec_context.options = _LIMITS  # a later frame may have another size
+    stream.codec_context.options = LIMITS  # a later frame may have another size
     stream.thread_count = threads
     stream.thread_type = "AUTO" if threads > 1 else "NONE"
     return stream
@@ -157,10 +166,11 @@ def _stated_pixels(path: Path, index: int) -> int:
 
 def _has_two_packets(path: Path) -> bool:
     """Check whether an image file is a sequence of images, as raw Motion JPEG is."""
-    with av.open(str(path), metadata_errors="replace", options=_LIMITS) as container:
+    with av.open(str(path), metadata_errors="replace", options=LIMITS) as container:
         packets = packets_of(container, container.streams.video[0])
         return len(list(islice((packet for packet in packets if packet.size), 2))) == 2
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Return what FFmpeg says of an error."""
     return getattr(error, "strerror", None) or str(error)

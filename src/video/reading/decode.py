@@ -120,24 +120,29 @@ class Video:
 
     def __iter__(self) -> Iterator[Frame]:
         container, stream = open_video(self.path, self.threads)
-        size = self.info.coded
         with container:
-            exact = ExactVectors(self.path, stream) if self.info.motion == "exact" else None
-            see = exact.see if exact else None
-            watch = DamageDetector(self.path, container, stream, self.on_damage, see, self._remedy)
-            if exact is not None:
-                exact.request(stream)
-                frames = self._with_exact_vectors(watch, exact)
-            elif self.info.motion == "estimate":
-                frames = with_estimated_vectors(watch)
-            else:
-                frames = ((coded, None) for coded in watch)
-            for coded, vectors in frames:
-                now = coded.frame.height, coded.frame.width
-                if now != size:
-                    self._report_size(coded.index, size, now)
-                    size, vectors = now, None
-                yield self._frame(coded, vectors)
+            yield from self._frames(container, stream, self.on_damage)
+
+    def _frames(
+        self, container: InputContainer, stream: VideoStream, policy: Policy | Literal["mark"]
+    ) -> Iterator[Frame]:
+        size = self.info.coded
+        exact = ExactVectors(self.path, stream) if self.info.motion == "exact" else None
+        see = exact.see if exact else None
+        watch = DamageDetector(self.path, container, stream, policy, see, self._remedy)
+        if exact is not None:
+            exact.request(stream)
+            frames = self._with_exact_vectors(watch, exact)
+        elif self.info.motion == "estimate":
+            frames = with_estimated_vectors(watch)
+        else:
+            frames = ((coded, None) for coded in watch)
+        for coded, vectors in frames:
+            now = coded.frame.height, coded.frame.width
+            if now != size:
+                self._report_size(coded.index, size, now)
+                size, vectors = now, None
+            yield self._frame(coded, vectors)
 
     def _report_size(self, index: int, before: tuple[int, int], now: tuple[int, int]) -> None:
         log.warning(
@@ -151,27 +156,34 @@ class Video:
             first = first_frame(container, stream)
             if first is None:
                 raise UserError(f"video '{self.path}' holds no frame that decodes: corrupt or cut short; copy it again")
-            orientation = orientation_of(first)
-            height, width = orientation.size(*visible_size(container, first))
-            exact = ExactVectors(self.path, stream)
-            inexact = exact.reason or exact.check(first)
-            if inexact is None and has_layers(_probed(container, stream), stream):
-                inexact = SKIPS
-            return VideoInfo(
-                codec=stream.codec_context.codec.canonical_name,
-                height=height,
-                width=width,
-                fps=stream.average_rate,
-                time_base=Fraction(stream.time_base or Fraction(1, 90000)),
-                start=_start(container, first),
-                sample_aspect_ratio=orientation.aspect(stream.sample_aspect_ratio),
-                frames=stream.frames,
-                all_intra=stream.codec_context.codec.intra_only,
-                orientation=orientation,
-                coded=(first.height, first.width),
-                motion=self._choose(motion, inexact),
-                inexact=inexact,
-            )
+            return self._describe(container, stream, first, motion)
+
+    def _describe(
+        self, container: InputContainer, stream: VideoStream, first: av.VideoFrame | None, motion: MotionSource
+    ) -> VideoInfo:
+        """Properties of an open video; without its first frame, those that the headers state."""
+        coded = stream if first is None else first
+        orientation = Orientation() if first is None else orientation_of(first)
+        height, width = orientation.size(*visible_size(container, coded))
+        exact = ExactVectors(self.path, stream)
+        inexact = exact.reason or (None if first is None else exact.check(first))
+        if inexact is None and first is not None and has_layers(_probed(container, stream), stream):
+            inexact = SKIPS
+        return VideoInfo(
+            codec=stream.codec_context.codec.canonical_name,
+            height=height,
+            width=width,
+            fps=stream.average_rate,
+            time_base=Fraction(stream.time_base or Fraction(1, 90000)),
+            start=Fraction(0) if first is None else _start(container, first),
+            sample_aspect_ratio=orientation.aspect(stream.sample_aspect_ratio),
+            frames=stream.frames,
+            all_intra=stream.codec_context.codec.intra_only,
+            orientation=orientation,
+            coded=(coded.height, coded.width),
+            motion=self._choose(motion, inexact),
+            inexact=inexact,
+        )
 
     def _choose(self, motion: MotionSource, inexact: str | None) -> Literal["none", "exact", "estimate"]:
         if motion not in get_args(MotionSource):

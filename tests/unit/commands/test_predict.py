@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pkgutil
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -19,9 +21,10 @@ from src.commands.predict import predict, predict_many
 from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.api import StreamSegmenter
-from src.inference.options import PredictOptions
+from src.inference.options import LiveOptions, PredictOptions
 from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
+from src.interruption import Interruption
 from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
@@ -53,6 +56,7 @@ def request(checkpoint, source, output, **changed):
         "save_labels": False,
         "overlay": True,
         "streams": 4,
+        "live": LiveOptions("none", 0, 10.0),
         "opacity": 0.5,
         "device": "cpu",
         "backend": "torch",
@@ -340,6 +344,50 @@ def test_several_videos_are_done_once_and_bad_ones_do_not_stop_them(ar, tmp_path
     exact_film(folder / "a.mp4", 6, gop=4)
     with pytest.raises(UserError, match=r"1 of 3 .* \(another source\)"):
         predict_many(given, videos_of(given.source))
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [(("oldest", 0, 1), "live.drop"), (("none", -1, 1), "live.reconnect"), (("none", None, 0), "live.health")],
+)
+def test_live_values_out_of_range_are_refused_by_name(given, name):
+    with pytest.raises(UserError, match=f"^{name}="):
+        LiveOptions(*given)
+
+
+def test_an_interrupted_live_source_has_results(image, tmp_path, monkeypatch):
+    film, before = exact_film(tmp_path / "film.ts.mkv", 9, gop=3), set(threading.enumerate())
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sender = threading.Thread(target=lambda: pipe.write_bytes(film.read_bytes()))
+    sender.start()
+    whole, seen = FrameRunner.step_batch, []
+
+    def step_batch(*given):
+        seen.append(1)
+        if len(seen) == 4:
+            raise Interruption(signal.SIGINT)
+        return whole(*given)
+
+    monkeypatch.setattr(FrameRunner, "step_batch", step_batch)
+    summary = predict(request(image, pipe, tmp_path / "output"))
+    sender.join()
+    assert summary["frames"] == 3
+    assert len((tmp_path / "output" / "results.jsonl").read_text().splitlines()) == 3
+    assert len(list(Video(tmp_path / "output" / "overlay.mp4", motion="none"))) == 3
+    assert summary["live"]["dropped_frames"] == 0
+    assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.subprocess
+def test_standard_input_is_a_source(image, tmp_path):
+    film, output = exact_film(tmp_path / "film.mkv", 5, gop=5), tmp_path / "output"
+    command = [sys.executable, "-m", "src.predict", "threads=1", PLUGIN, f"checkpoint={image}", "source=-"]
+    command += [f"output={output}", "live.drop=none", "backend=torch", "precision=fp32"]
+    done = subprocess.run(command, cwd=ROOT, input=film.read_bytes(), capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert [row["index"] for row in timing(output)["frames"]] == list(range(5))
+    assert b"live: latency p50" in done.stdout
 
 
 @pytest.mark.subprocess
