@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import ParamSpec
 
 Arguments = ParamSpec("Arguments")
@@ -31,6 +32,11 @@ class Exhausted(UserError):
 def with_notes(error: BaseException) -> str:
     """Return the message of an error, and its notes after it, in one line."""
     return "; ".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def absence(path: str | Path) -> str:
+    """Return the reason why a path is not that of a file, for messages."""
+    return "is a folder" if Path(path).is_dir() else "does not exist"
 
 
 def check_range(holds: bool, key: str, value: object, allowed: str) -> None:

@@ -10,15 +10,17 @@ import logging
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from rich.progress import track
 
 from scripts.campaigns.damage import DamageCampaign
-from scripts.campaigns.endings import Endings
+from scripts.campaigns.endings import Endings, cases
 from scripts.campaigns.hostile import HostileFiles
 from scripts.campaigns.kills import KillCampaign
 from scripts.campaigns.mistakes import BY_HAND, Mistakes, generated
+from scripts.campaigns.shell import Shell, read_lines
 from scripts.campaigns.training_kills import METHODS, TrainingKills
 from scripts.campaigns.videos import recipes, sweep
 
@@ -34,7 +36,7 @@ def main() -> int:
         "hostile": hostile,
         "videos": videos,
     }
-    counts = {"preparation-kills": 20, "damage": 400, "training-kills": 10, "endings": 28}
+    counts = {"preparation-kills": 20, "damage": 400, "training-kills": 10, "endings": sys.maxsize}
     counts |= {"mistakes": sys.maxsize, "hostile": 1000, "videos": sys.maxsize}
     parser.add_argument("names", nargs="*", default=list(campaigns), metavar="NAME", help=", ".join(campaigns))
     parser.add_argument("--count", type=int, default=None, help=f"cases of each; default: {counts}")
@@ -68,9 +70,9 @@ def kills(folder: Path, count: int) -> int:
 def damaged(folder: Path, count: int) -> int:
     """Of files that `src.prepare` reads."""
     campaign = DamageCampaign(folder)
-    cases = [campaign.damage_once(seed) for seed in track(range(count), "damaged files")]
-    wrong = [case for case in cases if not case.is_good]
-    outcomes = Counter((case.kind, case.outcome) for case in cases if case.is_good)
+    found = [campaign.damage_once(seed) for seed in track(range(count), "damaged files")]
+    wrong = [case for case in found if not case.is_good]
+    outcomes = Counter((case.kind, case.outcome) for case in found if case.is_good)
     for (kind, outcome), number in sorted(outcomes.items()):
         print(f"{kind:8} {outcome:10} {number}")
     print(f"{count} damaged files: {len(wrong)} went wrong")
@@ -91,19 +93,28 @@ def training_kills(folder: Path, count: int) -> int:
 
 
 def endings(folder: Path, count: int) -> int:
-    """Of every command, by a signal."""
+    """Of every command, by a signal or a scarce resource."""
     campaign, wrong = Endings(folder), 0
-    for seed in range(count):
-        end = campaign.end_once(seed)
-        wrong += bool(end.wrong)
-        print(f"{end.command} {end.signal} after {end.seconds:.1f} s: {end.status} {end.wrong or 'fine'}", flush=True)
-    print(f"{count} signals to commands: {wrong} went wrong")
+    chosen = list(cases())[:count]
+    for seed, case in enumerate(chosen):
+        found = campaign.end_once(case, seed)
+        wrong += bool(found.wrong)
+        verdict = found.wrong or "fine"
+        print(f"{found.command}: {found.way}: {found.end.status} {verdict} ({found.end.last})"[:600], flush=True)
+    print(f"{len(chosen)} endings of commands: {wrong} went wrong", flush=True)
     return wrong
 
 
 def mistakes(folder: Path, count: int) -> int:
-    """In the configuration of `src.train`."""
+    """On the command line of every command, and in the configuration of `src.train`."""
     logging.getLogger("src").setLevel(logging.ERROR)
+    (folder / "shell").mkdir()
+    shell, lines, wrong = Shell(folder / "shell"), read_lines()[:count], 0
+    with ThreadPoolExecutor(2) as pool:
+        for typed in pool.map(shell.type, lines):
+            wrong += bool(typed.wrong)
+            print(f"{typed.wrong or 'fine'}  {typed.line.text}  {typed.end.last}"[:600], flush=True)
+    print(f"{len(lines)} command lines: {wrong} are answered wrongly", flush=True)
     campaign = Mistakes(folder)
     answers = [campaign.by_hand(case) for case in BY_HAND[:count]]
     answers += [campaign.ask([override]) for override in list(generated())[:count]]
@@ -111,8 +122,8 @@ def mistakes(folder: Path, count: int) -> int:
         print(f"{answer.outcome:8} {answer.seconds:5.1f} s  {' '.join(answer.overrides)}  {answer.message}"[:400])
     outcomes = Counter(answer.outcome for answer in answers)
     slowest = max((a.seconds for a in answers if a.outcome == "told"), default=0.0)
-    print(f"{len(answers)} mistakes: {dict(outcomes)}; the slowest answer took {slowest:.1f} s", flush=True)
-    return outcomes["wrong"]
+    print(f"{len(answers)} configurations: {dict(outcomes)}; the slowest answer took {slowest:.1f} s", flush=True)
+    return wrong + outcomes["wrong"]
 
 
 def hostile(folder: Path, count: int) -> int:

@@ -1,127 +1,168 @@
-"""Signals to every command at random moments: one line, exit status 128 + number, nothing left; training resumes."""
+"""Commands that signals and scarce resources end: one line, the right exit status, nothing left; trainings resume."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from tests.support.configs import ROOT, TINY
-from tests.support.trainings import ARSEG, FILMS
-from tests.support.videos import pan, write
+from scripts.campaigns.commands import PLUGIN, RELEASE, RESULTS, Commands, End, session, wait
+from tests.support.trainings import FILMS
 
-PATIENCE = 900  # seconds on a busy machine
-PLUGIN = "plugins=[tests.support.tiny_arseg]"
-RESULTS = {  # the last file of each command; one that has written it was done when the signal came
-    "train": "low/done.json",
-    "eval": "metrics.json",
-    "predict": "timing.json",
-    "motion": "vectors.npz",
-    "benchmark": "metrics/benchmark.json",
-    "prepare": "manifest.json",
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
+TWICE, KILLED = "SIGINT twice", "a killed worker"
+SCARCE = {  # what is short: how a shell arranges that, and what the answer says
+    "a full disk": ('mkdir "$out"; mount -t tmpfs -o size=64k none "$out"', "No space left|is full|are free"),
+    "a disk that fills": ('mkdir "$out"; mount -t tmpfs -o size="$room" none "$out"', "No space left|is full|are free"),
+    "few files": ("ulimit -n 32", "32 open files are too few"),
+    "a small /dev/shm": ("mount -t tmpfs -o size=64k none /dev/shm", "/dev/shm is too small"),
+    "little memory": ("ulimit -v 1500000", "memory"),
 }
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ROOM = {"train": "1200k", "predict": "1100k", "motion": "1100k", "prepare": "1200k", "convert": "3m"}
+RUN = '"$@"; status=$?; find "$out" -name .partial -printf "left: %p\\n" >&2; exit $status'
 
 
 @dataclass(frozen=True)
 class Ending:
-    """One signal to a command, how that ended, and what is wrong; empty where nothing is."""
+    """One command, the way in which it was ended, its answer, and what is wrong with it; empty where nothing is."""
 
     command: str
-    signal: str
-    seconds: float
-    status: int
+    way: str
+    end: End
     wrong: str
 
 
 class Endings:
-    """Sends signals to commands on a training, a checkpoint and a video of a few seconds.
+    """Ends commands early.
 
     Args:
-        folder: for runs, clips and outputs; empty.
+        folder: for inputs and results; empty.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        cache = f"paths.cache={folder / 'cache'}"
-        video, network = folder / "video.mp4", folder / "undisturbed_train/high/checkpoints/last.ckpt"
-        write(video, pan(200, 240, 320, (1, 0)), "libx264")
-        training = [PLUGIN, TINY, *FILMS, *ARSEG, cache, "data.workers=2"]
+        self.folder, self.inputs = folder, Commands(folder / "inputs")
+        network, video, cache = self.inputs.network, self.inputs.video, f"paths.cache={self.inputs.cache}"
+        training = [*self.inputs.training, "data.workers=2"]
         self.commands: dict[str, list[str]] = {
             "train": [*training, "hydra.run.dir=OUT"],
+            "train --multirun": [*training, "seed=0,1", "model.phases.low=null", "hydra.sweep.dir=OUT"],
             "eval": [PLUGIN, f"checkpoint={network}", cache, "hydra.run.dir=OUT"],
             "predict": [PLUGIN, f"checkpoint={network}", f"source={video}", "output=OUT", "save_labels=true"],
             "motion": [f"source={video}", "output=OUT", "video.motion=estimate"],
             "benchmark": ["network=bisenet18", "input.height=256", "input.width=512", "hydra.run.dir=OUT"],
-            "prepare": ["data=street", "data.source.films={train:4,val:1}", "paths.cache=OUT", "data.workers=2"],
-            "report": [f"runs={folder}"],
+            "prepare": ["data=street", *FILMS[1:3], "data.source.films={train:9,val:1}", "paths.cache=OUT"],
+            "convert": [f"name={RELEASE}", f"source={self.inputs.release}", "output=OUT/net.ckpt"],
+            "report": [f"runs={self.inputs.run_dir.parent}"],
         }
+        self.commands["prepare"] += ["data.workers=2", "data.source.length=300"]
         self.durations: dict[str, float] = {}
 
-    def end_once(self, seed: int) -> Ending:
-        """Start a command, send it a signal at a random moment after its first, and look at what it leaves."""
+    def end_once(self, case: tuple[str, str], seed: int) -> Ending:
+        """Start a command, end it in one of the ways at a random moment, and look at what it leaves."""
+        (name, way), out = case, self.folder / str(seed)
         rng = np.random.default_rng(seed)
-        name, number = list(self.commands)[seed % len(self.commands)], SIGNALS[int(rng.integers(len(SIGNALS)))]
-        moment, out = float(rng.uniform(0, self._duration(name))), self.folder / f"{name}_{seed}"
+        if way in SCARCE:
+            end = self._with_little(name, way, out)
+            return Ending(name, way, end, self._wrong(name, end, 2, SCARCE[way][1], out))
+        moment = float(rng.uniform(0, self._duration(name)))
         process = self._start(name, out)
-        while not _catches_signals(process.pid) and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(moment)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=PATIENCE)
-        wrong = self._wrong(name, process, 128 + number, errors, out)
-        if not wrong and name == "train" and "ckpt_path=last" in errors:
-            again = self._start(name, out, "ckpt_path=last")
-            _, errors = again.communicate(timeout=PATIENCE)
-            wrong = "" if again.returncode == 0 else f"does not resume: {errors[-300:]}"
-        return Ending(name, number.name, moment, process.returncode, wrong)
+        if way == KILLED:
+            _kill_child(process, moment)
+            end, status, says = wait(process), 2, "process|worker"
+        else:
+            number = signal.Signals[way.split()[0]]
+            while not _catches_signals(process.pid) and process.poll() is None:
+                time.sleep(0.002)
+            time.sleep(moment)
+            _send(process, number)
+            if way == TWICE:
+                time.sleep(0.5)
+                _send(process, number)
+            end, status, says = wait(process), 128 + number, f"interrupted by {number.name}|{number.name} again"
+        wrong = self._wrong(name, end, status, says, out) or _left_running(process.pid)
+        if not wrong and "ckpt_path=last" in end.last:
+            again = self.inputs.end(name.split()[0], [*self._arguments(name, out), "ckpt_path=last"], self.folder)
+            wrong = "" if again.status == 0 else f"does not resume: {again.errors[-300:]}"
+        return Ending(name, way, end, wrong)
 
-    def _wrong(self, name: str, process: subprocess.Popen[str], expected: int, errors: str, out: Path) -> str:
-        """What is wrong with an end; empty where nothing is."""
-        lines = errors.strip().splitlines() or [""]
-        left = [str(path) for path in out.rglob(".partial")]
-        children = _session(process.pid)
-        if process.returncode == 0 and (name == "report" or (out / RESULTS[name]).exists()):
-            expected = 0
+    def _wrong(self, name: str, end: End, status: int, says: str, out: Path) -> str:
+        """Name what is wrong with an end; nothing where it is right."""
+        done = end.status == 0 and (name not in RESULTS or (out / RESULTS[name]).exists())
         checks = {
-            f"exit status {process.returncode} for {expected}": process.returncode != expected,
-            "traceback": "Traceback" in errors,
-            f"last line '{lines[-1][:200]}'": expected > 0 and not lines[-1].startswith("error: interrupted by"),
-            f"left: {left}": bool(left),
-            f"children: {children}": bool(children),
+            "hangs": end.status is None,
+            f"exit status {end.status} for {status}": not done and end.status != status,
+            "traceback": "Traceback" in end.errors,
+            f"{len(end.errors)} characters of errors": len(end.errors) > 20_000,
+            f"last line '{end.last[:300]}'": not done and not re.match(f"error: .*({says}).*; ", end.last),
+            f"left: {list(out.rglob('.partial'))}": any(out.rglob(".partial")),
         }
         return ", ".join(check for check, failed in checks.items() if failed)
 
+    def _with_little(self, name: str, way: str, out: Path) -> End:
+        shell = f"{SCARCE[way][0]} && {RUN}"
+        before = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", shell, "bash"]
+        room = {"room": ROOM.get(name, "64k"), "out": str(out)}
+        return self.inputs.end(name.split()[0], self._arguments(name, out), self.folder, before, **room)
+
     def _duration(self, name: str) -> float:
-        """Seconds that a command runs undisturbed; of the training, others need the checkpoint."""
-        if name != "train":
-            self._duration("train")
+        """Seconds that a command runs undisturbed."""
         if name not in self.durations:
-            began = time.monotonic()
-            process = self._start(name, self.folder / f"undisturbed_{name}")
-            _, errors = process.communicate(timeout=PATIENCE)
-            if process.returncode != 0:
-                raise RuntimeError(f"src.{name} ended with {process.returncode}: {errors[-2000:]}")
-            self.durations[name] = time.monotonic() - began
+            end = wait(self._start(name, self.folder / f"undisturbed_{name.split()[-1]}"))
+            if end.status != 0:
+                raise RuntimeError(f"src.{name} ended with {end.status}: {end.errors[-2000:]}")
+            self.durations[name] = end.seconds
         return self.durations[name]
 
-    def _start(self, name: str, out: Path, *overrides: str) -> subprocess.Popen[str]:
-        arguments: Sequence[str] = [argument.replace("OUT", str(out)) for argument in self.commands[name]]
-        return subprocess.Popen(
-            [sys.executable, "-m", f"src.{name}", *arguments, *overrides],
-            cwd=ROOT,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def _start(self, name: str, out: Path) -> subprocess.Popen[str]:
+        return self.inputs.start(name.split()[0], self._arguments(name, out), self.folder)
+
+    def _arguments(self, name: str, out: Path) -> list[str]:
+        return [*name.split()[1:], *(argument.replace("OUT", str(out)) for argument in self.commands[name])]
+
+
+def cases() -> Iterator[tuple[str, str]]:
+    """Yield pairs of a command and a way to end it."""
+    names = ("train", "train --multirun", "eval", "predict", "motion", "benchmark", "prepare", "convert", "report")
+    yield from product(names, SIGNALS)
+    yield from product(("train", "train --multirun", "eval", "predict", "prepare"), (TWICE,))
+    yield from product(("train", "prepare"), (KILLED, "few files"))
+    yield from product(("train", "eval", "predict", "motion", "benchmark", "prepare", "convert"), ("a full disk",))
+    yield from product(ROOM, ("a disk that fills",))
+    yield from product(("train", "predict", "prepare"), ("little memory",))
+    yield "train", "a small /dev/shm"
+
+
+def _send(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal as a terminal or scheduler does: to all processes of the command."""
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+def _kill_child(process: subprocess.Popen[str], latest: float) -> None:
+    """Kill one of the processes that work for a command, within some seconds of its start."""
+    while process.poll() is None:
+        found = [child for child in session(process.pid) if child != process.pid and not _tracks(child)]
+        if found:
+            time.sleep(latest / 10)
+            os.kill(found[0], signal.SIGKILL)
+            return
+        time.sleep(0.01)
+
+
+def _tracks(process: int) -> bool:
+    """Whether a process is multiprocessing's own, or is none any more."""
+    try:
+        return re.search(b"resource_tracker|forkserver", Path(f"/proc/{process}/cmdline").read_bytes()) is not None
+    except OSError:
+        return True
 
 
 def _catches_signals(process: int) -> bool:
@@ -134,16 +175,11 @@ def _catches_signals(process: int) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def _session(leader: int, patience: float = 10.0) -> list[int]:
-    """Processes of a session that are still there after some seconds."""
-    until, found = time.monotonic() + patience, [leader]
-    while found and time.monotonic() < until:
+def _left_running(leader: int, patience: float = 10.0) -> str:
+    """Name processes of a session that are there after some seconds."""
+    until = time.monotonic() + patience
+    while found := session(leader):
+        if time.monotonic() > until:
+            return f"processes: {found}"
         time.sleep(0.05)
-        found = []
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                if os.getsid(int(path.name)) == leader and ") Z " not in (path / "stat").read_text():
-                    found.append(int(path.name))
-            except OSError:
-                continue
-    return found
+    return ""

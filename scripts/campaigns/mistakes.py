@@ -139,18 +139,19 @@ class Mistakes:
 
 
 def generated() -> Iterator[str]:
-    """Every group misspelt, and every numeric key of arseg_street with 0, -1, nan and a word."""
+    """Every group misspelt, and every numeric key of arseg_street with 0, -1, 2.5, nan, a word and null."""
     for group in GROUPS:
         yield f"{group}=nonexistent"
     raw = OmegaConf.to_container(compose_config("train", Path("unused"), "experiment=arseg_street"))
     for key, value in numbers(raw):
-        for wrong in (0, -1, "nan", "word"):
+        for wrong in (0, -1, 2.5, "nan", "word"):
             if isinstance(value, list):
                 changed: list[Any] = copy.copy(value)
                 changed[0] = wrong
                 yield f"{key}=[{','.join(map(str, changed))}]"
             else:
                 yield f"{key}={wrong}"
+        yield f"{key}=null"
 
 
 def numbers(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

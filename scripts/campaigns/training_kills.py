@@ -123,5 +123,7 @@ def unequal(ours: Any, theirs: Any, place: str = "") -> list[str]:
         return missing + [w for key in both for w in unequal(ours[key], theirs[key], f"{place}/{key}")]
     if isinstance(ours, (list, tuple)) and isinstance(theirs, (list, tuple)) and len(ours) == len(theirs):
         return [w for i, pair in enumerate(zip(ours, theirs, strict=True)) for w in unequal(*pair, f"{place}/{i}")]
-    same = torch.equal(ours, theirs) if isinstance(ours, torch.Tensor) else ours == theirs
-    return [] if same else [place]
+    if isinstance(ours, torch.Tensor) and isinstance(theirs, torch.Tensor) and ours.shape == theirs.shape:
+        apart, largest = (ours.double() - theirs.double()).abs().max(), theirs.double().abs().max()
+        return [] if torch.equal(ours, theirs) else [f"{place} (by {apart:.1e}, largest {largest:.1e})"]
+    return [] if type(ours) is type(theirs) and ours == theirs else [place]

@@ -17,7 +17,7 @@ from src.checkpoints.digest import check_bytes, check_content
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
-from src.errors import MissingCheckpoint, UserError
+from src.errors import MissingCheckpoint, UserError, absence
 from src.models.registry import build, build_shapes, without_initial_weights
 from src.models.video import VideoSegmenter, as_video_segmenter
 from src.tensor_files.read import check_finite, read_tensor_file
@@ -109,9 +109,8 @@ def read_content(path: str | Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise MissingCheckpoint(
-            f"checkpoint '{path}' does not exist; give the path of a .ckpt file written by src.train"
-        )
+        remedy = "give the path of a .ckpt file written by src.train"
+        raise MissingCheckpoint(f"checkpoint '{path}' {absence(path)}; {remedy}")
     content = read_tensor_file(path, "it is damaged or not a checkpoint, give a .ckpt file written by src.train")
     check_bytes(path)
     if not isinstance(content, dict) or not {metadata.KEY, cards.KEY} & content.keys():

@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
@@ -17,26 +18,27 @@ PATHS = re.compile(
     r"\+{0,2}(checkpoint|baseline|source|output|key_source|film|runs|data\.root|data\.source\.root|paths\.\w+"
     r"|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )
-LISTS = ("checkpoint", "runs", "source")  # of which several may be given as [A,B]
+LISTS = {"eval": ("checkpoint",), "predict": ("source",)}  # of which a command takes several, given as [A,B]
 MULTIRUN = {"-m", "--multirun"}
 
 
-def readable(arguments: Sequence[str]) -> list[str]:
+def readable(command: str, arguments: Sequence[str]) -> list[str]:
     """Quote the values of keys that name files, where Hydra's grammar would read something else than the name.
 
-    Values that are quoted already, null, lists of names, interpolations, and the several values of a sweep stay
-    what they are. A leading `~` becomes the home folder, which shells leave alone after a `=`.
+    Values that are quoted already, null, lists of names where the command takes several, interpolations, and the
+    several values of a sweep stay what they are. A leading `~` becomes the home folder, which shells leave alone after
+    a `=`.
     """
-    sweeps = bool(MULTIRUN & set(arguments))
-    return [_readable(argument, sweeps) for argument in arguments]
+    sweeps, lists = bool(MULTIRUN & set(arguments)), LISTS.get(command, ())
+    return [_readable(argument, sweeps, lists) for argument in arguments]
 
 
-def _readable(argument: str, sweeps: bool) -> str:
+def _readable(argument: str, sweeps: bool, lists: Sequence[str]) -> str:
     key, equals, value = argument.partition("=")
     if not equals or not PATHS.fullmatch(key) or value in ("", "null", "???") or _is_quoted(value):
         return argument
     several = sweeps and _is_sweep(argument)
-    if not several and key.lstrip("+") in LISTS and value.startswith("[") and value.endswith("]"):
+    if not several and key.lstrip("+") in lists and value.startswith("[") and value.endswith("]"):
         names = _split(value[1:-1])
         return f"{key}=[{','.join(_quoted(name) for name in names)}]"
     if sweeps and ("," in value or several):
@@ -92,7 +94,11 @@ def comparable(arguments: Sequence[str]) -> list[str]:
 
 def unreadable(arguments: Sequence[str]) -> str | None:
     """Return one line about the first argument that Hydra's grammar cannot read; None where there is none."""
+    options = list(get_args_parser()._option_string_actions)
     for before, argument in zip(["", *arguments], arguments, strict=False):
+        name = argument.partition("=")[0]
+        if name.startswith("-") and not any(option.startswith(name) for option in options):
+            return f"'{argument}' is no option; give {name.lstrip('-')}=VALUE without dashes, see --help"
         if argument.startswith("-") or (before.startswith("-") and before not in MULTIRUN):
             continue
         try:
@@ -133,7 +139,8 @@ def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
     several = re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text)
     if several:
         key, values = several.groups()
-        return f"{key}={values} gives several values; give {key}=[{values}], or --multirun to run with each"
+        list_of = f"{key}=[{values}] if the key takes a list"
+        return f"{key}={values} gives several values; give one of them, {list_of}, or --multirun to run with each"
     missing = re.match(r"You must specify '([^']+)'.*\nAvailable options:((?:\n\t\S+)+)", text)
     if missing:
         return f"{missing[1]}=NAME is not given; give one of {', '.join(missing[2].split())}"
@@ -143,7 +150,7 @@ def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint to the known name that is most similar, or to the known ones."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=1)
     if not near:  # the last part of a key may be right and its place wrong
         near = [key for key in names if key.rpartition(".")[2] == name.rpartition(".")[2]][:1]

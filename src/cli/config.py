@@ -14,6 +14,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from src.cli.arguments import nearest
 from src.errors import UserError
@@ -26,6 +27,7 @@ OmegaConf.register_new_resolver(  # of default run directories: the experiment, 
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
 CONFIG_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
 LONGEST_PATH = 250  # characters of a file's place in them
+NEEDED = ("data", "data.source", "data.module", "video", "trainer", "model", "model.optimizer", "model.scheduler")
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
     bool: "true or false",
@@ -40,12 +42,16 @@ def plain(config: DictConfig) -> dict[str, Any]:
     """Return the resolved configuration as plain dicts and lists.
 
     Raises:
-        UserError: a mandatory value (`???`) is missing.
+        UserError: a mandatory value (`???`) is missing, or a value refers to one that is not there.
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UserError(f"the configuration lacks {', '.join(missing)}; give each as KEY=VALUE")
-    resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    try:
+        resolved: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    except InterpolationResolutionError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{error.full_key} has no value ({reason}); give one, or groups that fit together") from error
     return resolved
 
 
@@ -117,6 +123,17 @@ def _group(key: str, above: str) -> str:
     return name.lstrip("/") if name.startswith("/") else str(PurePath(above) / name)
 
 
+def check_data_set(config: DictConfig) -> None:
+    """Reject a `data` group that is not a data set, but settings of others.
+
+    Raises:
+        UserError: such a group.
+    """
+    if not {"source", "module"} <= config.data.keys():
+        name = HydraConfig.get().runtime.choices["data"]
+        raise UserError(f"data={name} is no data set, but settings of others; give one, such as data=street")
+
+
 def check_rate(config: DictConfig) -> None:
     """Reject a `video.crf` on the command line that a `video.bitrate` would override.
 
@@ -132,8 +149,26 @@ def check_rate(config: DictConfig) -> None:
         )
 
 
+def check_effect(config: DictConfig) -> None:
+    """Reject keys of `trainer` on the command line for which each training phase has a value of its own.
+
+    Raises:
+        UserError: such a key, with those to give instead.
+    """
+    phases: dict[str, Any] = OmegaConf.to_container(config.model.phases)  # type: ignore[assignment]
+    own = {name: spec["trainer"] for name, spec in phases.items() if spec is not None}
+    for override in HydraConfig.get().overrides.task:
+        key = override.lstrip("+").partition("=")[0]
+        name = key.removeprefix("trainer.")
+        if own and name != key and all(name in settings for settings in own.values()):
+            places = [f"model.phases.{phase}.{key}" for phase in own]
+            texts = [str(settings[name]) for settings in own.values()]
+            keys = [text[2:-1] if text.startswith("${") else place for text, place in zip(texts, places, strict=True)]
+            raise UserError(f"{key} has no effect, as each phase has its own; give {', '.join(dict.fromkeys(keys))}")
+
+
 def _check_mandatory(value: Any, usual: Any, path: str) -> None:
-    if usual == MISSING and value is None:
+    if value is None and (usual == MISSING or (isinstance(usual, dict) and path in NEEDED)):
         raise UserError(f"{path}=null, but there is no doing without it; give {path}=VALUE")
     if isinstance(value, dict) and isinstance(usual, dict):
         for key in value.keys() & usual.keys():

@@ -63,7 +63,7 @@ def run(name: str, task: Task) -> None:
         sys.argv += [f"~{group}" for group in _mandatory_groups(name)]
     if name == "report" or PRINTS & set(sys.argv):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
-    arguments = readable(sys.argv[1:])
+    arguments = readable(name, sys.argv[1:])
     wrong = renamed_arguments(arguments) or unreadable(arguments)
     if wrong:
         end_with(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from src.cli.ending import interruption_notes
 from src.errors import UserError, with_notes
 from src.files import FAILED, as_json, read_json, write_json
 from src.reports.benchmark import benchmark_table, read_benchmark
@@ -42,12 +44,24 @@ class BenchmarkTable(Callback):
             print(as_json(result))
 
 
+def _submitted(sweep: Path) -> str:
+    ids = sorted({path.name.partition("_")[0] for path in sweep.glob(".submitit/[0-9]*")})
+    if not ids:
+        return "no job was submitted; start it again"
+    return f"its jobs remain with SLURM and write to '{sweep}'; see squeue, or end them by scancel {' '.join(ids)}"
+
+
 def _job_number(path: Path) -> int:
     return int(path.parents[1].name.split("_")[0])
 
 
 class FailedJobs(Callback):
     """Hydra callback: exit status 2 after a multirun in which jobs failed, wherever they ran."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let an interruption of the wait for SLURM name the jobs, which it does not end."""
+        if config.hydra.launcher._target_.endswith(".SlurmLauncher"):
+            interruption_notes.append(functools.partial(_submitted, Path(config.hydra.sweep.dir)))
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report the failed jobs after the last one."""

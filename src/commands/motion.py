@@ -13,11 +13,13 @@ from omegaconf import DictConfig
 
 from src.cli.config import plain
 from src.errors import UserError
+from src.inference.device import choose_threads
+from src.inference.options import MotionMode
 from src.inference.output_folder import atomic_output_folder
 from src.video.motion.draw import STYLES, draw_motion
 from src.video.motion.field import MotionChain, rasterise
 from src.video.reading.damage import Policy
-from src.video.reading.decode import MotionSource, Video
+from src.video.reading.decode import Video
 from src.video.types import Frame
 from src.video.vectors.exported import NO_ROWS
 from src.video.writing.retimed import RetimedVideo
@@ -34,24 +36,25 @@ class MotionOptions:
     """
 
     source: str
-    motion: MotionSource
+    motion: MotionMode
     on_damage: Policy
     to: str
     style: str
     longest: float
-    threads: int
+    threads: int | None
 
     def __post_init__(self) -> None:
         if not isinstance(self.source, str):
             raise UserError(f"source={self.source} names several videos; give one")
         for key, value, choices in (
+            ("video.motion", self.motion, get_args(MotionMode)),
             ("to", self.to, TARGETS),
             ("style", self.style, STYLES),
             ("on_damage", self.on_damage, get_args(Policy)),
         ):
             if value not in choices:
                 raise UserError(f"{key}={value} is not one of {', '.join(choices)}; choose one of these")
-        if self.longest <= 0:
+        if self.longest is None or self.longest <= 0:
             raise UserError(f"longest={self.longest} is not positive; give a length in pixels")
 
 
@@ -77,10 +80,11 @@ def export_motion(options: MotionOptions, folder: Path) -> int:
     Raises:
         UserError: as of `Video`.
     """
-    video = Video(options.source, options.motion, options.on_damage, options.threads)
+    threads = choose_threads(options.threads)
+    video = Video(options.source, options.motion, options.on_damage, threads)
     follow, count = MotionChain(), 0
     with (
-        RetimedVideo(folder / "motion.mp4", video, options.threads) as drawn,
+        RetimedVideo(folder / "motion.mp4", video, threads) as drawn,
         _Archive(folder / "vectors.npz") as archive,
     ):
         for frame in video:

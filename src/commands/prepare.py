@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.cli.config import check_rate, plain
+from src.cli.config import check_data_set, check_rate, plain
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.index import write_manifest
@@ -29,10 +30,15 @@ def prepare_data_set(config: DictConfig) -> None:
         UserError: a quality beside a bitrate, a wrong shard, a data set that cannot be used, or
             faults that the check found.
     """
+    check_data_set(config)
     check_rate(config)
     plain(config)
-    module: ClipDataModule = instantiate(config.data.module)
-    splits = config.splits or dict.fromkeys((module.train_split, module.val_split))
+    module = instantiate(config.data.module)
+    if not isinstance(module, ClipDataModule):
+        name = HydraConfig.get().runtime.choices["data"]
+        raise UserError(f"data={name} needs no preparation: src.train reads its images; give another data set")
+    given = [config.splits] if isinstance(config.splits, str) else config.splits
+    splits = given or dict.fromkeys((module.train_split, module.val_split))
     for split in splits:
         module.check_labels(split, stills=False, trained=split == module.train_split)
     jobs = [job for split in splits for job in module.jobs(split)]

@@ -38,7 +38,7 @@ def _lines(config: DictConfig) -> Iterator[str]:
         yield from cost_table(compare(read_references()))
     elif table == "results":
         results = read_results(_given(config, "metrics", "RUN/metrics.json of src.eval"))
-        yield results_markdown(results, list(config.distances))
+        yield results_markdown(results, list(config.distances or []))
     elif table == "sweep":
         trials = read_trials(_given(config, "runs", "the hydra.sweep.dir of a multirun"), str(config.score))
         head, *rows = sweep_table(trials)
@@ -46,7 +46,7 @@ def _lines(config: DictConfig) -> Iterator[str]:
         yield from failures(trials)
     else:
         folder = _given(config, "runs", "a folder with runs, such as logs, or metrics=RUN/metrics.json")
-        yield from collect(folder, str(config.score), list(config.distances))
+        yield from collect(folder, str(config.score), list(config.distances or []))
         if config.picture:
             plot_benchmarks(benchmarks(folder), Path(config.picture))
             yield f"picture: {config.picture}"

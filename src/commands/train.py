@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.cli.config import check_rate, plain, usual_config
+from src.cli.config import check_data_set, check_effect, check_rate, plain, usual_config
 from src.commands.provenance import record_resume, write_provenance
 from src.commands.resumption import resumption
 from src.errors import UserError
@@ -50,6 +50,7 @@ def train(config: DictConfig) -> float | None:
     silence_warnings()
     keep_freed_memory()
     check_rate(config)
+    check_effect(config)
     check_devices(config.trainer, list(HydraConfig.get().overrides.hydra))
     _reject_unsafe_multirun(config)
     check_allocation(config.trainer)
@@ -97,6 +98,7 @@ def complete(config: DictConfig) -> None:
     Raises:
         UserError: a missing value of the data set, or another number of classes was given.
     """
+    check_data_set(config)
     missing = sorted(OmegaConf.missing_keys(config.data))
     if missing:
         raise UserError(f"the configuration lacks {', '.join(f'data.{k}' for k in missing)}; give each as KEY=VALUE")

@@ -14,7 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from src.cli.config import check_keys, check_rate, plain
+from src.cli.config import check_effect, check_keys, check_rate, plain
 from src.cli.ending import end_with
 from src.cli.plugins import with_plugins
 from src.errors import UserError
@@ -101,6 +101,7 @@ def build_trial(config: DictConfig, run_dir: Path) -> None:
     from src.training.preflight import preflight
 
     check_rate(config)
+    check_effect(config)
     complete(config)
     resolved = plain(config)
     phases = resolved["model"]["phases"].items()

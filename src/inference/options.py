@@ -63,7 +63,7 @@ class PredictOptions:
         _check_choice("overlay", self.overlay, (True, False))
         _check_count("max_gop", self.max_gop, "the training GOP")
         check_range(isinstance(self.streams, int) and self.streams >= 1, "streams", self.streams, "a number from 1 up")
-        if isinstance(self.opacity, str) or not 0 <= self.opacity <= 1:
+        if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from src.errors import UserError
+from src.errors import UserError, absence
 from src.tensor_files.unpickle import Opcodes, Rejected, TensorUnpickler
 
 CONTAINERS = ("state_dict", "model_state", "model_state_dict", "model")
@@ -39,7 +39,7 @@ def read_tensor_file(path: str | Path, remedy: str, *, foreign: bool = False) ->
         UserError: not such a file, a damaged one, or one that is larger inside than outside.
     """
     if not Path(path).is_file():
-        raise UserError(f"checkpoint '{path}' does not exist; {remedy}")
+        raise UserError(f"checkpoint '{path}' {absence(path)}; {remedy}")
     try:
         with open(path, "rb") as file:
             is_archive = file.read(4) == b"PK\x03\x04"

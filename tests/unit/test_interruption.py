@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -130,3 +131,28 @@ entry_point("train")(print)()
 """)
     assert done.returncode == 143
     assert done.stderr == "error: interrupted by SIGTERM: the cat is fed; feed it again\n"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "jobs", "answer"),
+    [
+        ("x.SlurmLauncher", ["7_0", "7_1"], "its jobs remain with SLURM and write to .*end them by scancel 7$"),
+        ("x.SlurmLauncher", [], "no job was submitted; start it again$"),
+        ("x.BasicLauncher", [], "start it again$"),
+    ],
+)
+def test_an_interrupted_wait_for_slurm_names_the_jobs_that_remain(launcher, jobs, answer, tmp_path):
+    for job in jobs:
+        (tmp_path / ".submitit" / job).mkdir(parents=True)
+    done = run(f"""
+from omegaconf import OmegaConf
+from src.cli.ending import answers_signals
+from src.cli.multirun import FailedJobs
+_Watch.process = None  # as before a command starts
+with answers_signals():
+    hydra = {{"launcher": {{"_target_": "{launcher}"}}, "sweep": {{"dir": "{tmp_path}"}}}}
+    FailedJobs().on_multirun_start(OmegaConf.create({{"hydra": hydra}}))
+    os.kill(os.getpid(), signal.SIGINT)
+""")
+    assert done.returncode == 130
+    assert re.search(f"^error: interrupted by SIGINT: {answer}", done.stderr, re.MULTILINE), done.stderr

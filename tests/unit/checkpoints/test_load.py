@@ -292,3 +292,10 @@ def test_cyclic_cards_and_names_with_escapes_are_refused(tmp_path):
     torch.save(content, path)
     with pytest.raises(UserError, match=r"classes\.names"):
         load_checkpoint(path)
+
+
+def test_a_folder_is_not_called_absent(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder; give the path of a \.ckpt file"):
+        load_checkpoint(tmp_path)
+    with pytest.raises(UserError, match="none' does not exist; give"):
+        load_checkpoint(tmp_path / "none")

@@ -32,10 +32,10 @@ def value(argument: str) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_any_name_is_that_file(name: str) -> None:
     for key in ("output", "checkpoint", "++data.root", "hydra.run.dir", "paths.cache", "model.high_checkpoint"):
-        [once] = readable([f"{key}={name}"])
+        [once] = readable("eval", [f"{key}={name}"])
         assert value(once) == name
-        assert readable([once]) == [once], "also when a process of several repeats it"
-    [several] = readable([f"checkpoint=[{name.replace(',', '')},other(1).ckpt]"])
+        assert readable("eval", [once]) == [once], "also when a process of several repeats it"
+    [several] = readable("eval", [f"checkpoint=[{name.replace(',', '')},other(1).ckpt]"])
     assert value(several) == [name.replace(",", "").strip(), "other(1).ckpt"]
 
 
@@ -49,13 +49,14 @@ def test_what_is_meant_otherwise_stays(monkeypatch: pytest.MonkeyPatch) -> None:
         "seed=3",
         "-m",
     ]
-    assert readable(kept) == kept
-    assert readable(["--multirun", "source=a,b"])[1] == "source=a,b"
-    assert readable(["-m", "source=a(1),b"])[1] == "source='a(1)',b"
-    assert readable(["-m", "checkpoint=[a,b],[c,d]"])[1] == "checkpoint=[a,b],[c,d]"
-    assert readable(["checkpoint=[a=1.ckpt,'b,c',2024]"]) == ["checkpoint=['a=1.ckpt','b,c','2024']"]
+    assert readable("eval", kept) == kept
+    assert readable("eval", ["--multirun", "source=a,b"])[1] == "source=a,b"
+    assert readable("eval", ["-m", "source=a(1),b"])[1] == "source='a(1)',b"
+    assert readable("eval", ["-m", "checkpoint=[a,b],[c,d]"])[1] == "checkpoint=[a,b],[c,d]"
+    assert readable("eval", ["checkpoint=[a=1.ckpt,'b,c',2024]"]) == ["checkpoint=['a=1.ckpt','b,c','2024']"]
+    assert value(readable("predict", ["checkpoint=[a,b]"])[0]) == "[a,b]", "which takes one"
     monkeypatch.setenv("HOME", "/home/me")
-    assert readable(["output=~/x"]) == ["output=/home/me/x"]
+    assert readable("eval", ["output=~/x"]) == ["output=/home/me/x"]
 
 
 @pytest.mark.parametrize("given", ["seed=(1)", "x=a#b", "callbacks.best.filename=it's$", "data.crop=[1,2"])
@@ -97,7 +98,7 @@ def keys() -> list[str]:
         ("data=stret", "data=stret is unknown; did you mean 'street'?"),
         ("data=mine", "data=mine is unknown; known: as_trained, camvid,"),
         ("", "data=NAME is not given; give one of as_trained, camvid,"),
-        ("seed=0,1", "seed=0,1 gives several values; give seed=[0,1], or --multirun to run with each"),
+        ("seed=0,1", "seed=0,1 gives several values; give one of them, seed=[0,1] if"),
         ("data/clps@data.module.clips=films", "config group 'data/clps' does not exist"),
     ],
 )
@@ -136,3 +137,12 @@ def test_help_ends_with_its_reader() -> None:
     assert shown.stdout is not None
     shown.stdout.close()
     assert shown.communicate()[1] == b""
+
+
+@pytest.mark.parametrize("given", ["-data.seed=1", "--seed=1", "--seed"])
+def test_keys_take_no_dashes(given: str) -> None:
+    key = given.lstrip("-").partition("=")[0]
+    assert unreadable(["-m", "data=street", given, "1"]) == (
+        f"'{given}' is no option; give {key}=VALUE without dashes, see --help"
+    )
+    assert unreadable(["--multirun", "--cfg", "job", "-cn", "x", "--config-dir=y", "seed=-1", "--res"]) is None

@@ -48,7 +48,10 @@ def test_the_drawing_has_the_times_of_the_film_and_shows_motion(film: Path, tmp_
         assert colour[3] > 1.5 * colour[1], "motion to the keyframe grows"
 
 
-@pytest.mark.parametrize("change", [{"style": "flow"}, {"on_damage": "skip"}, {"to": "next"}, {"longest": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [{"style": "flow"}, {"on_damage": "skip"}, {"to": "next"}, {"longest": 0}, {"longest": None}, {"motion": "none"}],
+)
 def test_wrong_choices_are_refused(film: Path, change: dict) -> None:
     with pytest.raises(UserError, match=next(iter(change))):
         request(film, **change)

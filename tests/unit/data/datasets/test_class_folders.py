@@ -13,6 +13,7 @@ import torch
 from omegaconf import DictConfig
 
 from src.checkpoints.load import load_checkpoint
+from src.commands.prepare import prepare_data_set
 from src.commands.train import train
 from src.data.datasets.class_folders import ClassFolderModule, ClassFolders
 from src.data.worker import start_worker
@@ -110,3 +111,9 @@ def test_more_classes_than_outputs_are_refused(root: Path, composed: Callable[..
     given = [f"data.root={root}", "model.phases.classifier.module.outputs=2"]
     with pytest.raises(UserError, match="3 classes, the network 2 outputs"):
         train(composed("train", tmp_path / "run", "experiment=dfanet_imagenet", *given))
+
+
+def test_there_is_nothing_to_prepare(composed: Callable[..., DictConfig], root: Path, tmp_path: Path) -> None:
+    config = composed("prepare", tmp_path, "data=class_folders", f"data.root={root}")
+    with pytest.raises(UserError, match=r"data=class_folders needs no preparation: .*; give another data set"):
+        prepare_data_set(config)

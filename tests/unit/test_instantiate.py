@@ -1,0 +1,47 @@
+"""Null, fractions and overridden keys are refused by their name, before anything is built of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig
+
+from src.cli.config import check_keys
+from src.commands.prepare import prepare_data_set
+from src.commands.train import train
+from src.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("given", "answer"),
+    [
+        ("data.crop=null", r"transform\.crop=null, but src\.data\.transforms\.TrainTransform needs a value; give one"),
+        ("data.batch_size=null", r"batch_size=null, but"),
+        ("video.codec=null", r"encoding\.codec=null, but"),
+        ("data.batch_size=2.5", r"batch_size=2\.5 is not a whole number; give one"),
+        ("video.gop=7.5", r"encoding\.gop=7\.5 is not a whole number"),
+        ("data.source=null", r"data\.source=null, but there is no doing without it"),
+        ("trainer.max_epochs=5", r"trainer\.max_epochs has no effect, .*; give model\.high_epochs, model\.low_epochs$"),
+        ("data.source.length=null", r"length=null, but src\.data\.street\.dataset\.Street needs"),
+    ],
+)
+def test_values_that_cannot_have_an_effect_are_refused(
+    given: str, answer: str, composed: Callable[..., DictConfig], tmp_path: Path
+) -> None:
+    config = composed("train", tmp_path, "experiment=arseg_street", given)
+    with pytest.raises(UserError, match=answer):  # noqa: PT012  # either finds it
+        check_keys(config)
+        train(config)
+
+
+@pytest.mark.parametrize("name", ["as_trained", "loading"])
+def test_settings_of_data_sets_are_no_data_set(name: str, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"data={name} is no data set.*; give one, such as data=street"):
+        prepare_data_set(composed("prepare", tmp_path, f"data={name}"))
+
+
+def test_one_split_needs_no_brackets(composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'tset'"):
+        prepare_data_set(composed("prepare", tmp_path, "data=street", "splits=tset"))
