@@ -149,7 +149,7 @@ class _Run:
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
         segmenter.prepare(video)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
-        kinds = Kinds(options.overlay, options.opacity, options.save_labels)
+        kinds = Kinds(options.overlay, options.opacity, options.label_format if options.save_labels else None)
         threads = max(1, segmenter.threads // 2)  # beside the network
         results = VideoResults(folder, video, segmenter.classes, kinds, threads, segmenter.ahead)
         stack.enter_context(results)

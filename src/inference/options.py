@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from src.errors import UserError, check_range
-from src.inference.video_results import SaveLabels
+from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
 MotionMode = Literal["exact", "estimate", "auto"]
@@ -46,20 +46,22 @@ class PredictOptions:
     max_gop: int | None
     motion: MotionMode
     on_damage: Policy
-    save_labels: SaveLabels
-    overlay: bool
+    save_labels: bool
     opacity: float
     device: str
     backend: str
     precision: str
     threads: int | None
+    label_format: LabelFormat
+    overlay: bool
     streams: int
     live: LiveOptions
 
     def __post_init__(self) -> None:
         _check_choice("motion", self.motion, get_args(MotionMode))
         _check_choice("on_damage", self.on_damage, get_args(Policy))
-        _check_choice("save_labels", self.save_labels, get_args(SaveLabels))
+        _check_choice("save_labels", self.save_labels, (True, False))
+        _check_choice("label_format", self.label_format, get_args(LabelFormat))
         _check_choice("overlay", self.overlay, (True, False))
         _check_count("max_gop", self.max_gop, "the training GOP")
         check_range(isinstance(self.streams, int) and self.streams >= 1, "streams", self.streams, "a number from 1 up")

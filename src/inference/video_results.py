@@ -19,7 +19,7 @@ from src.pipeline import Consumer
 from src.video.reading.decode import Video
 from src.video.writing.retimed import RetimedVideo
 
-SaveLabels = Literal[False, True, "video"]
+LabelFormat = Literal["png", "video"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Kinds:
     Attributes:
         overlay: overlay.mp4.
         opacity: 0..1 of the class colours in it.
-        labels: labels/<frame index>.png if True, labels.mkv (lossless, 8-bit grey) if "video".
+        labels: labels/<frame index>.png or labels.mkv (lossless, 8-bit grey); None for neither.
     """
 
     overlay: bool
     opacity: float
-    labels: SaveLabels
+    labels: LabelFormat | None
 
 
 class VideoResults:
@@ -64,7 +64,7 @@ class VideoResults:
             if kinds.labels == "video":
                 labels = RetimedVideo(folder / "labels.mkv", video, threads, lossless=True)
                 self._label_video = self._stack.enter_context(labels)
-            elif kinds.labels:
+            elif kinds.labels == "png":
                 (folder / "labels").mkdir()
             self._writer = self._stack.enter_context(Consumer(self._write, ahead))
             self._stack = self._stack.pop_all()
@@ -88,7 +88,7 @@ class VideoResults:
             self._shown.write(self._overlay.draw(result), frame.pts)
         if self._label_video is not None:
             self._label_video.write(result.labels, frame.pts)
-        elif self._kinds.labels:
+        elif self._kinds.labels == "png":
             write_labels(self._folder / "labels", result)
         shares = class_shares(result.labels, self._classes)
         row = self._timing.write(result, 1000 * (time.perf_counter() - began))

@@ -18,7 +18,7 @@ from src.commands.evaluate import evaluate
 from src.commands.predict import predict
 from src.commands.prepare import prepare_data_set
 from src.commands.train import train
-from src.inference.options import PredictOptions
+from src.inference.options import LiveOptions, PredictOptions
 from tests.support import miniatures
 
 GOP = 4
@@ -46,6 +46,8 @@ TRAIN = [
     "data.val_stride=1",
 ]
 OF_DATA_ALONE = ["model=arseg", "network=timm"]
+
+REST = ("png", True, 1, LiveOptions("none", 0, 10.0))  # of `PredictOptions`
 
 
 @pytest.mark.parametrize("name", DATA)
@@ -78,7 +80,19 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
 
     film = next(cache.rglob(f"{at_labels[0]['key']}.mp4"))
     request = PredictOptions(
-        str(checkpoint), str(film), str(tmp_path / "out"), None, "auto", "stop", False, 0.5, "cpu", "torch", "fp32", 1
+        str(checkpoint),
+        str(film),
+        str(tmp_path / "out"),
+        None,
+        "auto",
+        "stop",
+        False,
+        0.5,
+        "cpu",
+        "torch",
+        "fp32",
+        1,
+        *REST,
     )
     predict(request)
     assert (tmp_path / "out" / "overlay.mp4").exists()

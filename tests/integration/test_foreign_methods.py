@@ -17,7 +17,7 @@ from src.commands.predict import predict
 from src.data.clips.table import Clip
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, systems_of
-from src.inference.options import PredictOptions
+from src.inference.options import LiveOptions, PredictOptions
 from src.metrics.cost import inference_cost
 from src.models.registry import build
 from src.models.video import FrameInput
@@ -31,6 +31,8 @@ CPU = torch.device("cpu")
 GOP, SIZE = 4, (48, 64)
 CONV = 3 * 4 * 9 * SIZE[0] * SIZE[1]  # multiply-adds of either method's only layer
 METHODS = [SMOOTHER, FOLLOWER]
+
+REST = ("png", True, 1, LiveOptions("none", 0, 10.0))  # of `PredictOptions`
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,19 @@ def test_prediction_hands_it_state_and_motion(method: dict[str, Any], motion: st
     output = tmp_path / "output"
     summary = predict(
         PredictOptions(
-            str(checkpoint), str(clip.video), str(output), GOP, "auto", "stop", True, 0.5, "cpu", "torch", "fp32", 1
+            str(checkpoint),
+            str(clip.video),
+            str(output),
+            GOP,
+            "auto",
+            "stop",
+            True,
+            0.5,
+            "cpu",
+            "torch",
+            "fp32",
+            1,
+            *REST,
         )
     )
     assert (summary["frames"], summary["motion"]) == (8, motion)

@@ -54,6 +54,7 @@ def request(checkpoint, source, output, **changed):
         "motion": "auto",
         "on_damage": "stop",
         "save_labels": False,
+        "label_format": "png",
         "overlay": True,
         "streams": 4,
         "live": LiveOptions("none", 0, 10.0),
@@ -270,6 +271,7 @@ def test_stages_in_threads_write_the_same_results(ar, tmp_path, monkeypatch):
         ("device", "abacus"),
         ("save_labels", "maybe"),
         ("overlay", "maybe"),
+        ("label_format", "jpg"),
         ("streams", 0),
     ],
 )
@@ -282,7 +284,7 @@ def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
 def test_lines_and_a_lossless_label_video_hold_the_labels(ar, tmp_path):
     film = exact_film(tmp_path / "film.mp4", 6, gop=4, height=45, width=67)
     predict(request(ar, film, tmp_path / "png", save_labels=True))
-    predict(request(ar, film, tmp_path / "video", save_labels="video", overlay=False))
+    predict(request(ar, film, tmp_path / "video", save_labels=True, label_format="video", overlay=False))
     assert sorted(item.name for item in (tmp_path / "video").iterdir()) == [
         "labels.mkv",
         "results.jsonl",
