@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal
 
 import torch
@@ -128,9 +127,7 @@ class CReFF(nn.Module):
         x, y, valid = sample_positions(motion, valid)
         gate = None
         if self.gate is not None:
-            hidden = self.gate.project(low, size_of(key_features))
-            trust = partial(self.gate, reliability=motion_reliability(motion, valid))
-            gate = GateInput(hidden, self.gate.comparison, trust)
+            gate = GateInput(motion_reliability(motion, valid), *self.gate.weights())
         convolutions = self.query, self.key, self.value
         positions = torch.stack((x, y), 1)
         fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, gate)
@@ -170,6 +167,13 @@ class Gate(nn.Module):
     def comparison(self) -> Tensor:
         """Weights (2, 8, C) of the attended features and of their distance to the upsampled ones."""
         return torch.stack([self.attended.weight, self.difference.weight]).flatten(2)
+
+    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weights (3, 8, C) of upsampled features, attended ones and their distance, bias (8,); those of the score."""
+        hidden = torch.cat([self.low.weight[None].flatten(2), self.comparison])
+        assert self.low.bias is not None
+        assert self.score.bias is not None
+        return hidden, self.low.bias, self.score.weight, self.score.bias
 
     def forward(self, hidden: Tensor, reliability: Tensor) -> Tensor:
         """Weights (B, 1, H, W) from the hidden layer (B, 8, H, W) and the `motion_reliability` (B, 3, H, W)."""

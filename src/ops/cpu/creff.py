@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu import creff_kernel as kernel
 from src.ops.cpu.local_attention import bias_of, padded_position, scratch
 from src.ops.cpu.local_attention_kernel import RADIUS
-from src.ops.cpu.simd import LANES
-from src.ops.cpu.threads import parallel_for
+from src.ops.cpu.simd import LANES, ROW
+from src.ops.cpu.threads import as_array, as_tensor, parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
 
 
 class GateInput(NamedTuple):
-    """Inputs of the gate for each pixel.
+    """What the gate sees of the motion, and its weights.
 
     Attributes:
-        hidden: (B, 8, H, W), its projection of the upsampled features.
-        weights: (2, 8, C) of the attended features and of their distance to the upsampled ones.
-        trust: from the whole hidden layer to weights (B, 1, H, W) of the attended features.
+        cues: (B, 3, H, W), the reliability of the motion.
+        hidden: (3, 8, C), from upsampled features, attended ones and their distance to the hidden layer.
+        hidden_bias: (8,).
+        score: (1, 8 + 3, 3, 3), from the hidden layer and the cues to the logit of the attended features' weight.
+        score_bias: (1,).
     """
 
+    cues: Tensor
     hidden: Tensor
-    weights: Tensor
-    trust: Callable[[Tensor], Tensor]
+    hidden_bias: Tensor
+    score: Tensor
+    score_bias: Tensor
 
 
 def fuse(
@@ -43,11 +47,11 @@ def fuse(
     scale: float,
     gate: GateInput | None,
 ) -> Tensor:
-    """Fuse features to (B, C, H, W), channels_last.
+    """Fuse features to (B, C, H, W) in the dtype of `low`, channels_last.
 
     Args:
-        low: (B, C, h, w).
-        key_features: (B, C, H, W).
+        low: (B, C, h, w), float32 or bfloat16.
+        key_features: (B, C, H, W), float32 or bfloat16.
         positions: (B, 2, H, W), where in the key features each pixel looks.
         valid: (B, H, W) bool; keys at false positions get no weight.
         convolutions: depthwise, of query, key and value.
@@ -57,48 +61,67 @@ def fuse(
     """
     batch, channels, height, width = key_features.shape
     features, small = _pixels(key_features), _pixels(low)
-    tiling = Tiling((batch, features.shape[3], height, width))
-    hidden = low.new_empty(batch, 0, height, width) if gate is None else gate.hidden
-    low_at = _upsampling_positions((height, width), low).numpy()
+    out = np.empty(features.shape, small.dtype)
+    tiling = Tiling((batch, features.shape[3], height, width), margin=0 if gate is None else 1)
     arguments = (
-        out := np.empty(features.shape, np.float32),
-        seen := hidden.permute(0, 2, 3, 1).contiguous().numpy(),
+        out,
         features,
         small,
         positions.contiguous().numpy(),
-        low_at,
+        _upsampling_positions((height, width), low).numpy(),
         bias_of(valid),
         tuple(_filters(conv, factor) for conv, factor in zip(convolutions, (scale, 1.0, 1.0), strict=True)),
-        aligned((0, 2, GATE_WIDTH, LANES)) if gate is None else _packed(gate.weights),
         padded_position(position),
+        *_gate(gate, tiling),
     )
-    warped, raised = (kernel.SIDE, RADIUS + 1), (kernel.SIDE, 1)
-    tiles = tiling.tiles(torch.get_num_threads())
     parallel_for(
-        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), tiling.rows(*warped), tiling.rows(*raised))),
-        tiles,
+        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), *_further_scratch(tiling))),
+        tiling.tiles(torch.get_num_threads()),
     )
-    if gate is not None:
-        trust = gate.trust(_maps(seen))[:, 0].contiguous().numpy()
-        parallel_for(lambda part: kernel.blend(out, trust, small, low_at, part, tiling.rows(*raised)), tiles)
     return _maps(out)[:, :channels]
 
 
-def _pixels(x: Tensor) -> Array:
-    """(B, H, W, C), C padded to whole groups of lanes."""
+def _further_scratch(tiling: Tiling) -> tuple[Array, ...]:
+    """Rings of three warped, upsampled and hidden rows, and a row of the gate's logits."""
+    return (
+        tiling.rows(kernel.SIDE, RADIUS + 1),
+        tiling.rows(kernel.SIDE, 1),
+        aligned((kernel.SIDE, tiling.width, GATE_WIDTH)),
+        aligned((tiling.width + ROW,)),
+    )
+
+
+def _gate(gate: GateInput | None, tiling: Tiling) -> tuple[Array, tuple[Array | float, ...]]:
+    """Cues with a border of zeros, and weights, as the kernel reads them; empty where there is no gate."""
+    empty = np.zeros(0, np.float32)
+    if gate is None:
+        nothing = aligned((0, 3 * GATE_WIDTH, LANES)), empty, empty, empty.reshape(0, 3, 3), np.float32(0)
+        return empty.reshape(0, 3, 0, 0), nothing
+    score = gate.score.detach().float()[0]
+    weights = (
+        _packed(gate.hidden.flatten(0, 1)),
+        gate.hidden_bias.detach().float().numpy(),
+        score[:GATE_WIDTH].permute(1, 2, 0).contiguous().view(-1).numpy(),
+        score[GATE_WIDTH:].contiguous().numpy(),
+        np.float32(gate.score_bias.item()),
+    )
+    return F.pad(gate.cues, (1, 1, 1, 1)).numpy(), weights
+
+
+def _pixels(x: Tensor) -> NDArray[Any]:
+    """(B, H, W, C), C padded to whole groups of lanes; bfloat16 as uint16."""
     pixels = x.permute(0, 2, 3, 1)
     missing = -x.shape[1] % LANES
-    padded: Array = (F.pad(pixels, (0, missing)) if missing else pixels).contiguous().numpy()
-    return padded
+    return as_array((F.pad(pixels, (0, missing)) if missing else pixels).contiguous())
 
 
-def _maps(pixels: Array) -> Tensor:
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+def _maps(pixels: NDArray[Any]) -> Tensor:
+    return as_tensor(pixels).permute(0, 3, 1, 2)
 
 
 def _packed(x: Tensor) -> Array:
     """Weights (.., C) as (groups, .., LANES), on cache lines."""
-    padded = F.pad(x.detach(), (0, -x.shape[-1] % LANES))
+    padded = F.pad(x.detach().float(), (0, -x.shape[-1] % LANES))
     grouped = padded.reshape(*x.shape[:-1], -1, LANES).movedim(-2, 0)
     packed = aligned(tuple(grouped.shape))
     packed[:] = grouped.numpy()

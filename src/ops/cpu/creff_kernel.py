@@ -1,7 +1,8 @@
 """CPU kernel of CReFF: the local attention kernel, fed row by row by the sampling and convolutions before it.
 
-A tile holds three rows of the warped keyframe and of the upsampled frame, seven of keys and values. None of these
-maps is ever whole: at 64 x 180 x 240, writing and reading them takes as long as the attention itself.
+A tile holds three rows of the warped keyframe and of the upsampled frame, seven of keys and values, and three of the
+gate's hidden layer. None of these maps is ever whole: at 64 x 180 x 240, writing and reading them takes as long as the
+attention itself. Features are float32, or bfloat16 as uint16; everything between is float32.
 """
 # Numba infers the types of these functions from their first call.
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -12,13 +13,34 @@ from __future__ import annotations
 import numba
 
 from src.ops.cpu import GATE_WIDTH
-from src.ops.cpu.local_attention_kernel import EMPTY, EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
-from src.ops.cpu.simd import LANES, WINDOW, add, add_eight_dots, distance, load, multiply_add, splat, store
+from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
+from src.ops.cpu.simd import (
+    LANES,
+    ROW,
+    SHORT,
+    WINDOW,
+    add,
+    distance,
+    load,
+    load_row,
+    load_short,
+    multiply_add,
+    positive,
+    sigmoid,
+    splat,
+    splat_row,
+    splat_short,
+    store,
+    store_sums,
+    total,
+)
 
-SIDE = 3  # of the depthwise convolutions
+SIDE = 3  # of the depthwise convolutions, and of the gate's
 CONV_TAPS = SIDE * SIDE
+CUES = 3  # of the motion's reliability
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
+_loose_jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz", "reassoc", "arcp"})
 
 
 @_jit
@@ -48,11 +70,11 @@ def _sample(ring, source, at, batch, y, x0, n):
         w2, w3 = splat(v * (F32(1) - u)), splat(v * u)
         for group in range(groups):
             c = group * LANES
-            total = multiply_add(w0, load(source, (first + left) * depth + c), splat(F32(0)))
-            total = multiply_add(w1, load(source, (first + right) * depth + c), total)
-            total = multiply_add(w2, load(source, (second + left) * depth + c), total)
-            total = multiply_add(w3, load(source, (second + right) * depth + c), total)
-            store(ring, group * SIDE * length * LANES + target, total)
+            value = multiply_add(w0, load(source, (first + left) * depth + c), splat(F32(0)))
+            value = multiply_add(w1, load(source, (first + right) * depth + c), value)
+            value = multiply_add(w2, load(source, (second + left) * depth + c), value)
+            value = multiply_add(w3, load(source, (second + right) * depth + c), value)
+            store(ring, group * SIDE * length * LANES + target, value)
 
 
 @_jit
@@ -67,18 +89,33 @@ def _convolve(out, slot, ring, filters, y, x0, n, height, width):
         first = last = n
     for group in range(groups):
         target = (group * slots + slot) * length
-        for i in range(n):
-            if i < first or i >= last:
-                store(out, (target + i) * LANES, splat(F32(0)))
-                continue
-            weights = group * (CONV_TAPS + 1) * LANES
-            total = load(filters, weights + CONV_TAPS * LANES)
-            for r in range(SIDE):
-                row = ((group * SIDE + (y - 1 + r) % SIDE) * ring.shape[2] + i) * LANES
-                for j in range(SIDE):
-                    weight = load(filters, weights + (SIDE * r + j) * LANES)
-                    total = multiply_add(weight, load(ring, row + j * LANES), total)
-            store(out, (target + i) * LANES, total)
+        for i in range(first):
+            store(out, (target + i) * LANES, splat(F32(0)))
+        for i in range(max(first, last), n):
+            store(out, (target + i) * LANES, splat(F32(0)))
+        above = (group * SIDE + (y - 1) % SIDE) * ring.shape[2] * LANES
+        here = (group * SIDE + y % SIDE) * ring.shape[2] * LANES
+        below = (group * SIDE + (y + 1) % SIDE) * ring.shape[2] * LANES
+        for c in range(0, LANES, SHORT):  # few channels at a time, so that their filter stays in registers
+            f = group * (CONV_TAPS + 1) * LANES + c
+            w0, w1, w2 = load_short(filters, f), load_short(filters, f + LANES), load_short(filters, f + 2 * LANES)
+            f += SIDE * LANES
+            w3, w4, w5 = load_short(filters, f), load_short(filters, f + LANES), load_short(filters, f + 2 * LANES)
+            f += SIDE * LANES
+            w6, w7, w8 = load_short(filters, f), load_short(filters, f + LANES), load_short(filters, f + 2 * LANES)
+            bias = load_short(filters, f + SIDE * LANES)
+            for i in range(first, last):
+                a, b, d = above + i * LANES + c, here + i * LANES + c, below + i * LANES + c
+                one = multiply_add(w0, load_short(ring, a), bias)
+                one = multiply_add(w1, load_short(ring, a + LANES), one)
+                one = multiply_add(w2, load_short(ring, a + 2 * LANES), one)
+                one = multiply_add(w3, load_short(ring, b), one)
+                one = multiply_add(w4, load_short(ring, b + LANES), one)
+                one = multiply_add(w5, load_short(ring, b + 2 * LANES), one)
+                one = multiply_add(w6, load_short(ring, d), one)
+                one = multiply_add(w7, load_short(ring, d + LANES), one)
+                one = multiply_add(w8, load_short(ring, d + 2 * LANES), one)
+                store(out, (target + i) * LANES + c, one)
 
 
 @_jit
@@ -89,75 +126,119 @@ def _add_low(out, mixed, raised, batch, y, x0, n):
         place = ((batch * out.shape[1] + y) * out.shape[2] + x0 + i) * out.shape[3]
         for group in range(groups):
             low = load(raised, ((group * SIDE + y % SIDE) * length + i + 1) * LANES)
-            attended = load(mixed, (group * mixed.shape[1] + i) * LANES)
+            attended = load(mixed, ((group * mixed.shape[1] + y % 2) * mixed.shape[2] + i) * LANES)
             store(out, place + group * LANES, add(low, attended))
 
 
 @_jit
-def _compare(out, hidden, gate, mixed, logits, raised, batch, y, x0, n):
-    """Row y of the attended features, and what the gate sees in them added to `hidden`.
+def _hide(hidden, weights, bias, mixed, raised, y, x0, n, height, width):
+    """Row y of the gate's hidden layer from column x0 into hidden[y % SIDE], zero beyond the map.
 
-    Where no key was valid the upsampled feature takes their place, so that the gate changes nothing there.
+    Weights are (groups, 3 GATE_WIDTH, LANES): of upsampled features, of attended ones and of their distance.
     """
     groups, _, length, _ = raised.shape
     for i in range(n):
-        pixel = (batch * out.shape[1] + y) * out.shape[2] + x0 + i
-        place = pixel * GATE_WIDTH
+        place = (y % SIDE * hidden.shape[1] + i) * GATE_WIDTH
+        if y < 0 or y >= height or x0 + i < 0 or x0 + i >= width:
+            store(hidden, place, splat_row(F32(0)))
+            continue
+        s0, s1, s2, s3 = splat_short(F32(0)), splat_short(F32(0)), splat_short(F32(0)), splat_short(F32(0))
+        s4, s5, s6, s7 = splat_short(F32(0)), splat_short(F32(0)), splat_short(F32(0)), splat_short(F32(0))
         for group in range(groups):
-            low = load(raised, ((group * SIDE + y % SIDE) * length + i + 1) * LANES)
-            attended = load(mixed, (group * mixed.shape[1] + i) * LANES)
-            store(out, pixel * out.shape[3] + group * LANES, attended if logits[i, EMPTY] == F32(0) else low)
-            weights = 2 * group * GATE_WIDTH * LANES
-            add_eight_dots(hidden, place, hidden, place, attended, gate, weights)
-            add_eight_dots(hidden, place, hidden, place, distance(attended, low), gate, weights + GATE_WIDTH * LANES)
+            low_at = ((group * SIDE + y % SIDE) * length + i + 1) * LANES
+            mixed_at = ((group * mixed.shape[1] + y % 2) * mixed.shape[2] + i) * LANES
+            for c in range(0, LANES, SHORT):
+                low, attended = load_short(raised, low_at + c), load_short(mixed, mixed_at + c)
+                for kind in range(3):
+                    vector = low if kind == 0 else attended if kind == 1 else distance(attended, low)
+                    w = (group * 3 + kind) * GATE_WIDTH * LANES + c
+                    s0 = multiply_add(vector, load_short(weights, w), s0)
+                    s1 = multiply_add(vector, load_short(weights, w + LANES), s1)
+                    s2 = multiply_add(vector, load_short(weights, w + 2 * LANES), s2)
+                    s3 = multiply_add(vector, load_short(weights, w + 3 * LANES), s3)
+                    s4 = multiply_add(vector, load_short(weights, w + 4 * LANES), s4)
+                    s5 = multiply_add(vector, load_short(weights, w + 5 * LANES), s5)
+                    s6 = multiply_add(vector, load_short(weights, w + 6 * LANES), s6)
+                    s7 = multiply_add(vector, load_short(weights, w + 7 * LANES), s7)
+        store_sums(hidden, place, s0, s1, s2, s3, s4, s5, s6, s7)
+        store(hidden, place, positive(add(load_row(hidden, place), load_row(bias, 0))))
+
+
+@_loose_jit
+def _trust(out, cues, weights, bias, batch, y, x0, n):
+    """Logits of the gate in row y from column x0, as far as the cues (B, CUES, H + 2, W + 2) decide."""
+    out[:n] = bias
+    for cue in range(CUES):
+        for r in range(SIDE):
+            for j in range(SIDE):
+                row, weight = cues[batch, cue, y + r, x0 + j : x0 + j + n], weights[cue, r, j]
+                for i in range(n):
+                    out[i] += weight * row[i]
 
 
 @_jit
-def forward(out, hidden, features, low, at, low_at, bias, filters, gate, start, tiles, scratch):
-    """Attended features, with the upsampled ones added unless there is a gate; arguments as in `src.ops.cpu.creff`."""
-    query, keys, values, mixed, logits, biases, warped, raised = scratch
+def _blend(out, trust, known, hidden, weights, mixed, raised, batch, y, x0, n):
+    """Row y of the result from column x0, where column 0 of `mixed` and `hidden` lies left of x0.
+
+    `trust` is the part of the gate's logits that the cues decide. Where no key is valid (`known` 0) the upsampled
+    feature stays.
+    """
+    groups, _, length, _ = raised.shape
+    for i in range(n):
+        score = splat_row(F32(0))
+        for r in range(SIDE):
+            row = ((y - 1 + r) % SIDE * hidden.shape[1] + i) * GATE_WIDTH
+            for j in range(SIDE):
+                weight = load_row(weights, (SIDE * r + j) * GATE_WIDTH)
+                score = multiply_add(weight, load_row(hidden, row + j * GATE_WIDTH), score)
+        trust[i] += total(score)
+    for i in range(0, n, ROW):
+        store(trust, i, sigmoid(load_row(trust, i)))
+    for i in range(n):
+        end = trust[i] * known[y % 2, i + 1]
+        end, start = splat(end), splat(F32(1) - end)
+        place = ((batch * out.shape[1] + y) * out.shape[2] + x0 + i) * out.shape[3]
+        for group in range(groups):
+            low = load(raised, ((group * SIDE + y % SIDE) * length + i + 2) * LANES)
+            attended = load(mixed, ((group * mixed.shape[1] + y % 2) * mixed.shape[2] + i + 1) * LANES)
+            low = multiply_add(start, low, splat(F32(0)))
+            store(out, place + group * LANES, multiply_add(end, attended, low))
+
+
+@_jit
+def forward(out, features, low, at, low_at, bias, filters, start, cues, gate, tiles, scratch):
+    """Fused features; arguments as in `src.ops.cpu.creff`. Without cues there is no gate."""
+    query, keys, values, mixed, logits, biases, known, warped, raised, hidden, trust = scratch
     query_filters, key_filters, value_filters = filters
+    weights, hidden_bias, score, cue_score, score_bias = gate
     _, height, width, _ = out.shape
+    gated = cues.shape[0] > 0
+    margin = 1 if gated else 0  # the gate looks at the neighbours' hidden layer
     for b, y0, y1, x0, x1 in tiles:
-        n = x1 - x0
-        left, padded = x0 - RADIUS, n + 2 * RADIUS
-        for newest in range(y0 - RADIUS - 1, y1 + RADIUS + 1):  # row of the warped map; each step lags behind it
+        first, last, column, n = y0 - margin, y1 + margin, x0 - margin, x1 - x0 + 2 * margin
+        left, padded = column - RADIUS, n + 2 * RADIUS
+        for newest in range(first - RADIUS - 1, last + RADIUS + 1):  # row of the warped map; each step lags behind it
             _sample(warped, features, at, b, newest, left - 1, padded + 2)
             y = newest - 1
-            if y >= y0 - RADIUS:
+            if y >= first - RADIUS:
                 slot = (y + RADIUS) % WINDOW
                 _convolve(keys, slot, warped, key_filters, y, left, padded, height, width)
                 _convolve(values, slot, warped, value_filters, y, left, padded, height, width)
                 pack_bias(biases, slot, bias, b, y, left, padded, EXCLUDED)
             row = y - RADIUS
-            if row + 1 >= y0 - 1:
-                _sample(raised, low, low_at, b, row + 1, x0 - 1, n + 2)
-            if row < y0:
+            if row + 1 >= first - 1:
+                _sample(raised, low, low_at, b, row + 1, column - 1, n + 2)
+            if row < first:
                 continue
-            top = row % WINDOW
-            _convolve(query, 0, raised, query_filters, row, x0, n, height, width)
-            dots(logits, start, query, keys, n, top)
-            softmax(logits, biases, n, top)
-            mix(mixed, logits, values, n, top)
-            if gate.shape[0] > 0:
-                _compare(out, hidden, gate, mixed, logits, raised, b, row, x0, n)
-            else:
+            if 0 <= row < height:
+                _convolve(query, 0, raised, query_filters, row, column, n, height, width)
+                dots(logits, query, keys, n, row % WINDOW)
+                softmax(known[row % 2], logits, start, biases, n, row % WINDOW)
+                mix(mixed, row % 2, logits, values, n, row % WINDOW)
+            if not gated:
                 _add_low(out, mixed, raised, b, row, x0, n)
-
-
-@_jit
-def blend(out, trust, low, low_at, tiles, raised):
-    """Interpolate from the upsampled features towards `out` by `trust` (B, H, W), in place."""
-    _, height, width, depth = out.shape
-    groups, _, length, _ = raised.shape
-    for b, y0, y1, x0, x1 in tiles:
-        for y in range(y0, y1):
-            _sample(raised, low, low_at, b, y, x0, x1 - x0)
-            for i in range(x1 - x0):
-                weight = trust[b, y, x0 + i]
-                place = ((b * height + y) * width + x0 + i) * depth
-                for group in range(groups):
-                    start = load(raised, ((group * SIDE + y % SIDE) * length + i) * LANES)
-                    end = load(out, place + group * LANES)
-                    start = multiply_add(splat(F32(1) - weight), start, splat(F32(0)))
-                    store(out, place + group * LANES, multiply_add(splat(weight), end, start))
+                continue
+            _hide(hidden, weights, hidden_bias, mixed, raised, row, column, n, height, width)
+            if row > y0:
+                _trust(trust, cues, cue_score, score_bias, b, row - 1, x0, x1 - x0)
+                _blend(out, trust, known, hidden, score, mixed, raised, b, row - 1, x0, x1 - x0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from src.ops.cpu import local_attention_kernel as kernel
-from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, PADDED_TAPS, RADIUS, TAPS
-from src.ops.cpu.simd import WINDOW
+from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, RADIUS, TAPS
+from src.ops.cpu.simd import ROW, WINDOW
 from src.ops.cpu.threads import parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
 from src.ops.local_attention_shifts import AttentionOptions
@@ -19,14 +19,15 @@ Terms = tuple[Array, np.float32, Array, np.float32]  # key bias, bias beyond the
 
 
 def scratch(tiling: Tiling) -> tuple[Array, ...]:
-    """Allocate the buffers of a thread: a row, two rings of seven padded rows, a result row, taps, a ring of biases."""
+    """Allocate the buffers of a thread: a row, two rings of seven padded rows, result rows, taps, biases, flags."""
     return (
         tiling.rows(1, 0),
         tiling.rows(WINDOW, RADIUS),
         tiling.rows(WINDOW, RADIUS),
-        tiling.rows(1, 0)[:, 0],
-        aligned((tiling.width, PADDED_TAPS)),
-        aligned((WINDOW, tiling.width + 2 * RADIUS + 1)),
+        tiling.rows(2, 0),
+        aligned((tiling.width, TAPS)),
+        aligned((WINDOW, tiling.width + ROW)),
+        aligned((2, tiling.width)),
     )
 
 
@@ -72,11 +73,12 @@ def bias_of(valid: Tensor) -> Array:
 
 
 def padded_position(position: Tensor | None) -> Array:
-    """The position term (49,), or zeros, as the (56,) that the kernel reads."""
-    padded = np.zeros(PADDED_TAPS, np.float32)
+    """The position term (49,), or zeros, with the place after each row excluded, as the kernel reads it."""
+    padded = np.zeros((WINDOW, ROW), np.float32)
+    padded[:, WINDOW:] = EXCLUDED
     if position is not None:
-        padded[:TAPS] = position.detach().float().numpy()
-    return padded
+        padded[:, :WINDOW] = position.detach().float().view(WINDOW, WINDOW).numpy()
+    return padded.reshape(-1)
 
 
 def forward(query: Tensor, key: Tensor, value: Tensor, options: AttentionOptions) -> Tensor:
@@ -98,6 +100,7 @@ def backward(
     flat = (weights, slopes, _flat(g), _flat(q))
     _run(kernel.backward_query, (_flat(dq), *flat, _flat(k), _flat(v), *_terms(q, options)), q)
     _run(kernel.backward_key, (_flat(dk), _flat(dv), *flat, F32(options.scale)), q)
-    d_position = torch.from_numpy(slopes.sum((0, 1, 2), dtype=np.float64).astype(np.float32))
+    by_tap = slopes.sum((0, 1, 2), dtype=np.float64).astype(np.float32)
+    d_position = torch.from_numpy(by_tap.reshape(WINDOW, ROW)[:, :WINDOW].flatten())
     dq, dk, dv = (d.to(query.dtype) for d in (dq, dk, dv))
     return dq, dk, dv, d_position

@@ -1,4 +1,4 @@
-"""Vectors of 64 or of 16 floats as values inside Numba kernels.
+"""Vectors of 64, 16 or 8 floats as values inside Numba kernels; in memory they are float32, or bfloat16 as uint16.
 
 LLVM vectorises a plain loop over channels only after checking, at run time and before every pixel, that no two
 arrays overlap, and sums the lanes of every product separately: half of the time of a 7 x 7 window. Written with
@@ -16,7 +16,9 @@ from numba.extending import intrinsic, models, register_model
 
 LANES = 64
 SHORT = 16  # the widest register; narrower machines split it
+ROW = 8  # taps of a row of the window, and one place that is left over
 WINDOW = 7
+EXCLUDED = -1e30  # logit of taps that take no part: finite, as infinities would need slower comparisons
 _FLAGS = ("contract", "nsz")
 
 
@@ -39,8 +41,48 @@ def _vector(size):
 
 
 def _address(context, builder, array_type, array, offset, size):
+    """Address of `size` elements of a float32 array, or of a uint16 array that holds bfloat16."""
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), _vector(size).as_pointer())
+    kind = ir.VectorType(ir.IntType(16), size) if array_type.dtype == types.uint16 else _vector(size)
+    return builder.bitcast(builder.gep(data, [offset]), kind.as_pointer())
+
+
+def _read(context, builder, array_type, array, offset, size):
+    """Load `size` numbers as floats."""
+    address = _address(context, builder, array_type, array, offset, size)
+    if array_type.dtype != types.uint16:
+        return builder.load(address, align=4)
+    wide = builder.zext(builder.load(address, align=2), _integers(size))
+    return builder.bitcast(builder.shl(wide, _equal(size, 16)), _vector(size))
+
+
+def _integers(size):
+    return ir.VectorType(ir.IntType(32), size)
+
+
+def _equal(size, value):
+    if isinstance(value, float):
+        return ir.Constant(_vector(size), [value] * size)
+    return ir.Constant(_integers(size), [value] * size)
+
+
+def _rounded(builder, vector):
+    """Bits of floats whose upper halves are the nearest bfloat16, even ones in ties."""
+    size = vector.type.count
+    bits = builder.bitcast(vector, _integers(size))
+    odd = builder.and_(builder.lshr(bits, _equal(size, 16)), _equal(size, 1))
+    return builder.add(builder.add(bits, odd), _equal(size, 0x7FFF))
+
+
+def _call(builder, name, vector):
+    """A function of LLVM on floats, such as the absolute value."""
+    kind = ir.FunctionType(vector.type, [vector.type])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{vector.type.count}f32")
+    return builder.call(function, [vector])
+
+
+def _larger(builder, a, b):
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
 def _shuffle(builder, a, b, order):
@@ -52,7 +94,7 @@ def _loader(size):
     @intrinsic
     def load(typing, array, offset):
         def generate(context, builder, signature, arguments):
-            return builder.load(_address(context, builder, signature.args[0], *arguments, size), align=4)
+            return _read(context, builder, signature.args[0], *arguments, size)
 
         return Vector(size)(array, types.intp), generate
 
@@ -72,21 +114,33 @@ def _splatter(size):
     return splat
 
 
-# load(array, offset): the floats from that position of a contiguous array; splat(scalar): equal floats
-load, load_short = _loader(LANES), _loader(SHORT)
-splat, splat_short = _splatter(LANES), _splatter(SHORT)
+# load(array, offset): the numbers from that position of a contiguous array; splat(scalar): equal floats
+load, load_short, load_row = _loader(LANES), _loader(SHORT), _loader(ROW)
+splat, splat_short, splat_row = _splatter(LANES), _splatter(SHORT), _splatter(ROW)
 
 
 @intrinsic
 def store(typing, array, offset, vector):
-    """Write a vector to position `offset` of a contiguous array."""
+    """Write a vector to position `offset` of a contiguous array, rounded to bfloat16 where that is uint16."""
 
     def generate(context, builder, signature, arguments):
         *place, value = arguments
-        builder.store(value, _address(context, builder, signature.args[0], *place, vector.size), align=4)
+        _write(context, builder, signature.args[0], *place, value)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
+
+
+def _write(context, builder, array_type, array, offset, value):
+    size = value.type.count
+    address = _address(context, builder, array_type, array, offset, size)
+    if array_type.dtype != types.uint16:
+        builder.store(value, address, align=4)
+        return
+    upper = builder.lshr(_rounded(builder, value), _equal(size, 16))
+    number = builder.fcmp_ordered("ord", value, value)  # rounding could carry a NaN's bits into the sign
+    half = builder.trunc(builder.select(number, upper, _equal(size, 0x7FC0)), ir.VectorType(ir.IntType(16), size))
+    builder.store(half, address, align=2)
 
 
 @intrinsic
@@ -115,47 +169,64 @@ def distance(typing, a, b):
     """|a - b|."""
 
     def generate(context, builder, signature, arguments):
-        difference = builder.fsub(*arguments, flags=_FLAGS)
-        kind = ir.FunctionType(_vector(a.size), [_vector(a.size)])
-        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{a.size}f32")
-        return builder.call(function, [difference])
+        return _call(builder, "fabs", builder.fsub(*arguments, flags=_FLAGS))
 
     return a(a, b), generate
 
 
-def _adder_of_dots(count):
-    @intrinsic
-    def add_dots(typing, out, place, start, start_place, vector, array, offset):
-        def generate(context, builder, signature, arguments):
-            out, place, start, start_place, vector, array, offset = arguments
-            out_type, _, start_type, _, _, array_type, _ = signature.args
-            parts = _parts(builder, vector)
-            sums = [ir.Constant(_vector(SHORT), [0.0] * SHORT)] * 8
-            for tap in range(count):
-                at = builder.add(offset, context.get_constant(types.intp, tap * LANES))
-                taps = _parts(builder, builder.load(_address(context, builder, array_type, array, at, LANES), align=4))
-                sums[tap] = builder.fmul(parts[0], taps[0], flags=_FLAGS)
-                for a, b in zip(parts[1:], taps[1:], strict=True):
-                    sums[tap] = builder.fadd(builder.fmul(a, b, flags=_FLAGS), sums[tap], flags=_FLAGS)
-            before = builder.load(_address(context, builder, start_type, start, start_place, 8), align=4)
-            after = builder.fadd(before, _gather_sums(builder, sums), flags=_FLAGS)
-            builder.store(after, _address(context, builder, out_type, out, place, 8), align=4)
-            return context.get_dummy_value()
+@intrinsic
+def positive(typing, a):
+    """max(a, 0)."""
 
-        arguments = (out, types.intp, start, types.intp, vector, array, types.intp)
-        return types.void(*arguments), generate
+    def generate(context, builder, signature, arguments):
+        return _larger(builder, arguments[0], _equal(a.size, 0.0))
 
-    return add_dots
+    return a(a), generate
 
 
-# add_N_dots(out, place, start, start_place, vector, array, offset):
-# out[place + j] = start[start_place + j] + <vector, array[offset + 64 j :]> for j = 0 .. 7, the products j >= N zero
-add_seven_dots = _adder_of_dots(7)
-add_eight_dots = _adder_of_dots(8)
+@intrinsic
+def sigmoid(typing, a):
+    """1 / (1 + exp(-a)), to 2e-7."""
+
+    def generate(context, builder, signature, arguments):
+        one, zero = _equal(a.size, 1.0), _equal(a.size, 0.0)
+        size = _call(builder, "fabs", arguments[0])
+        below = _exp(builder, builder.fsub(zero, size, flags=_FLAGS))
+        above = builder.select(builder.fcmp_ordered("<", arguments[0], zero), below, one)
+        return builder.fdiv(above, builder.fadd(one, below, flags=_FLAGS), flags=_FLAGS)
+
+    return a(a), generate
 
 
-def _parts(builder, vector):
-    return [_shuffle(builder, vector, vector, range(i, i + SHORT)) for i in range(0, LANES, SHORT)]
+@intrinsic
+def total(typing, a):
+    """The sum of a vector."""
+
+    def generate(context, builder, signature, arguments):
+        return _reduce(builder, "fadd", arguments[0])
+
+    return types.float32(a), generate
+
+
+def _reduce(builder, name, vector):
+    """Sum (`fadd`) or maximum (`fmax`) of a vector, halves of it first."""
+    while vector.type.count > 1:
+        half = vector.type.count // 2
+        low, high = (_shuffle(builder, vector, vector, range(i, i + half)) for i in (0, half))
+        vector = builder.fadd(low, high, flags=_FLAGS) if name == "fadd" else _larger(builder, low, high)
+    return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
+
+
+@intrinsic
+def store_sums(typing, array, offset, a, b, c, d, e, f, g, h):
+    """Write the sums of eight vectors of 16."""
+
+    def generate(context, builder, signature, arguments):
+        array, offset, *vectors = arguments
+        _write(context, builder, signature.args[0], array, offset, _gather_sums(builder, vectors))
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, *[Vector(SHORT)] * ROW), generate
 
 
 def _gather_sums(builder, vectors):
@@ -174,3 +245,77 @@ def _gather_sums(builder, vectors):
     (last,) = vectors
     even, odd = (_shuffle(builder, last, last, range(i, SHORT, 2)) for i in (0, 1))
     return builder.fadd(even, odd, flags=_FLAGS)
+
+
+@intrinsic
+def softmax_taps(typing, out, place, out_stride, logits, offset, stride, start, bias, biases, shift):
+    """Softmax over a window of 7 rows of 8 places, the last of which `start` must exclude.
+
+    Row r of the logits lies at offset + r stride; start[8 r :] and bias[biases[r] + shift :] are added to it. Row r
+    of the weights goes to place + r out_stride. Returns 1; or 0 where every tap is excluded, and the weights are 0.
+    """
+
+    def generate(context, builder, signature, arguments):
+        out, place, out_stride, logits, offset, stride, start, bias, biases, shift = arguments
+        out_type, _, _, logits_type, _, _, start_type, bias_type, _, _ = signature.args
+
+        def at(origin, step, r):
+            return builder.add(origin, builder.mul(step, context.get_constant(types.intp, r)))
+
+        rows = []
+        for r in range(WINDOW):
+            row = _read(context, builder, logits_type, logits, at(offset, stride, r), ROW)
+            first = context.get_constant(types.intp, ROW * r)
+            row = builder.fadd(row, _read(context, builder, start_type, start, first, ROW), flags=_FLAGS)
+            where = builder.add(builder.extract_value(biases, r), shift)
+            rows.append(builder.fadd(row, _read(context, builder, bias_type, bias, where, ROW), flags=_FLAGS))
+        highest = rows[0]
+        for row in rows[1:]:
+            highest = _larger(builder, highest, row)
+        top = _reduce(builder, "fmax", highest)
+        known = builder.fcmp_ordered(">", top, ir.Constant(ir.FloatType(), EXCLUDED / 2))
+        unset, zero = ir.Constant(_vector(ROW), ir.Undefined), ir.Constant(ir.IntType(32), 0)
+
+        def spread(scalar):
+            first = builder.insert_element(unset, scalar, zero)
+            return _shuffle(builder, first, first, [0] * ROW)
+
+        top = spread(top)
+        rows = [_exp(builder, builder.fsub(row, top, flags=_FLAGS)) for row in rows]
+        total = rows[0]
+        for row in rows[1:]:
+            total = builder.fadd(total, row, flags=_FLAGS)
+        one, none = (ir.Constant(ir.FloatType(), x) for x in (1.0, 0.0))
+        factor = builder.select(known, builder.fdiv(one, _reduce(builder, "fadd", total)), none)
+        factor = spread(factor)
+        for r, row in enumerate(rows):
+            _write(context, builder, out_type, out, at(place, out_stride, r), builder.fmul(row, factor, flags=_FLAGS))
+        return builder.select(known, one, none)
+
+    integers = types.intp
+    first = types.UniTuple(integers, WINDOW)
+    arguments = (out, integers, integers, logits, integers, integers, start, bias, first, integers)
+    return types.float32(*arguments), generate
+
+
+def _exp(builder, x):
+    """exp(x) for x <= 0, to 2e-7, and 0 below -87; without a vector libm, LLVM would call expf once per number."""
+    size = x.type.count
+
+    def constant(value):
+        return _equal(size, float(value))
+
+    def fma(a, b, c):
+        return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
+
+    held = _larger(builder, x, constant(-87))
+    n = _call(builder, "floor", fma(held, constant(1.4426950408889634), constant(0.5)))
+    # ln 2 in two parts keeps the remainder exact
+    f = fma(n, constant(2.12194440e-4), fma(n, constant(-0.693359375), held))
+    p = constant(1.9875691500e-4)
+    for term in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
+        p = fma(p, f, constant(term))
+    p = builder.fadd(fma(builder.fmul(f, f, flags=_FLAGS), p, f), constant(1), flags=_FLAGS)
+    power = builder.shl(builder.add(builder.fptosi(n, _integers(size)), _equal(size, 127)), _equal(size, 23))
+    found = builder.fmul(p, builder.bitcast(power, _vector(size)), flags=_FLAGS)
+    return builder.select(builder.fcmp_ordered(">", x, constant(-87)), found, constant(0))

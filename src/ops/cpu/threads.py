@@ -25,17 +25,33 @@ from src.ops import cpu
 
 Parts = NDArray[np.int64]
 PROCESS = os.getpid()  # a process forked from it has no team, and GNU OpenMP would wait for one for ever
+FLOATS = (torch.float32, torch.bfloat16)
 MAPS = Path("/proc/self/maps")  # what is loaded, on Linux
 
 
 def can_use_cpu_kernel(*tensors: Tensor) -> bool:
-    """Return whether kernels are enabled, the tensors are float32 on CPU, and nothing traces or differentiates."""
+    """Return whether kernels may compute with the tensors.
+
+    They are enabled, the tensors are float32 or bfloat16 on CPU, and nothing traces or differentiates.
+    """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
     # Counters of FLOPs and runs on shapes alone are dispatch modes, for which torch has no public question.
     if not cpu.enabled or watched or _get_current_dispatch_mode() is not None:
         return False
-    return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype == torch.float32 for x in tensors)
+    return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype in FLOATS for x in tensors)
+
+
+def as_array(x: Tensor) -> NDArray[Any]:
+    """The memory of a tensor; NumPy has no bfloat16, kernels take it as uint16."""
+    array: NDArray[Any] = x.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
+    return array
+
+
+def as_tensor(x: NDArray[Any]) -> Tensor:
+    """The reverse of `as_array`."""
+    tensor = torch.from_numpy(x)
+    return tensor.view(torch.bfloat16) if x.dtype == np.uint16 else tensor
 
 
 def parallel_for(work: Callable[[Any], None], parts: Parts) -> None:

@@ -181,9 +181,30 @@ def test_inference_in_tiles_equals_the_separate_operators(channels, small, size,
         torch.testing.assert_close(fusion(*arguments), expected, atol=1e-5, rtol=1e-5)
 
 
+def in_bfloat16(arguments):
+    low, key_features, *motion = arguments
+    return low.bfloat16(), key_features.bfloat16(), *motion
+
+
 @torch.no_grad()
-def test_thread_counts_agree_exactly_in_tiles():
-    fusion, arguments = drawn(64, (17, 35), (33, 70), {})
+@pytest.mark.parametrize(("channels", "small", "size", "form"), TILED)
+def test_bfloat16_features_are_fused_to_the_precision_of_bfloat16(channels, small, size, form):
+    fusion, arguments = drawn(channels, small, size, form)
+    arguments = in_bfloat16(arguments)
+    found = fusion(*arguments)
+    expected = fusion(*(x.float() if x.dtype == torch.bfloat16 else x for x in arguments))
+    assert found.dtype == torch.bfloat16
+    error = (found.float() - expected).abs()
+    assert error.max() < 1e-2 * expected.abs().max()
+    assert error.mean() < torch.finfo(torch.bfloat16).eps * expected.abs().mean()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("form", [{}, {"mix": "gate"}])
+@pytest.mark.parametrize("narrow", [False, True])
+def test_thread_counts_agree_exactly_in_tiles(form, narrow):
+    fusion, arguments = drawn(64, (17, 35), (33, 70), form)
+    arguments = in_bfloat16(arguments) if narrow else arguments
     before, found = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
