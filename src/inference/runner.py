@@ -18,7 +18,6 @@ from src.inference.engine.choose import tune
 from src.inference.engine.options import PLAIN, Engine
 from src.models.deploy.inference_form import inference_form
 from src.models.video import FrameInput, VideoSegmenter, split_state, stack_states
-from src.ops.resize import resize
 from src.video.motion.field import identity, rasterise
 from src.video.types import MotionField
 from src.video.vectors.exported import NO_ROWS
@@ -71,9 +70,8 @@ class FrameRunner:
         Returns:
             Class indices (height, width) uint8, and the state after the frame.
         """
-        logits, state = self.network.step(self._frame(image, motion), state)
-        labels = resize(logits, size or (image.shape[0], image.shape[1]))[0].argmax(0)
-        return labels.to(torch.uint8).cpu().numpy(), state
+        labels, state = self.network.labels(self._frame(image, motion), state, size or (image.shape[0], image.shape[1]))
+        return labels[0].cpu().numpy(), state
 
     @torch.inference_mode()
     def step_batch(
@@ -89,9 +87,9 @@ class FrameRunner:
         if len(images) == 1:
             return [self.step(images[0], states[0], motions[0])]
         frames = [self._frame(image, motion) for image, motion in zip(images, motions, strict=True)]
-        logits, state = self.network.step(stack_states(frames), stack_states(states))
-        labels = resize(logits, images[0].shape[:2]).argmax(1).to(torch.uint8).cpu().numpy()
-        return list(zip(labels, split_state(state, len(images)), strict=True))
+        height, width = images[0].shape[:2]
+        labels, state = self.network.labels(stack_states(frames), stack_states(states), (height, width))
+        return list(zip(labels.cpu().numpy(), split_state(state, len(images)), strict=True))
 
     @torch.inference_mode()
     def advance(self, image: NDArray[np.uint8], state: Any, motion: MotionField | None) -> Any:

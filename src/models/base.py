@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from src.ops.resize import resize, size_of
+from src.ops.resize import labels_of, resize, size_of
+
+
+class CoarseLogits(NamedTuple):
+    """Logits at the resolution they are computed at, and how they are resized to that of the image.
+
+    Attributes:
+        logits: (B, K, h, w).
+        align_corners: of their bilinear resize.
+    """
+
+    logits: Tensor
+    align_corners: bool = False
+
+    def resized(self, size: tuple[int, int]) -> Tensor:
+        """Logits (B, K, *size)."""
+        return resize(self.logits, size, self.align_corners)
+
+    def labels(self, size: tuple[int, int]) -> Tensor:
+        """Classes (B, *size) uint8 of the highest of the resized logits, which are not written."""
+        return labels_of(self.logits, size, self.align_corners)
 
 
 class FeatureNetwork(nn.Module, ABC):
@@ -56,6 +77,10 @@ class Segmenter(FeatureNetwork):
     def classifier(self) -> nn.Module:
         """The module behind `classify`, which AR-Seg shares between its branches and freezes (FST)."""
 
+    def coarse(self, x: Tensor) -> CoarseLogits:
+        """Logits (B, K, h', w') of an image, before their resize to its size."""
+        return CoarseLogits(self.classify(self.features(x)), self.align_corners)
+
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, K, H, W) at input size."""
-        return resize(self.classify(self.features(x)), size_of(x), self.align_corners)
+        return self.coarse(x).resized(size_of(x))

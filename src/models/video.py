@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
-from src.models.base import Segmenter
-from src.ops.resize import downscale, resize, size_of
+from src.models.base import CoarseLogits, Segmenter
+from src.ops.resize import downscale, labels_of, size_of
 
 
 class FrameInput(NamedTuple):
@@ -76,6 +76,25 @@ class VideoSegmenter(nn.Module, ABC):
             UserError: the state does not suit the frame.
         """
 
+    def coarse(self, frame: FrameInput, state: Any) -> tuple[CoarseLogits, Any]:
+        """Logits that the resize to the size of the image makes those of `step`, and the state after the frame.
+
+        By default those of `step` themselves. Methods whose last operation is that resize override it, so that labels
+        need no logits at image size.
+        """
+        logits, state = self.step(frame, state)
+        return CoarseLogits(logits), state
+
+    def labels(self, frame: FrameInput, state: Any, size: tuple[int, int]) -> tuple[Tensor, Any]:
+        """Classes (B, *size) uint8 of the highest logits of the next frame, and the state after it.
+
+        Logits are resized from the image's size to another one.
+        """
+        coarse, state = self.coarse(frame, state)
+        if size_of(frame.image) == size:
+            return coarse.labels(size), state
+        return labels_of(coarse.resized(size_of(frame.image)), size), state
+
     def advance(self, frame: FrameInput, state: Any) -> Any:
         """State after a frame whose logits are not needed; methods override it where that costs less than `step`."""
         return self.step(frame, state)[1]
@@ -112,8 +131,13 @@ class SingleFrame(VideoSegmenter):
 
     def step(self, frame: FrameInput, state: None) -> tuple[Tensor, None]:
         """Logits of the frame, and no state."""
-        logits = self.net(downscale(frame.image, self.scale))
-        return resize(logits, size_of(frame.image)), None
+        return self.coarse(frame, state)[0].resized(size_of(frame.image)), None
+
+    def coarse(self, frame: FrameInput, state: None) -> tuple[CoarseLogits, None]:
+        """Logits of the frame: at the size of the shrunk image where there is one, for they are resized twice."""
+        if self.scale == 1:
+            return self.net.coarse(frame.image), None
+        return CoarseLogits(self.net(downscale(frame.image, self.scale))), None
 
     def advance(self, frame: FrameInput, state: None) -> None:
         """Nothing to remember."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -27,6 +28,23 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Ten
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def labels_of(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Classes (B, *size) uint8 of the highest logits after their resize, the lowest class in ties.
+
+    The kernel writes no resized logits: reading and writing them takes several times longer than computing them.
+
+    Args:
+        logits: (B, K, h, w), K <= 256.
+        size: (H, W) of the labels.
+        align_corners: of the resize.
+    """
+    if _is_large(logits, size) and logits.shape[1] <= 256:
+        from src.ops.cpu.resize import labels
+
+        return labels(logits, size, align_corners)
+    return resize(logits, size, align_corners).argmax(1).to(torch.uint8)
+
+
 def to_float_nchw(logits: Tensor) -> Tensor:
     """Logits in float32, class by class in memory: how losses on whole images are computed, and fastest."""
     return logits.float().contiguous()
@@ -46,6 +64,11 @@ def downscale(image: Tensor, scale: float) -> Tensor:
 
 def _is_slow_in_torch(x: Tensor, size: tuple[int, int]) -> bool:
     """Return whether x (B, C, h, w) has few channels for a large result: logits on their way to image size."""
-    _, channels, height, width = x.shape
+    return x.shape[1] <= FEW_CHANNELS and _is_large(x, size)
+
+
+def _is_large(x: Tensor, size: tuple[int, int]) -> bool:
+    """Return whether kernels may enlarge x (B, C, h, w), and the result is large."""
+    _, _, height, width = x.shape
     enlarged = 2 <= height <= size[0] and 2 <= width <= size[1]
-    return channels <= FEW_CHANNELS and size[0] * size[1] >= LARGE and enlarged and can_use_cpu_kernel(x)
+    return size[0] * size[1] >= LARGE and enlarged and can_use_cpu_kernel(x)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
-from src.models.base import Segmenter
+from src.models.base import CoarseLogits, Segmenter
 from src.models.video import FrameCycle, FrameInput, SingleFrame, VideoSegmenter
 from src.ops.resize import downscale, resize, size_of, to_float_nchw
 
@@ -101,8 +101,8 @@ class ARSeg(VideoSegmenter):
 
     def key(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, K, H, W) of a keyframe (B, 3, H, W), and the features that later frames use."""
-        features = self.high.features(image)
-        return self._output(self._decode(features, image.shape[-2:])), features
+        coarse, features = self._coarse_key(image)
+        return self._output(coarse.resized(size_of(image))), features
 
     def nonkey(self, low_image: Tensor, features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
         """Output (B, K, H, W) of a frame between keyframes.
@@ -113,12 +113,8 @@ class ARSeg(VideoSegmenter):
             motion: (B, 2, H, W) in image pixels, x_key = x + motion(x).
             motion_valid: (B, H, W) bool; None means all valid.
         """
-        fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
-        logits = self.low.classify(fused)
-        if self.legacy == "coarse_logits":
-            return logits
-        height, width = motion.shape[-2:]
-        return self._output(resize(logits, (height, width), self.low.align_corners))
+        coarse = self._coarse_nonkey(low_image, features, motion, motion_valid)
+        return coarse.logits if self.legacy == "coarse_logits" else self._output(coarse.resized(size_of(motion)))
 
     def init_state(self) -> State:
         """The state before the first frame."""
@@ -137,6 +133,19 @@ class ARSeg(VideoSegmenter):
         output = self.nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid)
         # the official network for Cityscapes leaves non-keyframes at feature resolution, aligned at the corners
         return resize(output, size_of(frame.image), align_corners=True), state
+
+    def coarse(self, frame: FrameInput, state: State) -> tuple[CoarseLogits, State]:
+        """Logits of the next frame at the resolution of the classifier, and the state after it.
+
+        Outputs of the official code are more than that, and come from `step`.
+        """
+        if self.legacy is not None:
+            return super().coarse(frame, state)
+        if frame.motion is None:
+            coarse, features = self._coarse_key(frame.image)
+            return coarse, State(features)
+        features = _of_keyframe(state)
+        return self._coarse_nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid), state
 
     def advance(self, frame: FrameInput, state: State) -> State:
         """State after a frame: only keyframes change it."""
@@ -195,6 +204,16 @@ class ARSeg(VideoSegmenter):
 
         auxiliary = self.low.auxiliary(taps)
         return PairOutput(decode(features), features, low_features, target, auxiliary, decode)
+
+    def _coarse_key(self, image: Tensor) -> tuple[CoarseLogits, Tensor]:
+        features = self.high.features(image)
+        return CoarseLogits(self.high.classify(features), self.high.align_corners), features
+
+    def _coarse_nonkey(
+        self, low_image: Tensor, features: Tensor, motion: Tensor, motion_valid: Tensor | None
+    ) -> CoarseLogits:
+        fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
+        return CoarseLogits(self.low.classify(fused), self.low.align_corners)
 
     def _decode(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
         logits = self.high.classify(features)

@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from torch import Tensor, nn
 
 from src.errors import UserError
+from src.models.base import CoarseLogits
 from src.models.tdnet.paths import SubNetwork
 from src.models.tdnet.propagation import (
     AttentionEncoding,
@@ -18,7 +19,7 @@ from src.models.tdnet.propagation import (
     tokens,
 )
 from src.models.video import FrameCycle, FrameInput, VideoSegmenter
-from src.ops.resize import resize, size_of
+from src.ops.resize import size_of
 
 
 class ClipOutput(NamedTuple):
@@ -78,6 +79,11 @@ class TDNet(VideoSegmenter):
         Raises:
             UserError: the state is of another number of streams or another image size.
         """
+        coarse, state = self.coarse(frame, state)
+        return coarse.resized(size_of(frame.image)), state
+
+    def coarse(self, frame: FrameInput, state: TDNetState) -> tuple[CoarseLogits, TDNetState]:
+        """Logits of `step` at the resolution of the classifier, and the state after the frame."""
         image = frame.image
         path, encoding = self._parts(state.path)
         features = path.features(image)
@@ -88,7 +94,7 @@ class TDNet(VideoSegmenter):
             value = value + self._recall(query, state)
         logits = path.classify(value)
         key = tokens(encoding.key(subsample(features, self.subsampling)))
-        return resize(logits, size_of(image), align_corners=True), self._remember(state, small_query, key, small_value)
+        return CoarseLogits(logits, align_corners=True), self._remember(state, small_query, key, small_value)
 
     def advance(self, frame: FrameInput, state: TDNetState) -> TDNetState:
         """State after a frame whose own logits are not computed."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from src.ops.cpu import resize_kernel as kernel
-from src.ops.cpu.threads import parallel_for
+from src.ops.cpu.threads import as_tensor, parallel_for
 
 Size = tuple[int, int]
 Taps = tuple[NDArray[np.int64], NDArray[np.float32]]  # first source position (n,), weights (n, taps)
@@ -25,6 +25,16 @@ def upsample(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     """(B, C, *size), channels_last, as `F.interpolate(.., mode="bilinear")`; x has 2 pixels a side or more."""
     taps = [_neighbours(n, m, align_corners) for n, m in zip(x.shape[-2:], size, strict=True)]
     return _run(kernel.upsample, x, size, taps)
+
+
+def labels(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+    """(B, *size) uint8, the classes of the highest values of `upsample` in float32; x has at most 256 channels."""
+    taps = [_neighbours(n, m, align_corners) for n, m in zip(x.shape[-2:], size, strict=True)]
+    out = np.empty((x.shape[0], *size), np.uint8)
+    run: Callable[..., None] = kernel.labels
+    logits = x.float().permute(0, 2, 3, 1).contiguous().numpy()
+    parallel_for(lambda parts: run(out, logits, *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
+    return torch.from_numpy(out)
 
 
 def downsample(x: Tensor, size: Size) -> Tensor:
@@ -39,17 +49,17 @@ def average_pool(motion: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Ten
     known = np.empty((motion.shape[0], *size), np.bool_)
     edges = [edge for n, m in zip(motion.shape[-2:], size, strict=True) for edge in _cells(n, m)]
     run: Callable[..., None] = kernel.average_pool
-    arguments = (out, known, motion.contiguous().numpy(), valid.contiguous().numpy(), *edges)
+    arguments = (out, known, motion.float().contiguous().numpy(), valid.contiguous().numpy(), *edges)
     parallel_for(lambda parts: run(*arguments, parts), _strips(out.shape[0], size[0]))
     return torch.from_numpy(out), torch.from_numpy(known)
 
 
 def _run(function: Callable[..., None], x: Tensor, size: Size, taps: list[Taps]) -> Tensor:
-    pixels = x.permute(0, 2, 3, 1).contiguous().numpy()
-    out = np.empty((x.shape[0], *size, x.shape[1]), np.float32)
+    pixels = x.float().permute(0, 2, 3, 1).contiguous().numpy()
+    out = np.empty((x.shape[0], *size, x.shape[1]), np.uint16 if x.dtype == torch.bfloat16 else np.float32)
     flat = (out.reshape(*out.shape[:2], -1), pixels.reshape(*pixels.shape[:2], -1))
     parallel_for(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
-    return torch.from_numpy(out).permute(0, 3, 1, 2)
+    return as_tensor(out).permute(0, 3, 1, 2)
 
 
 def _strips(batch: int, height: int) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from src.ops.cpu.simd import SHORT, load_short, multiply_add, splat_short, store
+from src.ops.cpu.simd import SHORT, load_one, load_short, multiply_add, splat_short, store
 
 _jit = numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 
@@ -29,11 +29,28 @@ def _across(out, row, channels, first, weights):
 
 
 @_jit
+def _copy(out, row):
+    """Floats in the precision of `out`."""
+    whole = len(out) - len(out) % SHORT
+    for i in range(0, whole, SHORT):
+        store(out, i, load_short(row, i))
+    for i in range(whole, len(out)):
+        store(out, i, load_one(row, i))
+
+
+@_jit
+def _mixed(out, upper, lower, u, v):
+    for i in range(len(out)):
+        out[i] = u * upper[i] + v * lower[i]
+
+
+@_jit
 def upsample(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
     """Widen source rows as they are first needed, two at a time, and mix them."""
     width = out.shape[2]
     wide = np.zeros((2, width + SHORT), np.float32)
     source = np.zeros(x.shape[2] + 2 * SHORT, np.float32)
+    target = np.empty(width, np.float32)
     for batch, y0, y1 in strips:
         held = np.full(2, -1)
         for y in range(y0, y1):
@@ -42,10 +59,41 @@ def upsample(out, x, channels, first_y, weights_y, first_x, weights_x, strips):
                     held[row % 2] = row
                     source[: x.shape[2]] = x[batch, row]
                     _across(wide[row % 2], source, channels, first_x, weights_x)
-            upper, lower, target = wide[first_y[y] % 2], wide[(first_y[y] + 1) % 2], out[batch, y]
-            u, v = weights_y[y, 0], weights_y[y, 1]
-            for i in range(width):
-                target[i] = u * upper[i] + v * lower[i]
+            upper, lower = wide[first_y[y] % 2, :width], wide[(first_y[y] + 1) % 2, :width]
+            _mixed(target, upper, lower, weights_y[y, 0], weights_y[y, 1])
+            _copy(out[batch, y], target)
+
+
+@_jit
+def labels(out, x, first_y, weights_y, first_x, weights_x, strips):
+    """Class of the highest logit, the lowest one in ties; logits x (B, h, w, K) are enlarged class by class."""
+    classes, width = x.shape[3], out.shape[2]
+    wide = np.empty((2, classes, width), np.float32)
+    source = np.empty(x.shape[2], np.float32)
+    target, highest = np.empty(width, np.float32), np.empty(width, np.float32)
+    before, after = weights_x[:, 0].copy(), weights_x[:, 1].copy()
+    for batch, y0, y1 in strips:
+        held = np.full(2, -1)
+        for y in range(y0, y1):
+            for row in range(first_y[y], first_y[y] + 2):
+                if held[row % 2] == row:
+                    continue
+                held[row % 2] = row
+                for k in range(classes):
+                    source[:] = x[batch, row, :, k]
+                    line = wide[row % 2, k]
+                    for i in range(width):  # in the order of `_across`, so that both round equally
+                        line[i] = after[i] * source[first_x[i] + 1] + before[i] * source[first_x[i]]
+            found = out[batch, y]
+            found[:] = 0
+            for k in range(classes):
+                _mixed(target, wide[first_y[y] % 2, k], wide[(first_y[y] + 1) % 2, k], weights_y[y, 0], weights_y[y, 1])
+                if k == 0:
+                    highest[:] = target
+                for i in range(width):
+                    higher = target[i] > highest[i]
+                    highest[i] = target[i] if higher else highest[i]
+                    found[i] = np.uint8(k) if higher else found[i]
 
 
 @_jit
@@ -62,7 +110,7 @@ def downsample(out, x, channels, first_y, weights_y, first_x, weights_x, strips)
                 for i in range(width):
                     mixed[i] += weight * row[i]
             _across(narrow, mixed, channels, first_x, weights_x)
-            out[batch, y] = narrow[: out.shape[2]]
+            _copy(out[batch, y], narrow[: out.shape[2]])
 
 
 @_jit

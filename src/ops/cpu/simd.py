@@ -115,7 +115,7 @@ def _splatter(size):
 
 
 # load(array, offset): the numbers from that position of a contiguous array; splat(scalar): equal floats
-load, load_short, load_row = _loader(LANES), _loader(SHORT), _loader(ROW)
+load, load_short, load_row, load_one = _loader(LANES), _loader(SHORT), _loader(ROW), _loader(1)
 splat, splat_short, splat_row = _splatter(LANES), _splatter(SHORT), _splatter(ROW)
 
 

@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from src.ops import cpu as kernels
+from src.ops import resize as resize_module
 from src.ops.cpu import resize as resampling
 from src.ops.cpu import threads as cpu
 from src.ops.local_attention import local_attention
-from src.ops.resize import downscale, resize
+from src.ops.resize import downscale, labels_of, resize
 from src.ops.warp import motion_at
 
 
@@ -27,6 +28,44 @@ def test_enlarging_equals_torch(size, target, channels, align_corners):
     x = picture(channels, *size)
     expected = F.interpolate(x, size=target, mode="bilinear", align_corners=align_corners)
     torch.testing.assert_close(resampling.upsample(x, target, align_corners), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("classes", [2, 19, 40])
+@torch.no_grad()
+def test_labels_are_those_of_the_resized_logits_and_the_lowest_class_in_ties(classes, align_corners):
+    drawn = picture(classes, 37, 50)
+    for logits in (drawn, drawn.round(), drawn.contiguous(memory_format=torch.channels_last), torch.zeros_like(drawn)):
+        large = resampling.upsample(logits, (296, 401), align_corners)
+        labels = resampling.labels(logits, (296, 401), align_corners)
+        assert labels.dtype == torch.uint8
+        assert torch.equal(labels.long(), large.argmax(1))
+
+
+@torch.no_grad()
+def test_labels_need_no_large_logits(monkeypatch):
+    logits, size = picture(5, 40, 50, batch=1), (320, 400)
+    expected = resize(logits, size).argmax(1).to(torch.uint8)
+    assert torch.equal(labels_of(logits, (20, 30)), resize(logits, (20, 30)).argmax(1).to(torch.uint8))
+    monkeypatch.setattr(resize_module, "resize", None)
+    assert torch.equal(labels_of(logits, size), expected)
+    narrow = logits.bfloat16()
+    assert torch.equal(labels_of(narrow, size), labels_of(narrow.float(), size))
+
+
+@torch.no_grad()
+def test_bfloat16_is_resized_in_float32_and_rounded_to_the_nearest():
+    x, motion, valid = picture(11, 40, 50), picture(2, 24, 36), picture(1, 24, 36)[:, 0] > 0
+    x[0, 0, 0, 0], x[0, 1, 5, 5] = float("inf"), float("nan")
+    narrow = x.bfloat16()
+    for found, expected in (
+        (resize(narrow, (320, 400)), resize(narrow.float(), (320, 400))),
+        (downscale(narrow, 0.3), downscale(narrow.float(), 0.3)),
+    ):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found, expected.bfloat16(), rtol=0, atol=0, equal_nan=True)
+    found, expected = (motion_at((6, 9), m, valid) for m in (motion.bfloat16(), motion.bfloat16().float()))
+    assert torch.equal(found[0], expected[0])
 
 
 @pytest.mark.parametrize(
