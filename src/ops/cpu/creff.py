@@ -72,7 +72,7 @@ def fuse(
         bias_of(valid),
         tuple(_filters(conv, factor) for conv, factor in zip(convolutions, (scale, 1.0, 1.0), strict=True)),
         padded_position(position),
-        *_gate(gate, tiling),
+        *_gate(gate),
     )
     parallel_for(
         lambda part: kernel.forward(*arguments, part, (*scratch(tiling), *_further_scratch(tiling))),
@@ -91,7 +91,7 @@ def _further_scratch(tiling: Tiling) -> tuple[Array, ...]:
     )
 
 
-def _gate(gate: GateInput | None, tiling: Tiling) -> tuple[Array, tuple[Array | float, ...]]:
+def _gate(gate: GateInput | None) -> tuple[NDArray[Any], tuple[Any, ...]]:
     """Cues with a border of zeros, and weights, as the kernel reads them; empty where there is no gate."""
     empty = np.zeros(0, np.float32)
     if gate is None:
