@@ -6,6 +6,7 @@ loads neither Numba nor torch.
 
     threads     when a kernel may replace torch's operator, and the threads that it runs in
     simd tiles  vectors inside kernels; how feature maps are cut for the cache
+    amx         small matrix products in bfloat16, where the CPU has a unit for them
     memory      a setting of the allocator for long runs
     NAME        from torch tensors to the arrays of a kernel
     NAME_kernel the kernel, without torch

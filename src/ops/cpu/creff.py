@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu import creff_kernel as kernel
+from src.ops.cpu.amx import BLOCK, configuration, has_tiles
+from src.ops.cpu.creff_tiles import KEYS
 from src.ops.cpu.local_attention import bias_of, padded_position, scratch
 from src.ops.cpu.local_attention_kernel import RADIUS
-from src.ops.cpu.simd import LANES, ROW
+from src.ops.cpu.simd import LANES, ROW, WINDOW
 from src.ops.cpu.threads import as_array, as_tensor, parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
 
@@ -75,15 +77,29 @@ def fuse(
         *_gate(gate),
     )
     parallel_for(
-        lambda part: kernel.forward(*arguments, part, (*scratch(tiling), *_further_scratch(tiling))),
+        lambda part: kernel.forward(*arguments, part, _scratch(tiling, small.dtype == np.uint16 and has_tiles())),
         tiling.tiles(torch.get_num_threads()),
     )
     return _maps(out)[:, :channels]
 
 
-def _further_scratch(tiling: Tiling) -> tuple[Array, ...]:
-    """Rings of three warped, upsampled and hidden rows, and a row of the gate's logits."""
+def _scratch(tiling: Tiling, tiled: bool) -> tuple[Any, ...]:
+    """Allocate the buffers of a thread, in the form that the attention by tiles reads if it is `tiled`."""
+    query, keys, values, mixed, logits, biases, known = scratch(tiling)
+    line, of_attention = query, (logits,)
+    if tiled:
+        groups, pixels = tiling.groups, -(-tiling.width // BLOCK) * BLOCK
+        depth, length = groups * LANES, pixels + BLOCK
+        query, keys, values = (
+            aligned(shape).view(np.uint32)
+            for shape in ((pixels, depth // 2), (WINDOW, depth // 2, length), (WINDOW, length // 2, depth))
+        )
+        mixed, line = aligned((groups, 2, pixels, LANES)), aligned((groups, 1, length, LANES))
+        blocks = pixels // BLOCK
+        bands = aligned((blocks, WINDOW, BLOCK, KEYS // 2)).view(np.uint16)
+        of_attention = aligned((blocks, WINDOW, BLOCK, KEYS)), bands, configuration()
     return (
+        *(query, keys, values, mixed, biases, known, line, of_attention),
         tiling.rows(kernel.SIDE, RADIUS + 1),
         tiling.rows(kernel.SIDE, 1),
         aligned((kernel.SIDE, tiling.width, GATE_WIDTH)),

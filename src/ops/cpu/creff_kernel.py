@@ -2,7 +2,8 @@
 
 A tile holds three rows of the warped keyframe and of the upsampled frame, seven of keys and values, and three of the
 gate's hidden layer. None of these maps is ever whole: at 64 x 180 x 240, writing and reading them takes as long as the
-attention itself. Features are float32, or bfloat16 as uint16; everything between is float32.
+attention itself. Features are float32, or bfloat16 as uint16; everything between is float32, but for keys and values
+that are kept in bfloat16 where `creff_tiles` computes the attention.
 """
 # Numba infers the types of these functions from their first call.
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -11,8 +12,10 @@ attention itself. Features are float32, or bfloat16 as uint16; everything betwee
 from __future__ import annotations
 
 import numba
+from numba.core import types
+from numba.extending import overload
 
-from src.ops.cpu import GATE_WIDTH
+from src.ops.cpu import GATE_WIDTH, creff_tiles
 from src.ops.cpu.local_attention_kernel import EXCLUDED, F32, RADIUS, dots, mix, pack_bias, softmax
 from src.ops.cpu.simd import (
     LANES,
@@ -205,11 +208,52 @@ def _blend(out, trust, known, hidden, weights, mixed, raised, batch, y, x0, n):
             store(out, place + group * LANES, multiply_add(end, attended, low))
 
 
+def _keep(keys, values, line, slot, ring, filters, y, x0, n, height, width):
+    """Keys and values of row y from column x0 into their rings, in the form of these."""
+
+
+@overload(_keep)
+def _(keys, values, line, slot, ring, filters, y, x0, n, height, width):
+    def plain(keys, values, line, slot, ring, filters, y, x0, n, height, width):
+        _convolve(keys, slot, ring, filters[1], y, x0, n, height, width)
+        _convolve(values, slot, ring, filters[2], y, x0, n, height, width)
+
+    def tiled(keys, values, line, slot, ring, filters, y, x0, n, height, width):
+        _convolve(line, 0, ring, filters[1], y, x0, n, height, width)
+        creff_tiles.pack_keys(keys, slot, line, n)
+        _convolve(line, 0, ring, filters[2], y, x0, n, height, width)
+        creff_tiles.pack_values(values, slot, line, n)
+
+    return tiled if keys.dtype == types.uint32 else plain
+
+
+def _attend(mixed, known, raised, query, keys, values, line, filters, bias, start, row, x0, n, size, scratch):
+    """Attended features of a row from column x0 into mixed[:, row % 2]."""
+
+
+@overload(_attend)
+def _(mixed, known, raised, query, keys, values, line, filters, bias, start, row, x0, n, size, scratch):
+    def plain(mixed, known, raised, query, keys, values, line, filters, bias, start, row, x0, n, size, scratch):
+        logits, top = scratch[0], row % WINDOW
+        _convolve(query, 0, raised, filters[0], row, x0, n, size[0], size[1])
+        dots(logits, query, keys, n, top)
+        softmax(known[row % 2], logits, start, bias, n, top)
+        mix(mixed, row % 2, logits, values, n, top)
+
+    def tiled(mixed, known, raised, query, keys, values, line, filters, bias, start, row, x0, n, size, scratch):
+        logits, bands, layout = scratch
+        _convolve(line, 0, raised, filters[0], row, x0, n, size[0], size[1])
+        creff_tiles.pack_query(query, line, n)
+        found, top = known[row % 2], row % WINDOW
+        creff_tiles.attend(mixed, row % 2, found, query, keys, values, bias, start, n, top, logits, bands, layout)
+
+    return tiled if keys.dtype == types.uint32 else plain
+
+
 @_jit
 def forward(out, features, low, at, low_at, bias, filters, start, cues, gate, tiles, scratch):
     """Fused features; arguments as in `src.ops.cpu.creff`. Without cues there is no gate."""
-    query, keys, values, mixed, logits, biases, known, warped, raised, hidden, trust = scratch
-    query_filters, key_filters, value_filters = filters
+    query, keys, values, mixed, biases, known, line, of_attention, warped, raised, hidden, trust = scratch
     weights, hidden_bias, score, cue_score, score_bias = gate
     _, height, width, _ = out.shape
     gated = cues.shape[0] > 0
@@ -222,8 +266,7 @@ def forward(out, features, low, at, low_at, bias, filters, start, cues, gate, ti
             y = newest - 1
             if y >= first - RADIUS:
                 slot = (y + RADIUS) % WINDOW
-                _convolve(keys, slot, warped, key_filters, y, left, padded, height, width)
-                _convolve(values, slot, warped, value_filters, y, left, padded, height, width)
+                _keep(keys, values, line, slot, warped, filters, y, left, padded, height, width)
                 pack_bias(biases, slot, bias, b, y, left, padded, EXCLUDED)
             row = y - RADIUS
             if row + 1 >= first - 1:
@@ -231,10 +274,8 @@ def forward(out, features, low, at, low_at, bias, filters, start, cues, gate, ti
             if row < first:
                 continue
             if 0 <= row < height:
-                _convolve(query, 0, raised, query_filters, row, column, n, height, width)
-                dots(logits, query, keys, n, row % WINDOW)
-                softmax(known[row % 2], logits, start, biases, n, row % WINDOW)
-                mix(mixed, row % 2, logits, values, n, row % WINDOW)
+                size, maps = (height, width), (query, keys, values)
+                _attend(mixed, known, raised, *maps, line, filters, biases, start, row, column, n, size, of_attention)
             if not gated:
                 _add_low(out, mixed, raised, b, row, x0, n)
                 continue

@@ -131,16 +131,16 @@ def store(typing, array, offset, vector):
     return types.void(array, types.intp, vector), generate
 
 
-def _write(context, builder, array_type, array, offset, value):
+def _write(context, builder, array_type, array, offset, value, finite=False):
     size = value.type.count
     address = _address(context, builder, array_type, array, offset, size)
     if array_type.dtype != types.uint16:
         builder.store(value, address, align=4)
         return
     upper = builder.lshr(_rounded(builder, value), _equal(size, 16))
-    number = builder.fcmp_ordered("ord", value, value)  # rounding could carry a NaN's bits into the sign
-    half = builder.trunc(builder.select(number, upper, _equal(size, 0x7FC0)), ir.VectorType(ir.IntType(16), size))
-    builder.store(half, address, align=2)
+    if not finite:  # rounding could carry a NaN's bits into the sign
+        upper = builder.select(builder.fcmp_ordered("ord", value, value), upper, _equal(size, 0x7FC0))
+    builder.store(builder.trunc(upper, ir.VectorType(ir.IntType(16), size)), address, align=2)
 
 
 @intrinsic
@@ -289,7 +289,8 @@ def softmax_taps(typing, out, place, out_stride, logits, offset, stride, start, 
         factor = builder.select(known, builder.fdiv(one, _reduce(builder, "fadd", total)), none)
         factor = spread(factor)
         for r, row in enumerate(rows):
-            _write(context, builder, out_type, out, at(place, out_stride, r), builder.fmul(row, factor, flags=_FLAGS))
+            weight = builder.fmul(row, factor, flags=_FLAGS)
+            _write(context, builder, out_type, out, at(place, out_stride, r), weight, finite=True)
         return builder.select(known, one, none)
 
     integers = types.intp
@@ -299,7 +300,7 @@ def softmax_taps(typing, out, place, out_stride, logits, offset, stride, start, 
 
 
 def _exp(builder, x):
-    """exp(x) for x <= 0, to 2e-7, and 0 below -87; without a vector libm, LLVM would call expf once per number."""
+    """exp(x) for x <= 0, to 2e-7, and 0 from -88 on; without a vector libm, LLVM would call expf once per number."""
     size = x.type.count
 
     def constant(value):
@@ -308,7 +309,7 @@ def _exp(builder, x):
     def fma(a, b, c):
         return builder.fadd(builder.fmul(a, b, flags=_FLAGS), c, flags=_FLAGS)
 
-    held = _larger(builder, x, constant(-87))
+    held = _larger(builder, x, constant(-88))  # where the power below is 0
     n = _call(builder, "floor", fma(held, constant(1.4426950408889634), constant(0.5)))
     # ln 2 in two parts keeps the remainder exact
     f = fma(n, constant(2.12194440e-4), fma(n, constant(-0.693359375), held))
@@ -317,5 +318,4 @@ def _exp(builder, x):
         p = fma(p, f, constant(term))
     p = builder.fadd(fma(builder.fmul(f, f, flags=_FLAGS), p, f), constant(1), flags=_FLAGS)
     power = builder.shl(builder.add(builder.fptosi(n, _integers(size)), _equal(size, 127)), _equal(size, 23))
-    found = builder.fmul(p, builder.bitcast(power, _vector(size)), flags=_FLAGS)
-    return builder.select(builder.fcmp_ordered(">", x, constant(-87)), found, constant(0))
+    return builder.fmul(p, builder.bitcast(power, _vector(size)), flags=_FLAGS)

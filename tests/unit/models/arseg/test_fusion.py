@@ -187,8 +187,11 @@ def in_bfloat16(arguments):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("unit", [True, False], ids=["tile unit", "vectors"])
 @pytest.mark.parametrize(("channels", "small", "size", "form"), TILED)
-def test_bfloat16_features_are_fused_to_the_precision_of_bfloat16(channels, small, size, form):
+def test_bfloat16_features_are_fused_to_the_precision_of_bfloat16(channels, small, size, form, unit, monkeypatch):
+    if not unit:
+        monkeypatch.setattr("src.ops.cpu.creff.has_tiles", lambda: False)
     fusion, arguments = drawn(channels, small, size, form)
     arguments = in_bfloat16(arguments)
     found = fusion(*arguments)
