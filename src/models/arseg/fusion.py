@@ -127,7 +127,7 @@ class CReFF(nn.Module):
         x, y, valid = sample_positions(motion, valid)
         gate = None
         if self.gate is not None:
-            gate = GateInput(motion_reliability(motion, valid), *self.gate.weights())
+            gate = GateInput(motion, *self.gate.weights())
         convolutions = self.query, self.key, self.value
         positions = torch.stack((x, y), 1)
         fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, gate)

@@ -16,6 +16,7 @@ from src.ops.cpu.amx import BLOCK, configuration, has_tiles
 from src.ops.cpu.creff_tiles import KEYS
 from src.ops.cpu.local_attention import bias_of, padded_position, scratch
 from src.ops.cpu.local_attention_kernel import RADIUS
+from src.ops.cpu.resize import strips
 from src.ops.cpu.simd import LANES, ROW, WINDOW
 from src.ops.cpu.threads import as_array, as_tensor, parallel_for
 from src.ops.cpu.tiles import Array, Tiling, aligned
@@ -25,14 +26,14 @@ class GateInput(NamedTuple):
     """What the gate sees of the motion, and its weights.
 
     Attributes:
-        cues: (B, 3, H, W), the reliability of the motion.
+        motion: (B, 2, H, W) in feature pixels.
         hidden: (3, 8, C), from upsampled features, attended ones and their distance to the hidden layer.
         hidden_bias: (8,).
         score: (1, 8 + 3, 3, 3), from the hidden layer and the cues to the logit of the attended features' weight.
         score_bias: (1,).
     """
 
-    cues: Tensor
+    motion: Tensor
     hidden: Tensor
     hidden_bias: Tensor
     score: Tensor
@@ -74,7 +75,7 @@ def fuse(
         bias_of(valid),
         tuple(_filters(conv, factor) for conv, factor in zip(convolutions, (scale, 1.0, 1.0), strict=True)),
         padded_position(position),
-        *_gate(gate),
+        *_gate(gate, valid),
     )
     parallel_for(
         lambda part: kernel.forward(*arguments, part, _scratch(tiling, small.dtype == np.uint16 and has_tiles())),
@@ -107,7 +108,7 @@ def _scratch(tiling: Tiling, tiled: bool) -> tuple[Any, ...]:
     )
 
 
-def _gate(gate: GateInput | None) -> tuple[NDArray[Any], tuple[Any, ...]]:
+def _gate(gate: GateInput | None, valid: Tensor) -> tuple[NDArray[Any], tuple[Any, ...]]:
     """Cues with a border of zeros, and weights, as the kernel reads them; empty where there is no gate."""
     empty = np.zeros(0, np.float32)
     if gate is None:
@@ -121,7 +122,11 @@ def _gate(gate: GateInput | None) -> tuple[NDArray[Any], tuple[Any, ...]]:
         score[GATE_WIDTH:].contiguous().numpy(),
         np.float32(gate.score_bias.item()),
     )
-    return F.pad(gate.cues, (1, 1, 1, 1)).numpy(), weights
+    batch, _, height, width = gate.motion.shape
+    cues = np.zeros((batch, kernel.CUES, height + 2, width + 2), np.float32)
+    arguments = cues, gate.motion.float().contiguous().numpy(), valid.contiguous().numpy()
+    parallel_for(lambda part: kernel.reliability(*arguments, part), strips(batch, height))
+    return cues, weights
 
 
 def _pixels(x: Tensor) -> NDArray[Any]:

@@ -12,6 +12,7 @@ that are kept in bfloat16 where `creff_tiles` computes the attention.
 from __future__ import annotations
 
 import numba
+import numpy as np
 from numba.core import types
 from numba.extending import overload
 
@@ -283,3 +284,49 @@ def forward(out, features, low, at, low_at, bias, filters, start, cues, gate, ti
             if row > y0:
                 _trust(trust, cues, cue_score, score_bias, b, row - 1, x0, x1 - x0)
                 _blend(out, trust, known, hidden, score, mixed, raised, b, row - 1, x0, x1 - x0)
+
+
+@_loose_jit
+def _log1p(x):
+    """log(1 + x) for x >= 0, to 2e-7; without a vector libm, LLVM would call log1pf once per number."""
+    bits = F32(F32(1) + x).view(np.int32)
+    exponent = (bits - np.int32(0x3F3504F3)) >> np.int32(23)  # leaves a factor within sqrt(1/2) .. sqrt(2)
+    f = np.int32(bits - (exponent << np.int32(23))).view(F32) - F32(1)
+    p = F32(7.0376836292e-2) * f - F32(1.1514610310e-1)
+    p = p * f + F32(1.1676998740e-1)
+    p = p * f - F32(1.2420140846e-1)
+    p = p * f + F32(1.4249322787e-1)
+    p = p * f - F32(1.6668057665e-1)
+    p = p * f + F32(2.0000714765e-1)
+    p = p * f - F32(2.4999993993e-1)
+    p = p * f + F32(3.3333331174e-1)
+    square = f * f
+    return f * square * p - F32(0.5) * square + f + F32(exponent) * F32(0.69314718056)
+
+
+@_loose_jit
+def reliability(out, motion, valid, strips):
+    """`motion_reliability` of motion (B, 2, H, W) into the inner part of (B, CUES, H + 2, W + 2)."""
+    _, _, height, width = motion.shape
+    sums = np.zeros((2, width + 2), F32)
+    for b, y0, y1 in strips:
+        for y in range(y0, y1):
+            first, last = max(0, y - 1), min(height, y + 2)
+            u, v, known = motion[b, 0, y], motion[b, 1, y], valid[b, y]
+            flags, lengths, deviations = out[b, 0, y + 1], out[b, 1, y + 1], out[b, 2, y + 1]
+            for axis in range(2):
+                total = sums[axis]
+                total[:] = F32(0)
+                for row in range(first, last):
+                    source = motion[b, axis, row]
+                    for x in range(width):
+                        total[x + 1] += source[x]
+            around_u, around_v = sums[0], sums[1]
+            for x in range(width):
+                columns = min(x, 1) + 1 + min(width - 1 - x, 1)
+                share = F32(1) / F32((last - first) * columns)
+                du = u[x] - (around_u[x] + around_u[x + 1] + around_u[x + 2]) * share
+                dv = v[x] - (around_v[x] + around_v[x + 1] + around_v[x + 2]) * share
+                flags[x + 1] = F32(known[x])
+                lengths[x + 1] = _log1p(np.sqrt(u[x] * u[x] + v[x] * v[x]))
+                deviations[x + 1] = _log1p(np.sqrt(du * du + dv * dv))

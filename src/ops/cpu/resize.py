@@ -33,7 +33,7 @@ def labels(x: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     out = np.empty((x.shape[0], *size), np.uint8)
     run: Callable[..., None] = kernel.labels
     logits = x.float().permute(0, 2, 3, 1).contiguous().numpy()
-    parallel_for(lambda parts: run(out, logits, *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
+    parallel_for(lambda parts: run(out, logits, *taps[0], *taps[1], parts), strips(x.shape[0], size[0]))
     return torch.from_numpy(out)
 
 
@@ -50,7 +50,7 @@ def average_pool(motion: Tensor, valid: Tensor, size: Size) -> tuple[Tensor, Ten
     edges = [edge for n, m in zip(motion.shape[-2:], size, strict=True) for edge in _cells(n, m)]
     run: Callable[..., None] = kernel.average_pool
     arguments = (out, known, motion.float().contiguous().numpy(), valid.contiguous().numpy(), *edges)
-    parallel_for(lambda parts: run(*arguments, parts), _strips(out.shape[0], size[0]))
+    parallel_for(lambda parts: run(*arguments, parts), strips(out.shape[0], size[0]))
     return torch.from_numpy(out), torch.from_numpy(known)
 
 
@@ -58,11 +58,11 @@ def _run(function: Callable[..., None], x: Tensor, size: Size, taps: list[Taps])
     pixels = x.float().permute(0, 2, 3, 1).contiguous().numpy()
     out = np.empty((x.shape[0], *size, x.shape[1]), np.uint16 if x.dtype == torch.bfloat16 else np.float32)
     flat = (out.reshape(*out.shape[:2], -1), pixels.reshape(*pixels.shape[:2], -1))
-    parallel_for(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), _strips(x.shape[0], size[0]))
+    parallel_for(lambda parts: function(*flat, x.shape[1], *taps[0], *taps[1], parts), strips(x.shape[0], size[0]))
     return as_tensor(out).permute(0, 3, 1, 2)
 
 
-def _strips(batch: int, height: int) -> NDArray[np.int64]:
+def strips(batch: int, height: int) -> NDArray[np.int64]:
     """Parts of the result (N, 3): batch, first row, row after the last."""
     return np.array([(b, y, min(y + STRIP, height)) for b in range(batch) for y in range(0, height, STRIP)])
 

@@ -128,7 +128,11 @@ def average_pool(out, known, motion, valid, top, bottom, left, right, strips):
                     sums[1, i] += vertical[i] * weight
                     sums[2, i] += weight
             for x in range(out.shape[3]):
-                count = sums[2, left[x] : right[x]].sum()
-                for axis in range(2):
-                    out[batch, axis, y, x] = sums[axis, left[x] : right[x]].sum() / max(count, np.float32(1))
+                first, second, count = np.float32(0), np.float32(0), np.float32(0)
+                for i in range(left[x], right[x]):
+                    first += sums[0, i]
+                    second += sums[1, i]
+                    count += sums[2, i]
+                share = np.float32(1) / max(count, np.float32(1))
+                out[batch, 0, y, x], out[batch, 1, y, x] = first * share, second * share
                 known[batch, y, x] = 2 * count >= (bottom[y] - top[y]) * (right[x] - left[x])
