@@ -20,6 +20,7 @@ import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from src.ops.cpu.simd import SHORT
 
@@ -42,7 +43,7 @@ def has_tiles() -> bool:
     return int(ctypes.CDLL(None).syscall(SYSCALL_ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA)) == 0
 
 
-def configuration():
+def configuration() -> NDArray[np.uint8]:
     """The layout of eight whole tiles, as `tile_begin` reads it."""
     layout = np.zeros(64, np.uint8)
     layout[0] = 1

@@ -86,8 +86,10 @@ def fuse(
 
 def _scratch(tiling: Tiling, tiled: bool) -> tuple[Any, ...]:
     """Allocate the buffers of a thread, in the form that the attention by tiles reads if it is `tiled`."""
-    query, keys, values, mixed, logits, biases, known = scratch(tiling)
-    line, of_attention = query, (logits,)
+    buffers: tuple[Any, ...] = scratch(tiling)
+    query, keys, values, mixed, logits, biases, known = buffers
+    line = query
+    of_attention: tuple[Any, ...] = (logits,)
     if tiled:
         groups, pixels = tiling.groups, -(-tiling.width // BLOCK) * BLOCK
         depth, length = groups * LANES, pixels + BLOCK
