@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from src.ops.resize import resize, size_of
+from src.ops.resize import average, resize, size_of
 
 
 class ConvNormAct(nn.Module):
@@ -94,8 +95,16 @@ class PyramidPooling(nn.Module):
         return torch.cat([x, *self.branches(x)], dim=1)
 
 
+class _Average(nn.AdaptiveAvgPool2d):
+    """Pooling to a grid of cells, also where the size of the map is open."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        cells = cast(int, self.output_size)
+        return average(x, (cells, cells))
+
+
 def _pooled_stage(inputs: int, outputs: int, cells: int, norm: bool) -> nn.Sequential:
-    pool = nn.AdaptiveAvgPool2d(cells)
+    pool = _Average(cells)
     if not norm:
         return nn.Sequential(pool, nn.Conv2d(inputs, outputs, 1, bias=False))
     return nn.Sequential(pool, *conv_norm_act(inputs, outputs, activation=nn.ReLU(inplace=True)))

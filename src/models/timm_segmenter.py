@@ -8,14 +8,13 @@ from typing import Any
 
 import timm
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
 from src.models.layers import conv_norm_act
-from src.ops.resize import resize, size_of
+from src.ops.resize import average, resize, size_of
 
 FINEST = 64  # cells a side of the pyramid pooling; no parameter depends on them, but memory does
 
@@ -84,8 +83,7 @@ class TimmSegmenter(Segmenter):
         """Features at stride 4; no taps, this network has no training-only head."""
         fine, middle, deep = self.encoder(x)
         pooled = [
-            resize(unit(F.adaptive_avg_pool2d(deep, n)), size_of(deep))
-            for n, unit in zip(self.bins, self.pool, strict=True)
+            resize(unit(average(deep, (n, n))), size_of(deep)) for n, unit in zip(self.bins, self.pool, strict=True)
         ]
         context = self.context(torch.cat([self.deep(deep), *pooled], 1))
         context = resize(context, size_of(middle)) + self.middle(middle)

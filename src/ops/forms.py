@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from src.ops import cpu, triton
+from src.ops import cpu, standard, triton
 
 MAX_TRITON_WINDOW = 15
 TRITON_TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -23,7 +23,7 @@ def attention_form(query: Tensor, window: int) -> Literal["cpu", "triton", "shif
 
 def can_use_triton(*tensors: Tensor) -> bool:
     """Return whether Triton is installed and runs on the tensors' device and in their types."""
-    return triton.enabled and all(
+    return triton.enabled and not standard.only and all(
         x.device.type in triton.DEVICES and x.dtype in TRITON_TYPES and _is_new_enough(x.device) for x in tensors
     )
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from src.ops import local_attention_shifts as shifts
+from src.ops import local_attention_tiles as tiles
+from src.ops import standard
 from src.ops.forms import attention_form
 from src.ops.local_attention_shifts import AttentionOptions
 
@@ -48,6 +50,9 @@ def local_attention(
         residual: (B, C, H, W) added to the result, which has the wider type of both.
     """
     options = AttentionOptions(valid, position, window, scale, zero_padding)
+    if standard.only:
+        attended = tiles.forward(query, key, value, options)
+        return attended if residual is None else attended + residual
     out: Tensor = torch.ops.vss.local_attention(query, key, value, *options, residual)
     return out
 

@@ -6,15 +6,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.ops import standard
 from src.ops.cpu.threads import can_use_cpu_kernel
 
 FEW_CHANNELS = 32  # from about here on, torch fills its vector units as well
+COARSEST = 1024  # denominator: of scales such as 0.5 and 0.375, for which an exported graph may keep its size open
 LARGE = 100_000  # pixels; below, starting threads takes longer than it saves
 
 
 def size_of(x: Tensor) -> tuple[int, int]:
     """Return (H, W) of a tensor (.., H, W)."""
-    return int(x.shape[-2]), int(x.shape[-1])
+    return x.shape[-2], x.shape[-1]
+
+
+def scaled_size(x: Tensor, scale: float) -> tuple[int, int]:
+    """(int(H * scale), int(W * scale)) of a tensor (.., H, W); in whole numbers where these can express the scale."""
+    numerator, denominator = float(scale).as_integer_ratio()
+    if denominator > COARSEST:
+        return int(x.shape[-2] * scale), int(x.shape[-1] * scale)
+    return x.shape[-2] * numerator // denominator, x.shape[-1] * numerator // denominator
 
 
 def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -45,6 +55,11 @@ def labels_of(logits: Tensor, size: tuple[int, int], align_corners: bool = False
     return resize(logits, size, align_corners).argmax(1).to(torch.uint8)
 
 
+def average(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Adaptive average pooling of (B, C, h, w) to `size`."""
+    return standard.average(x, size) if standard.only else F.adaptive_avg_pool2d(x, size)
+
+
 def to_float_nchw(logits: Tensor) -> Tensor:
     """Logits in float32, class by class in memory: how losses on whole images are computed, and fastest."""
     return logits.float().contiguous()
@@ -54,7 +69,9 @@ def downscale(image: Tensor, scale: float) -> Tensor:
     """(B, C, int(H * scale), int(W * scale)), low-pass filtered; the image itself at scale 1."""
     if scale == 1:
         return image
-    size = (int(image.shape[-2] * scale), int(image.shape[-1] * scale))
+    size = scaled_size(image, scale)
+    if standard.only:
+        return standard.shrink(image, size, scale)
     if can_use_cpu_kernel(image):
         from src.ops.cpu.resize import downsample
 
@@ -69,6 +86,7 @@ def _is_slow_in_torch(x: Tensor, size: tuple[int, int]) -> bool:
 
 def _is_large(x: Tensor, size: tuple[int, int]) -> bool:
     """Return whether kernels may enlarge x (B, C, h, w), and the result is large."""
+    if not can_use_cpu_kernel(x):  # first, as an exported graph's size may be open
+        return False
     _, _, height, width = x.shape
-    enlarged = 2 <= height <= size[0] and 2 <= width <= size[1]
-    return size[0] * size[1] >= LARGE and enlarged and can_use_cpu_kernel(x)
+    return 2 <= height <= size[0] and 2 <= width <= size[1] and size[0] * size[1] >= LARGE

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from src.ops import standard
 from src.ops.cpu.threads import can_use_cpu_kernel
 from src.ops.forms import can_use_triton
-from src.ops.resize import resize
+from src.ops.resize import average, resize
 
 
 def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -28,8 +29,8 @@ def motion_at(size: tuple[int, int], motion: Tensor, valid: Tensor | None) -> tu
         mean, known = average_pool(motion, valid, size)
         return _scaled(mean, size, motion), known
     weight = valid[:, None].to(motion.dtype)
-    share = F.adaptive_avg_pool2d(weight, size)
-    mean = F.adaptive_avg_pool2d(motion * weight, size) / share.clamp(min=1e-6)
+    share = average(weight, size)
+    mean = average(motion * weight, size) / share.clamp(min=1e-6)
     return _scaled(mean, size, motion), share[:, 0] >= 0.5
 
 
@@ -50,6 +51,9 @@ def warp(features: Tensor, motion: Tensor, valid: Tensor) -> tuple[Tensor, Tenso
         return moved, valid
     batch, channels, height, width = features.shape
     x, y, valid = sample_positions(motion, valid)
+    if standard.only:
+        grid = torch.stack((2 * x / max(width - 1, 1) - 1, 2 * y / max(height - 1, 1) - 1), -1)
+        return F.grid_sample(features, grid, padding_mode="border", align_corners=True), valid
     left, right, x_weights = _neighbours(x, width)
     upper, lower, y_weights = _neighbours(y, height)
     first = torch.arange(batch, device=x.device).view(-1, 1, 1) * (height * width)

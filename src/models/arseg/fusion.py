@@ -191,7 +191,7 @@ def motion_reliability(motion: Tensor, valid: Tensor) -> Tensor:
         valid: (B, H, W) bool.
     """
     around = F.avg_pool2d(motion, 3, stride=1, padding=1, count_include_pad=False)
-    lengths = [torch.log1p(torch.hypot(x[:, 0], x[:, 1])) for x in (motion, motion - around)]
+    lengths = [torch.log1p(torch.linalg.vector_norm(x, dim=1)) for x in (motion, motion - around)]
     return torch.stack([valid.to(motion.dtype), *lengths], 1)
 
 

@@ -14,7 +14,7 @@ from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
 from src.models.base import CoarseLogits, Segmenter
 from src.models.video import FrameCycle, FrameInput, SingleFrame, VideoSegmenter
-from src.ops.resize import downscale, resize, size_of, to_float_nchw
+from src.ops.resize import downscale, resize, scaled_size, size_of, to_float_nchw
 
 
 class State(NamedTuple):
@@ -163,8 +163,7 @@ class ARSeg(VideoSegmenter):
         """Downscale an image to (B, 3, int(H * lr_scale), int(W * lr_scale)), the input of the low branch."""
         if self.legacy is None:
             return downscale(image, self.lr_scale)
-        size = (int(image.shape[-2] * self.lr_scale), int(image.shape[-1] * self.lr_scale))
-        return resize(image, size, align_corners=True)
+        return resize(image, scaled_size(image, self.lr_scale), align_corners=True)
 
     def warp_only(self, features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
         """Logits (B, K, H, W) of keyframe features moved by the motion, without a network on the frame itself."""

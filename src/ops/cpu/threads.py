@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from src.ops import cpu
+from src.ops import cpu, standard
 
 Parts = NDArray[np.int64]
 PROCESS = os.getpid()  # a process forked from it has no team, and GNU OpenMP would wait for one for ever
@@ -37,7 +37,7 @@ def can_use_cpu_kernel(*tensors: Tensor) -> bool:
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
     watched = torch.is_grad_enabled() or traced or torch.compiler.is_compiling()
     # Counters of FLOPs and runs on shapes alone are dispatch modes, for which torch has no public question.
-    if not cpu.enabled or watched or _get_current_dispatch_mode() is not None:
+    if standard.only or not cpu.enabled or watched or _get_current_dispatch_mode() is not None:
         return False
     return all(type(x) is Tensor and x.device.type == "cpu" and x.dtype in FLOATS for x in tensors)
 
