@@ -112,6 +112,6 @@ def _scores(
         metrics = score_stills(systems, module.images(split), classes, device)
     else:
         clips, start = module.prepared(split), module.first_scored(split)
-        metrics = score_clips(systems, clips, classes, module.motion, device, start)
+        metrics = score_clips(systems, clips, classes, module.encoding.gop, module.motion, device, start)
     own, exported = (float(metric.compute().nanmean(1).nanmean()) for metric in metrics)
     return {"network": own, "exported": exported}
