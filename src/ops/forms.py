@@ -23,8 +23,12 @@ def attention_form(query: Tensor, window: int) -> Literal["cpu", "triton", "shif
 
 def can_use_triton(*tensors: Tensor) -> bool:
     """Return whether Triton is installed and runs on the tensors' device and in their types."""
-    return triton.enabled and not standard.only and all(
-        x.device.type in triton.DEVICES and x.dtype in TRITON_TYPES and _is_new_enough(x.device) for x in tensors
+    return (
+        triton.enabled
+        and not standard.only
+        and all(
+            x.device.type in triton.DEVICES and x.dtype in TRITON_TYPES and _is_new_enough(x.device) for x in tensors
+        )
     )
 
 
