@@ -133,9 +133,9 @@ def attend(out, slot, known, query, keys, values, bias, start, n, top, logits, b
     amx.tile_begin(layout)
     for first in range(0, n, BLOCK):
         _dots(logits, query, first, keys, top)
-    for i in range(n):
-        at = i // BLOCK * WINDOW * size + i % BLOCK * (KEYS + 1)
-        known[i] = softmax_taps(bands, at, size, logits, at, size, start, bias, rows, i)
+    for i in range(0, n, 2):
+        at, step = i // BLOCK * WINDOW * size + i % BLOCK * (KEYS + 1), KEYS + 1
+        softmax_taps(known, i, bands, at, step, size, logits, at, step, size, start, bias, rows)
     for first in range(0, n, BLOCK):
         _mix(out, slot, bands, values, first, top)
     amx.tile_end()

@@ -25,9 +25,9 @@ def scratch(tiling: Tiling) -> tuple[Array, ...]:
         tiling.rows(WINDOW, RADIUS),
         tiling.rows(WINDOW, RADIUS),
         tiling.rows(2, 0),
-        aligned((tiling.width, TAPS)),
-        aligned((WINDOW, tiling.width + ROW)),
-        aligned((2, tiling.width)),
+        aligned((tiling.width + 1, TAPS)),
+        aligned((WINDOW, tiling.width + 1 + ROW)),
+        aligned((2, tiling.width + 1)),
     )
 
 

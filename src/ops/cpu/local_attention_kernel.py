@@ -146,7 +146,10 @@ def mix(out, slot, weights, values, n, top):
 
 @_jit
 def softmax(known, logits, start, bias, n, top):
-    """Softmax over the taps in place; known[i] is 1, or 0 where every tap is excluded and the weights are 0."""
+    """Softmax over the taps in place; known[i] is 1, or 0 where every tap is excluded and the weights are 0.
+
+    Pixels are taken in twos: buffers have room for one more.
+    """
     step = bias.shape[1]
     first = (
         top % WINDOW * step,
@@ -157,8 +160,9 @@ def softmax(known, logits, start, bias, n, top):
         (top + 5) % WINDOW * step,
         (top + 6) % WINDOW * step,
     )
-    for i in range(n):
-        known[i] = softmax_taps(logits, i * TAPS, ROW, logits, i * TAPS, ROW, start, bias, first, i)
+    for i in range(0, n, 2):
+        at = i * TAPS
+        softmax_taps(known, i, logits, at, TAPS, ROW, logits, at, TAPS, ROW, start, bias, first)
 
 
 @_jit

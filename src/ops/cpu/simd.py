@@ -203,17 +203,17 @@ def total(typing, a):
     """The sum of a vector."""
 
     def generate(context, builder, signature, arguments):
-        return _reduce(builder, "fadd", arguments[0])
+        return _total(builder, arguments[0])
 
     return types.float32(a), generate
 
 
-def _reduce(builder, name, vector):
-    """Sum (`fadd`) or maximum (`fmax`) of a vector, halves of it first."""
+def _total(builder, vector):
+    """Sum of a vector, halves of it first."""
     while vector.type.count > 1:
         half = vector.type.count // 2
         low, high = (_shuffle(builder, vector, vector, range(i, i + half)) for i in (0, half))
-        vector = builder.fadd(low, high, flags=_FLAGS) if name == "fadd" else _larger(builder, low, high)
+        vector = _sum(builder, low, high)
     return builder.extract_element(vector, ir.Constant(ir.IntType(32), 0))
 
 
@@ -248,55 +248,70 @@ def _gather_sums(builder, vectors):
 
 
 @intrinsic
-def softmax_taps(typing, out, place, out_stride, logits, offset, stride, start, bias, biases, shift):
-    """Softmax over a window of 7 rows of 8 places, the last of which `start` must exclude.
+def softmax_taps(typing, known, number, out, place, out_step, out_stride, logits, at, step, stride, start, bias, rows):
+    """Softmax of pixels `number` and `number` + 1 over a window of 7 rows of 8 places; `start` excludes their last.
 
-    Row r of the logits lies at offset + r stride; start[8 r :] and bias[biases[r] + shift :] are added to it. Row r
-    of the weights goes to place + r out_stride. Returns 1; or 0 where every tap is excluded, and the weights are 0.
+    Row r of the first pixel's logits lies at `at` + r stride, those of the second `step` further; start[8 r :] and
+    bias[rows[r] + number :] are added. Weights go to `out` in the same way. known[number] is 1; or 0 where every tap
+    is excluded, and the weights are 0.
     """
 
     def generate(context, builder, signature, arguments):
-        out, place, out_stride, logits, offset, stride, start, bias, biases, shift = arguments
-        out_type, _, _, logits_type, _, _, start_type, bias_type, _, _ = signature.args
+        known, number, out, place, out_step, out_stride, logits, at, step, stride, start, bias, rows = arguments
+        known_type, _, out_type, _, _, _, logits_type, _, _, _, start_type, bias_type, _ = signature.args
 
-        def at(origin, step, r):
-            return builder.add(origin, builder.mul(step, context.get_constant(types.intp, r)))
+        def constant(value):
+            return context.get_constant(types.intp, value)
 
-        rows = []
+        def both(array_type, array, first, distance):
+            halves = (first, builder.add(first, distance))
+            return _joined(builder, *(_read(context, builder, array_type, array, half, ROW) for half in halves))
+
+        values = []
         for r in range(WINDOW):
-            row = _read(context, builder, logits_type, logits, at(offset, stride, r), ROW)
-            first = context.get_constant(types.intp, ROW * r)
-            row = builder.fadd(row, _read(context, builder, start_type, start, first, ROW), flags=_FLAGS)
-            where = builder.add(builder.extract_value(biases, r), shift)
-            rows.append(builder.fadd(row, _read(context, builder, bias_type, bias, where, ROW), flags=_FLAGS))
-        highest = rows[0]
-        for row in rows[1:]:
-            highest = _larger(builder, highest, row)
-        top = _reduce(builder, "fmax", highest)
-        known = builder.fcmp_ordered(">", top, ir.Constant(ir.FloatType(), EXCLUDED / 2))
-        unset, zero = ir.Constant(_vector(ROW), ir.Undefined), ir.Constant(ir.IntType(32), 0)
+            value = both(logits_type, logits, builder.add(at, builder.mul(stride, constant(r))), step)
+            value = builder.fadd(value, both(start_type, start, constant(ROW * r), constant(0)), flags=_FLAGS)
+            where = builder.add(builder.extract_value(rows, r), number)
+            values.append(builder.fadd(value, both(bias_type, bias, where, constant(1)), flags=_FLAGS))
+        top = _within_rows(builder, _larger, values)
+        reached = builder.fcmp_ordered(">", top, _equal(SHORT, EXCLUDED / 2))
+        values = [_exp(builder, builder.fsub(value, top, flags=_FLAGS)) for value in values]
+        total = _within_rows(builder, _sum, values)
+        factor = builder.fdiv(_equal(SHORT, 1.0), total, flags=_FLAGS)
+        factor = builder.select(reached, factor, _equal(SHORT, 0.0))
+        for r, value in enumerate(values):
+            weight, first = (
+                builder.fmul(value, factor, flags=_FLAGS),
+                builder.add(place, builder.mul(out_stride, constant(r))),
+            )
+            for half, offset in enumerate((first, builder.add(first, out_step))):
+                part = _shuffle(builder, weight, weight, range(ROW * half, ROW * (half + 1)))
+                _write(context, builder, out_type, out, offset, part, finite=True)
+        flags = builder.select(reached, _equal(SHORT, 1.0), _equal(SHORT, 0.0))
+        _write(context, builder, known_type, known, number, _shuffle(builder, flags, flags, (0, ROW)))
+        return context.get_dummy_value()
 
-        def spread(scalar):
-            first = builder.insert_element(unset, scalar, zero)
-            return _shuffle(builder, first, first, [0] * ROW)
+    i = types.intp
+    return types.void(known, i, out, i, i, i, logits, i, i, i, start, bias, types.UniTuple(i, WINDOW)), generate
 
-        top = spread(top)
-        rows = [_exp(builder, builder.fsub(row, top, flags=_FLAGS)) for row in rows]
-        total = rows[0]
-        for row in rows[1:]:
-            total = builder.fadd(total, row, flags=_FLAGS)
-        one, none = (ir.Constant(ir.FloatType(), x) for x in (1.0, 0.0))
-        factor = builder.select(known, builder.fdiv(one, _reduce(builder, "fadd", total)), none)
-        factor = spread(factor)
-        for r, row in enumerate(rows):
-            weight = builder.fmul(row, factor, flags=_FLAGS)
-            _write(context, builder, out_type, out, at(place, out_stride, r), weight, finite=True)
-        return builder.select(known, one, none)
 
-    integers = types.intp
-    first = types.UniTuple(integers, WINDOW)
-    arguments = (out, integers, integers, logits, integers, integers, start, bias, first, integers)
-    return types.float32(*arguments), generate
+def _joined(builder, a, b):
+    return _shuffle(builder, a, b, range(2 * ROW))
+
+
+def _sum(builder, a, b):
+    return builder.fadd(a, b, flags=_FLAGS)
+
+
+def _within_rows(builder, function, vectors):
+    """Combine vectors of two rows, then the places of each row; each place gets the result of its row."""
+    combined = vectors[0]
+    for vector in vectors[1:]:
+        combined = function(builder, combined, vector)
+    for distance in (4, 2, 1):
+        other = _shuffle(builder, combined, combined, [i ^ distance for i in range(SHORT)])
+        combined = function(builder, combined, other)
+    return combined
 
 
 def _exp(builder, x):
