@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -45,6 +46,8 @@ class FrameRunner:
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval()
         self._normalisation, self._device, self._fit = normalisation, device, fit
+        values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
+        self._normalised = normalise(values, normalisation).permute(1, 2, 0).contiguous().numpy()
         self.uses_motion, self.engine = network.uses_motion, PLAIN
 
     def init_state(self) -> Any:
@@ -122,11 +125,17 @@ class FrameRunner:
     def _frame(self, image: NDArray[np.uint8], motion: MotionField | None) -> FrameInput:
         if self._fit is not None:
             image, motion = _fitted(self._fit, image, motion)
-        pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None], self._normalisation)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        pixels = self._pixels(image)
         if motion is None or not self.uses_motion:
             return FrameInput(pixels)
         return FrameInput(pixels, self._batched(motion.field), self._batched(motion.valid))
+
+    def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
+        """The normalised image (1, 3, H, W), channels_last; on CPU from a table, with the same result."""
+        if self._device.type == "cpu":
+            return torch.from_numpy(cv2.LUT(image, self._normalised))[None].permute(0, 3, 1, 2)
+        pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None], self._normalisation)
+        return pixels.contiguous(memory_format=torch.channels_last)
 
     def _batched(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)[None]
