@@ -23,7 +23,7 @@ from src.ops.cpu.tiles import Array, Tiling, aligned
 
 
 class GateInput(NamedTuple):
-    """What the gate sees of the motion, and its weights.
+    """Motion by whose reliability the gate decides, and its weights.
 
     Attributes:
         motion: (B, 2, H, W) in feature pixels.
