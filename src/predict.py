@@ -10,8 +10,8 @@ from src.cli.start import entry_point
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-# Read when torch is loaded. Threads of the network that wait for work soon leave their core to the other stages, instead
-# of some milliseconds later: 30 in place of 26 frames/s on two cores.
+# Read when torch is loaded. Threads of the network that wait for work soon leave their core to the other stages, not
+# some milliseconds later: 30 in place of 26 frames/s on two cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 
