@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from src.models.video import FrameInput, VideoSegmenter
-from src.ops.resize import resize
+from src.ops.resize import resize, size_of
 
 # Times of one round: the kind of each frame ("key", "start", "nonkey") and its milliseconds.
 Round = list[tuple[str, float]]
@@ -25,7 +25,7 @@ def measure(
     rounds: int,
     channels_last: bool,
 ) -> list[list[Round]]:
-    """Rounds of each network after `warmup` unmeasured ones, from image to logits, both on the device.
+    """Rounds of each network after `warmup` unmeasured ones, from image to labels, both on the device.
 
     A round of the first network is one of its cycles; the others repeat theirs for as many frames.
     """
@@ -49,7 +49,7 @@ def _cycle(net: VideoSegmenter, kinds: tuple[str, ...], image: Tensor, motion: T
         frame = FrameInput(image, motion if net.uses_motion and kind != "key" else None)
         synchronise(device)
         started = time.perf_counter()
-        _, state = net.step(frame, state)
+        _, state = net.labels(frame, state, size_of(image))
         synchronise(device)
         found.append((kind, 1000 * (time.perf_counter() - started)))
     return found

@@ -47,9 +47,9 @@ def _lines(config: DictConfig) -> Iterator[str]:
     else:
         folder = _given(config, "runs", "a folder with runs, such as logs, or metrics=RUN/metrics.json")
         yield from collect(folder, str(config.score), list(config.distances or []))
-        if config.picture:
-            plot_benchmarks(benchmarks(folder), Path(config.picture))
-            yield f"picture: {config.picture}"
+        if config.figure:
+            plot_benchmarks(benchmarks(folder), Path(config.figure))
+            yield f"figure: {config.figure}"
 
 
 def _given(config: DictConfig, key: str, example: str) -> Path:

@@ -64,6 +64,11 @@ class VideoSegmenter(nn.Module, ABC):
     num_classes: int
     uses_motion: bool = False
 
+    @property
+    def joins_bfloat16(self) -> bool:
+        """Whether the method takes features in bfloat16, though its own weights are float32."""
+        return False
+
     @abstractmethod
     def init_state(self) -> Any:
         """State before the first frame of any number of streams of any size."""
@@ -125,6 +130,11 @@ class SingleFrame(VideoSegmenter):
         super().__init__()
         check_range(0 < scale <= 1, "lr_scale", scale, "a number above 0, up to 1")
         self.net, self.scale, self.num_classes = net, scale, net.num_classes
+
+    @property
+    def joins_bfloat16(self) -> bool:
+        """True: nothing lies between features and classifier."""
+        return True
 
     def init_state(self) -> None:
         """None: frames have no past."""

@@ -66,7 +66,7 @@ def plot_benchmarks(results: list[dict[str, Any]], path: Path) -> None:
     if not timed:
         raise UserError("no result below runs= was timed; run src.benchmark without latency=false")
     if path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"picture={path} has no suffix of an image; end it with {' or '.join(SUFFIXES)}")
+        raise UserError(f"figure={path} has no suffix of an image; end it with {' or '.join(SUFFIXES)}")
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.subplots()
     engines = list(dict.fromkeys(_engine(r["latency"]) for r, _ in timed))

@@ -21,7 +21,8 @@ from src.files import read_json, write_json
 from src.inference.device import hardware
 from src.inference.engine.options import PACKAGES, PLAIN, Engine, candidates
 from src.inference.engine.parts import Net, accelerate
-from src.models.video import VideoSegmenter, run_cycle
+from src.models.video import FrameInput, VideoSegmenter
+from src.ops.resize import size_of
 
 EQUAL = 0.99  # of the labels, for an engine of lower precision to be chosen by itself
 WORTH_REPEATING = 1.3  # of the shortest time; slower engines are timed once
@@ -102,7 +103,12 @@ def _fastest(
 
 @torch.inference_mode()
 def _labels(network: VideoSegmenter, image: Tensor) -> list[Tensor]:
-    return [logits.argmax(1) for logits in run_cycle(network, image)]
+    state, found = network.init_state(), []
+    for kind in network.cycle(2).kinds:
+        motion = torch.zeros_like(image[:, :2]) if network.uses_motion and kind != "key" else None
+        labels, state = network.labels(FrameInput(image, motion), state, size_of(image))
+        found.append(labels)
+    return found
 
 
 def _share(expected: list[Tensor], found: list[Tensor]) -> float:
@@ -112,7 +118,7 @@ def _share(expected: list[Tensor], found: list[Tensor]) -> float:
 @torch.inference_mode()
 def _time(network: VideoSegmenter, image: Tensor) -> float:
     started = time.perf_counter()
-    run_cycle(network, image)[-1].flatten()[:1].cpu()  # waits for the device
+    _labels(network, image)[-1].flatten()[:1].cpu()  # waits for the device
     return time.perf_counter() - started
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import numpy as np
 import openvino as ov
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from src.inference.engine.part import Part
 from src.ops.resize import resize
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+TYPES = {torch.float32: ov.Type.f32, torch.bfloat16: ov.Type.bf16}
 log = logging.getLogger(__name__)
 
 
@@ -43,8 +43,8 @@ class OpenVINOPart:
         self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Output (B, C, h, w) in float32 for x (B, C', h', w'), both channels_last."""
-        outputs = [self._run(image[None]) for image in x.float().permute(0, 2, 3, 1)]
+        """Output (B, C, h, w) for x (B, C', h', w'), both channels_last and of the type that is handed on."""
+        outputs = [self._run(image[None]) for image in x.to(self._part.taken).permute(0, 2, 3, 1)]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs)).permute(0, 3, 1, 2)
 
     def _run(self, pixels: Tensor) -> Tensor:
@@ -52,18 +52,18 @@ class OpenVINOPart:
         request = self._requests.get(tuple(pixels.shape))
         if request is None:
             request = self._requests[tuple(pixels.shape)] = self._compiled(pixels)
-        out = np.empty(tuple(request.model_outputs[0].shape), np.float32)  # a state may keep it for many frames
-        request.set_input_tensor(ov.Tensor(pixels.numpy(), shared_memory=True))
-        request.set_output_tensor(ov.Tensor(out, shared_memory=True))
+        out = torch.empty(tuple(request.model_outputs[0].shape), dtype=self._part.given)  # a state may keep it for long
+        request.set_input_tensor(_shared(pixels))
+        request.set_output_tensor(_shared(out))
         request.infer()
-        return torch.from_numpy(out)
+        return out
 
     def _compiled(self, pixels: Tensor) -> ov.InferRequest:
-        model = translated(self._part, pixels.permute(0, 3, 1, 2).contiguous())
+        model = translated(self._part, pixels.float().permute(0, 3, 1, 2).contiguous())
         if self._precision == "int8":
             size = int(pixels.shape[1]), int(pixels.shape[2])
             model = _quantised(model, [resize(sample, size) for sample in self._samples])
-        _channels_last(model)
+        _hand_over(model, self._part)
         return ov.Core().compile_model(model, "CPU", self._settings).create_infer_request()
 
 
@@ -83,9 +83,17 @@ def _quantised(model: ov.Model, samples: list[Tensor]) -> ov.Model:
     return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
 
 
-def _channels_last(model: ov.Model) -> None:
+def _hand_over(model: ov.Model, part: Part) -> None:
+    """Let a model take and give tensors of the part's types with channels as the last dimension."""
     processor = ov.preprocess.PrePostProcessor(model)
-    for side in (processor.input(), processor.output()):
-        side.tensor().set_layout(ov.Layout("NHWC"))
+    for side, dtype in ((processor.input(), part.taken), (processor.output(), part.given)):
+        side.tensor().set_layout(ov.Layout("NHWC")).set_element_type(TYPES[dtype])
         side.model().set_layout(ov.Layout("NCHW"))
     processor.build()
+
+
+def _shared(x: Tensor) -> ov.Tensor:
+    """Wrap the memory of a contiguous tensor; NumPy has no bfloat16."""
+    if x.dtype == torch.bfloat16:
+        return ov.Tensor(x.view(torch.int16).numpy(), x.shape, ov.Type.bf16)
+    return ov.Tensor(x.numpy(), shared_memory=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from src.models.base import FeatureNetwork
@@ -19,11 +20,18 @@ class Part(nn.Module):
     Args:
         net: whose part it is.
         name: among `NAMES`.
+        taken, given: types of its input and its output on a backend; inside, the backend decides.
     """
 
-    def __init__(self, net: FeatureNetwork, name: str) -> None:
+    def __init__(
+        self,
+        net: FeatureNetwork,
+        name: str,
+        taken: torch.dtype = torch.float32,
+        given: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
-        self.net, self.name = net, name
+        self.net, self.name, self.taken, self.given = net, name, taken, given
 
     def forward(self, x: Tensor) -> Tensor:
         """Output (B, C, h, w) of the part for x (B, C', h', w')."""

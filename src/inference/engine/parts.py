@@ -21,7 +21,7 @@ Net = TypeVar("Net", bound=VideoSegmenter)
 def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tensor] = ()) -> Net:
     """Copy a method so that the parts of its networks run on a backend; what joins them stays in torch.
 
-    Inputs and outputs of the parts are float32 whatever the precision inside.
+    What joins the parts computes in bfloat16 as well where the engine does and the method says that it can.
 
     Args:
         network: in inference form, on its device.
@@ -32,7 +32,10 @@ def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tens
     if engine == PLAIN:
         return network
     fast = deepcopy(network)
-    parts = {(net, name): Part(net, name).eval() for net in feature_networks(fast) for name in NAMES}
+    half = engine.precision == "bf16" and network.joins_bfloat16
+    between = torch.bfloat16 if half else torch.float32
+    types = {"features": (torch.float32, between), "classify": (between, torch.float32)}
+    parts = {(net, name): Part(net, name, *types[name]).eval() for net in feature_networks(fast) for name in NAMES}
     samples = record(fast, images) if engine.precision == "int8" else {}
     runs = {key: _made(part, engine, threads, samples.get(key, [])) for key, part in parts.items()}
     for (net, name), run in runs.items():

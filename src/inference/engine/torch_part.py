@@ -15,7 +15,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def torch_part(part: Part, engine: Engine) -> Run:
-    """Return a function that runs a copy of the part and takes and gives float32."""
+    """Return a function that runs a copy of the part in the precision."""
     dtype = DTYPES[engine.precision]
     fast = deepcopy(part)
     if next(fast.parameters()).device.type == "cpu" and engine.backend == "torch":
@@ -25,6 +25,6 @@ def torch_part(part: Part, engine: Engine) -> Run:
 
     def cast_run(x: Tensor) -> Tensor:
         out: Tensor = run(x.to(dtype))
-        return out.float()
+        return out.to(part.given)
 
     return cast_run

@@ -73,6 +73,11 @@ class CReFF(nn.Module):
         self.gate = Gate(channels) if mix == "gate" else None
         self._initialise(init)
 
+    @property
+    def has_kernel(self) -> bool:
+        """Whether one kernel computes all of it on CPUs."""
+        return self.window == 7 and not self.legacy
+
     def _initialise(self, init: str) -> None:
         for conv in (self.query, self.key, self.value):
             nn.init.kaiming_normal_(conv.weight, a=1)
@@ -98,7 +103,7 @@ class CReFF(nn.Module):
             return resize(low, size, align_corners=self.legacy)
         if not self.warp:
             motion, motion_valid = torch.zeros_like(motion), None
-        if self.window == 7 and not self.legacy and can_use_cpu_kernel(low, key_features):
+        if self.has_kernel and can_use_cpu_kernel(low, key_features):
             return self._forward_in_tiles(low, key_features, *motion_at(size, motion, motion_valid))
         warped, valid = self.move(key_features, motion, motion_valid)
         low, warped = _fast_layout(low), _fast_layout(warped)

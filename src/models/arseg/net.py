@@ -14,6 +14,7 @@ from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
 from src.models.base import CoarseLogits, Segmenter
 from src.models.video import FrameCycle, FrameInput, SingleFrame, VideoSegmenter
+from src.ops import cpu
 from src.ops.resize import downscale, resize, scaled_size, size_of, to_float_nchw
 
 
@@ -98,6 +99,11 @@ class ARSeg(VideoSegmenter):
         super().train(mode)
         self.high.eval()
         return self
+
+    @property
+    def joins_bfloat16(self) -> bool:
+        """Whether features in bfloat16 go through CReFF: its CPU kernel takes them."""
+        return self.fusion.has_kernel and next(self.parameters()).device.type == "cpu" and cpu.enabled
 
     def key(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Output (B, K, H, W) of a keyframe (B, 3, H, W), and the features that later frames use."""

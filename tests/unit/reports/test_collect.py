@@ -96,11 +96,11 @@ def test_a_torn_file_is_named(logs: Path) -> None:
 
 
 def test_benchmarks_are_drawn(tmp_path):
-    picture = tmp_path / "pictures" / "speed.png"
-    plot_benchmarks(benchmarks(ROOT / "docs" / "results" / "speed"), picture)
-    height, width, _ = cv2.imread(str(picture)).shape
+    figure = tmp_path / "figures" / "speed.png"
+    plot_benchmarks(benchmarks(ROOT / "docs" / "results" / "speed"), figure)
+    height, width, _ = cv2.imread(str(figure)).shape
     assert (height, width) == (750, 1200)
     with pytest.raises(UserError, match=r"end it with .png or .svg"):
         plot_benchmarks(benchmarks(ROOT / "docs" / "results" / "speed"), tmp_path / "speed.doc")
     with pytest.raises(UserError, match="was timed"):
-        plot_benchmarks([], picture)
+        plot_benchmarks([], figure)
