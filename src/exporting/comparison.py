@@ -22,7 +22,7 @@ BOUNDS = {"fp32": 1e-3, "bf16": 0.1}
 
 @dataclass(frozen=True)
 class Agreement:
-    """What a graph gives, beside the network itself.
+    """Outputs of a graph beside those of the network itself.
 
     Attributes:
         graph: its name.

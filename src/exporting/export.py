@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is written.
+    """Settings of an export.
 
     Attributes:
         format: a key of `RUNTIMES`.

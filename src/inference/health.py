@@ -1,4 +1,4 @@
-"""How a live source fares: rate, latency, queue, dropped frames, reconnections."""
+"""Health of a live source: rate, latency, queue, dropped frames, reconnections."""
 
 from __future__ import annotations
 

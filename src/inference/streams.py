@@ -113,7 +113,7 @@ def _feed(stream: Stream, ahead: int, changed: Condition) -> Feed[Decoded]:
 
 
 def _without_image(decoded: Decoded) -> Decoded:
-    """What is needed of a frame that the network will not see: its motion and size."""
+    """Motion and size of a frame that the network will not see."""
     nothing = np.broadcast_to(np.zeros(1, np.uint8), decoded.frame.image.shape)
     return decoded._replace(frame=replace(decoded.frame, image=nothing))
 
