@@ -51,13 +51,13 @@ def main() -> None:
         net = network(name)
         for format in FORMATS:
             folder = given.folder / name / format
-            if given.time and folder.exists():
+            if given.time and any(folder.glob("*")):
                 rows = [row for row in rows if (row["network"], row["format"]) != (name, format)]
                 rows += measured(name, net, folder, format, tuple(given.size))
                 write_json(results, rows)
-            elif not given.time and not folder.exists():
+            elif not given.time and not any(folder.glob("*")):
                 try:
-                    folder.mkdir(parents=True)
+                    folder.mkdir(parents=True, exist_ok=True)
                     options = ExportOptions(format, "fp32", tuple(given.size), torch.get_num_threads())
                     export(loaded(net, name), net, folder, options, None, None)
                     print(name, format, "exported", flush=True)
