@@ -15,10 +15,10 @@ import functools
 import platform
 import sys
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -27,7 +27,7 @@ from src.ops.cpu.simd import SHORT
 BLOCK = 16  # rows of a tile
 PAIRS = 16  # pairs of bfloat16 in a row
 SYSCALL_ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # of Linux on x86-64
-FEATURES = ("amx-tile", "amx-bf16", "avx512bf16")
+FEATURES = {"+amx-tile", "+amx-bf16", "+avx512bf16"}
 _BYTE = ir.IntType(8)
 _LONG = ir.IntType(64)
 
@@ -37,8 +37,8 @@ def has_tiles() -> bool:
     """Whether the CPU has the unit and the system lets this process use it, which it must ask for once."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return False
-    features = llvmlite.binding.get_host_cpu_features()
-    if not all(features.get(name) for name in FEATURES):
+    _, _, features = cpu_target.target_context.codegen().magic_tuple()  # that Numba compiles for, settings included
+    if not set(features.split(",")) >= FEATURES:
         return False
     return int(ctypes.CDLL(None).syscall(SYSCALL_ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA)) == 0
 
