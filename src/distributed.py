@@ -77,6 +77,14 @@ def broadcast_from_first(tensors: Iterable[Tensor]) -> None:
             dist.broadcast(tensor, 0)
 
 
+def from_first(value: T) -> T:
+    """Return what the first process gives, plain Python; all processes have to call this."""
+    values = [value]
+    if rank_and_world_size()[1] > 1:
+        dist.broadcast_object_list(values, 0)
+    return values[0]
+
+
 def global_mean(part: Tensor, count: Tensor) -> Tensor:
     """Return this process's term of the mean over the global batch.
 

@@ -11,7 +11,7 @@ import torch
 
 from src.benchmarking.latency import Round, inputs, means, measure, ratio, statistics
 from src.benchmarking.video_latency import measure_pipelined, measure_video
-from src.inference.device import hardware, peak_memory
+from src.inference.device import hardware, peak_memory, reset_peak_memory
 from src.inference.engine.choose import tune
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
@@ -65,10 +65,13 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     net = inference_form(net, options.fold).to(device)
     if options.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    tuned = tune(net, options.backend, options.precision, [inputs(size)[0].to(device)], options.threads)
+    tuned = tune(
+        net, options.backend, options.precision, [inputs(size)[0].to(device)], options.threads, 0
+    )  # labels of noise
     net = tuned.network
     constant = [other for other in net.comparisons() if other.method == "constant" and other.scale == 1]
     networks = [net, *constant[:1]]
+    reset_peak_memory(device)
     found = _measure(networks, options, size)
     return {
         **_times(networks, options.gop, found),

@@ -15,6 +15,7 @@ from src.commands.provenance import provenance, write_provenance
 from src.errors import UserError
 from src.files import as_json, write_json
 from src.inference.device import choose_device, choose_threads
+from src.inference.engine.options import candidates
 from src.metrics.cost import inference_cost
 from src.models import registry
 from src.models.deploy.reparameterise import merge
@@ -32,6 +33,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
         UserError: values out of range.
     """
     _check_values(config)
+    candidates(config.backend, config.precision, choose_device(config.device).type)  # before anything is written
     net = build(config, torch.device("meta"))
     _check_pair(net.cycle(2).is_constant)
     run_dir = Path(HydraConfig.get().runtime.output_dir)

@@ -28,14 +28,14 @@ from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
-from src.distributed import all_reduce_sum, together
+from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.files import atomic_write, write_json
 from src.inference.api import CALIBRATION_IMAGES
 from src.inference.device import choose_device, choose_threads
-from src.inference.engine.options import PLAIN, candidates
+from src.inference.engine.options import PLAIN, Engine, candidates
 from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
 from src.reports.evaluation import print_results
@@ -84,7 +84,6 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     _check_classes(first, module, config)
     module.check_labels(config.split, config.inputs == "stills", trained=False)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
-    about |= {"backend": config.backend, "precision": config.precision}
     stills = module.images(config.split) if config.inputs == "stills" else None
     if stills == []:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
@@ -100,11 +99,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                 reject_or_skip(str(error), module.on_damage)
                 left_out.append(error)
 
-            tune = _tune(config, module, lambda: [_first(stills)[0]])
+            tune = OneEngine(config, module, lambda: _first(stills)[0])
             scores = score_stills(systems, stills, len(first.classes), device, damaged, tune)
             height, width = map(int, _first(stills)[1].shape)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
-            about |= {"gop": 1, "codec": None, "frames": len(stills) - missing}
+            about |= {"gop": 1, "codec": None, "frames": len(stills) - missing, **tune.engine._asdict()}
         elif clips is not None:
             gop, start = module.encoding.gop, module.first_scored(config.split)
             scored = len(scored_candidates(clips, list(range(gop)), 1, first=start))
@@ -113,11 +112,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                     f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop={gop} "
                     f"or data.longest_gop={module.longest_gop}"
                 )
-            tune = _tune(config, module, lambda: [_key_image(clips[0])])
+            tune = OneEngine(config, module, lambda: _key_image(clips[0]))
             scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start, tune)
             info = Video(clips[0].video, motion="none").info
             height, width = info.height, info.width
-            about |= {"codec": module.encoding.codec, "frames": scored}
+            about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
     if not is_first_process():
         return []
     results = [
@@ -142,19 +141,35 @@ def _prepared(module: ClipDataModule, split: str) -> Clips:
     return clips
 
 
-def _tune(
-    config: DictConfig, module: ClipDataModule, scored: Callable[[], list[NDArray[np.uint8]]]
-) -> Callable[[FrameRunner], object] | None:
-    """Return what puts a runner on the engine that was asked for; int8 is calibrated on images of training."""
-    if (config.backend, config.precision) == PLAIN:
-        return None
+class OneEngine:
+    """Puts all systems, in all processes, on the engine that was asked for; the first process chooses on the first.
 
-    @functools.cache
-    def images() -> list[NDArray[np.uint8]]:
-        return _calibration(module) if config.precision == "int8" else scored()
+    Args:
+        config: of the evaluation.
+        module: whose training images calibrate int8.
+        scored: an image that is scored, to choose on.
 
-    threads = choose_threads(config.threads)
-    return lambda runner: runner.tune(images(), config.backend, config.precision, threads)
+    Attributes:
+        engine: asked for, then chosen.
+    """
+
+    def __init__(self, config: DictConfig, module: ClipDataModule, scored: Callable[[], NDArray[np.uint8]]) -> None:
+        self.engine = Engine(config.backend, config.precision)
+        self._threads = choose_threads(config.threads)
+        self._images = functools.cache(lambda: _calibration(module) if config.precision == "int8" else [scored()])
+
+    def __call__(self, runner: FrameRunner) -> None:
+        """Put a system on the engine."""
+        if self.engine == PLAIN:
+            return
+        if "auto" in self.engine:
+            is_first = rank_and_world_size()[0] == 0
+            chosen = together(lambda: self._put(runner) if is_first else self.engine)
+            self.engine = from_first(chosen)
+        together(lambda: self._put(runner))
+
+    def _put(self, runner: FrameRunner) -> Engine:
+        return runner.tune(self._images(), *self.engine, self._threads)
 
 
 def _calibration(module: ClipDataModule) -> list[NDArray[np.uint8]]:

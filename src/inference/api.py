@@ -11,7 +11,7 @@ import torch
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.data.labels import ClassSet
-from src.errors import check_range
+from src.errors import UserError, check_range
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import PLAIN, candidates
 from src.inference.keyframes import KeyedMotion
@@ -121,7 +121,12 @@ class StreamSegmenter:
             return
         backend, precision = self._wanted
         step, count = (CALIBRATION_STEP, CALIBRATION_IMAGES) if precision == "int8" else (1, 1)
-        if isinstance(video, LiveVideo):  # whose frames come but once
+        if isinstance(video, LiveVideo):  # whose frames come but once: labels cannot be compared
+            if precision == "int8":
+                raise UserError(
+                    "precision=int8 is calibrated on a file; name one, or give another precision for live sources"
+                )
+            precision = "fp32" if precision == "auto" else precision
             images = [np.full((video.info.height, video.info.width, 3), 128, np.uint8)]
         else:
             frames = iter(Video(video.path, "none", video.on_damage, self.threads))
@@ -145,7 +150,7 @@ def load_segmenter(
         threads: of network and decoder together, set for the whole process; None for OMP_NUM_THREADS or all cores.
         backend: "torch", "compile", "openvino" or "onnxruntime", or "auto": what is fastest on the first frame.
         precision: "fp32", "bf16", "fp16" (GPUs), "int8" (OpenVINO, calibrated on the first video), or "auto": bf16
-            where it is faster and its labels are those of fp32.
+            where it is faster and its labels are those of fp32 (on files; live sources stay in fp32).
 
     Raises:
         UserError: no such file, damaged, not written by this project, no such device, or a backend or precision

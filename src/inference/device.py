@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-import resource
-import sys
+import re
 from pathlib import Path
 
 import torch
@@ -53,9 +53,18 @@ def hardware(device: torch.device) -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def peak_memory(device: torch.device) -> float:
-    """Most memory in MB (10^6 bytes) that the process has held so far: of the accelerator, or its resident memory."""
+def reset_peak_memory(device: torch.device) -> None:
+    """Forget the peak so far, where the system can: on CUDA and on Linux."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory(device: torch.device) -> float | None:
+    """Most memory in MB (10^6 bytes) since the reset: of the accelerator, or resident; None where it is not known."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1e6, 1)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+    status = Path("/proc/self/status")
+    peaks = re.findall(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else []
+    return round(int(peaks[0]) * 1024 / 1e6, 1) if peaks else None

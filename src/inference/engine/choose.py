@@ -48,7 +48,9 @@ class Tuned(Generic[Net]):
     milliseconds: dict[str, float] | None = None
 
 
-def tune(network: Net, backend: str, precision: str, images: Sequence[Tensor], threads: int) -> Tuned[Net]:
+def tune(
+    network: Net, backend: str, precision: str, images: Sequence[Tensor], threads: int, least: float = EQUAL
+) -> Tuned[Net]:
     """Put a method on the backend and precision that were asked for, or on the fastest of them.
 
     Choices are kept in the user's cache directory, by network, size of the images, machine and versions.
@@ -58,47 +60,64 @@ def tune(network: Net, backend: str, precision: str, images: Sequence[Tensor], t
         backend, precision: see `candidates`.
         images: (1, 3, H, W) of the video; the first one is what engines are compared on, all calibrate int8.
         threads: of the backend.
+        least: share of equal labels for an engine of lower precision to be chosen by itself.
 
     Raises:
-        UserError: see `candidates`; or int8 is asked for without images of any content.
+        UserError: see `candidates`; or the engine that was asked for cannot run the network.
     """
     device = images[0].device
     engines = candidates(backend, precision, device.type)
     if engines == [PLAIN]:
         return Tuned(network, PLAIN)
-    key = _key(network, images[0], engines, threads, device)
-    remembered = _remembered().get(key)
-    engine = next((e for e in engines if str(e) == remembered), None) if len(engines) > 1 else engines[0]
     expected = _labels(network, images[0])
-    if engine is not None:
-        fast = accelerate(network, engine, threads, images)
-        tuned = Tuned(fast, engine, _share(expected, _labels(fast, images[0])))
+    if len(engines) == 1:
+        tuned = _named(network, engines[0], images, threads, expected)
     else:
-        tuned = _fastest(network, engines, images, threads, expected)
+        key = _key(network, images[0], engines, threads, device)
+        remembered = [e for e in engines if str(e) == _remembered().get(key)]
+        tuned = _fastest(network, remembered or engines, images, threads, expected, least)
+        if remembered and tuned.engine not in remembered:  # its labels do not suit this video
+            tuned = _fastest(network, engines, images, threads, expected, least)
         _remember(key, str(tuned.engine))
     log.info("engine: %s", _line(tuned))
     return tuned
 
 
-def _fastest(
-    network: Net, engines: list[Engine], images: Sequence[Tensor], threads: int, expected: list[Tensor]
-) -> Tuned[Net]:
-    image = images[0]
-    found: dict[Engine, tuple[float, Tuned[Net]]] = {}
-    for engine in engines:
+def _named(network: Net, engine: Engine, images: Sequence[Tensor], threads: int, expected: list[Tensor]) -> Tuned[Net]:
+    try:
         fast = accelerate(network, engine, threads, images)
-        equal = _share(expected, _labels(fast, image))  # the first run also compiles
-        if engine.precision != "fp32" and equal < EQUAL:
+        return Tuned(fast, engine, _share(expected, _labels(fast, images[0])))
+    except Exception as error:  # of whatever kind the backend raises
+        raise UserError(f"{engine} cannot run {network.method} ({_first_line(error)}); give backend=torch") from error
+
+
+def _fastest(
+    network: Net, engines: list[Engine], images: Sequence[Tensor], threads: int, expected: list[Tensor], least: float
+) -> Tuned[Net]:
+    """Run the engines in turn; those that cannot run the network, or change its labels, are left out with a line."""
+    image, best, shortest = images[0], Tuned(network, PLAIN), float("inf")
+    milliseconds: dict[str, float] = {}
+    for engine in engines:
+        try:
+            fast = accelerate(network, engine, threads, images)
+            equal = _share(expected, _labels(fast, image))  # the first run also compiles
+        except Exception as error:  # of whatever kind a backend raises
+            log.info("engine: %s left out, it cannot run %s (%s)", engine, network.method, _first_line(error))
+            continue
+        if engine.precision != "fp32" and equal < least:
             log.info("engine: %s left out, only %.1f %% of its labels are those of fp32", engine, 100 * equal)
             continue
-        best = min((seconds for seconds, _ in found.values()), default=float("inf"))
         seconds = _time(fast, image)
-        if seconds < WORTH_REPEATING * best:
+        if seconds < WORTH_REPEATING * shortest:
             seconds = min(seconds, _time(fast, image))
-        found[engine] = seconds, Tuned(fast, engine, equal)
-    milliseconds = {str(engine): round(1000 * seconds, 1) for engine, (seconds, _) in found.items()}
-    _, best_tuned = min(found.values(), key=lambda pair: pair[0])
-    return Tuned(best_tuned.network, best_tuned.engine, best_tuned.equal, milliseconds)
+        milliseconds[str(engine)] = round(1000 * seconds, 1)
+        if seconds < shortest:
+            best, shortest = Tuned(fast, engine, equal), seconds
+    return Tuned(best.network, best.engine, best.equal, milliseconds)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
 @torch.inference_mode()
@@ -130,11 +149,23 @@ def _line(tuned: Tuned[Any]) -> str:
 
 def _key(network: VideoSegmenter, image: Tensor, engines: list[Engine], threads: int, device: torch.device) -> str:
     versions = {"torch": str(torch.__version__)}
-    for package in PACKAGES.values():
+    for package in {package for packages in PACKAGES.values() for package in packages}:
         with contextlib.suppress(Exception):
             versions[package] = version(package)
     digest = xxhash.xxh3_128()
-    digest.update(repr((tuple(image.shape), engines, threads, hardware(device), versions, repr(network))).encode())
+    digest.update(
+        repr(
+            (
+                tuple(image.shape),
+                engines,
+                threads,
+                hardware(device),
+                sorted(versions.items()),
+                network.scale,
+                repr(network),
+            )
+        ).encode()
+    )
     for tensor in network.state_dict().values():
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from src.inference.engine.part import Part
 
+SIZES = 4  # of inputs, whose sessions are kept
+
 
 class ONNXRuntimePart:
     """A part as an ONNX Runtime session on the CPU, in float32, made anew for each shape of its input.
@@ -31,6 +33,8 @@ class ONNXRuntimePart:
         x = x.float().contiguous()
         session = self._sessions.get(tuple(x.shape))
         if session is None:
+            while len(self._sessions) >= SIZES:
+                self._sessions.pop(next(iter(self._sessions)))
             session = self._sessions[tuple(x.shape)] = self._session(x)
         (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         return torch.from_numpy(out).contiguous(memory_format=torch.channels_last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 
 import openvino as ov
@@ -15,6 +16,7 @@ from src.ops.resize import resize
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 TYPES = {torch.float32: ov.Type.f32, torch.bfloat16: ov.Type.bf16}
+SIZES = 4  # of inputs, whose compiled models are kept
 log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,7 @@ class OpenVINOPart:
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
+        self._lock = threading.Lock()
         self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -51,11 +54,14 @@ class OpenVINOPart:
         pixels = pixels.contiguous()
         request = self._requests.get(tuple(pixels.shape))
         if request is None:
+            while len(self._requests) >= SIZES:
+                self._requests.pop(next(iter(self._requests)))
             request = self._requests[tuple(pixels.shape)] = self._compiled(pixels)
         out = torch.empty(tuple(request.model_outputs[0].shape), dtype=self._part.given)  # a state may keep it for long
-        request.set_input_tensor(_shared(pixels))
-        request.set_output_tensor(_shared(out))
-        request.infer()
+        with self._lock:  # one segmenter may serve several threads
+            request.set_input_tensor(_shared(pixels))
+            request.set_output_tensor(_shared(out))
+            request.infer()
         return out
 
     def _compiled(self, pixels: Tensor) -> ov.InferRequest:

@@ -10,7 +10,23 @@ from src.errors import UserError
 Backend = Literal["torch", "compile", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 
-PACKAGES = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+
+class Engine(NamedTuple):
+    """A backend and the precision that it computes in."""
+
+    backend: Backend
+    precision: Precision
+
+    def __str__(self) -> str:
+        return f"{self.backend} {self.precision}"
+
+
+PACKAGES: dict[Engine, tuple[str, ...]] = {
+    Engine("openvino", "fp32"): ("openvino",),
+    Engine("openvino", "bf16"): ("openvino",),
+    Engine("openvino", "int8"): ("openvino", "nncf"),
+    Engine("onnxruntime", "fp32"): ("onnxruntime", "onnx", "onnxscript"),
+}
 RUNS: dict[tuple[str, Backend], tuple[Precision, ...]] = {
     ("cpu", "torch"): ("fp32", "bf16"),
     ("cpu", "compile"): ("fp32", "bf16"),
@@ -21,16 +37,6 @@ RUNS: dict[tuple[str, Backend], tuple[Precision, ...]] = {
     ("mps", "torch"): ("fp32", "fp16"),
 }
 SEARCHED: tuple[Backend, ...] = ("torch", "openvino", "onnxruntime")  # compiling may take longer than a short video
-
-
-class Engine(NamedTuple):
-    """A backend and the precision that it computes in."""
-
-    backend: Backend
-    precision: Precision
-
-    def __str__(self) -> str:
-        return f"{self.backend} {self.precision}"
 
 
 PLAIN = Engine("torch", "fp32")
@@ -50,25 +56,28 @@ def candidates(backend: str, precision: str, device: str) -> list[Engine]:
     for key, value, choices in (("backend", backend, get_args(Backend)), ("precision", precision, get_args(Precision))):
         if value not in (*choices, "auto"):
             raise UserError(f"{key}={value} is not one of auto, {', '.join(choices)}; choose one of these")
-    if backend in PACKAGES and not _is_installed(cast(Backend, backend)):
-        raise UserError(
-            f"backend={backend} needs the package {PACKAGES[backend]}; pip install -e .[export], or give backend=torch"
-        )
-    wanted = [b for b in SEARCHED if _is_installed(b)] if backend == "auto" else [cast(Backend, backend)]
+    wanted = SEARCHED if backend == "auto" else (cast(Backend, backend),)
+    automatic = ("fp32", "bf16") if device == "cpu" else ("fp32",)
     found = [
         Engine(b, p)
         for b in wanted
         for p in RUNS.get((device, b), ())
-        if p == precision or (precision == "auto" and p in ("fp32", "bf16" if device == "cpu" else "fp32"))
+        if p == precision or (precision == "auto" and p in automatic)
     ]
+    installed = [engine for engine in found if not _missing(engine)]
+    if found and not installed:
+        raise UserError(
+            f"backend={found[0].backend} precision={found[0].precision} needs the package {_missing(found[0])[0]}; "
+            "pip install -e .[export], or give backend=torch precision=fp32"
+        )
     if not found:
         runs = ", ".join(str(Engine(b, p)) for (d, b), ps in RUNS.items() if d == device for p in ps)
         raise UserError(
             f"backend={backend} precision={precision} does not run on {device}; there are {runs}, of which openvino "
             "and onnxruntime are installed by pip install -e .[export]"
         )
-    return found
+    return installed
 
 
-def _is_installed(backend: Backend) -> bool:
-    return backend not in PACKAGES or importlib.util.find_spec(PACKAGES[backend]) is not None
+def _missing(engine: Engine) -> list[str]:
+    return [package for package in PACKAGES.get(engine, ()) if importlib.util.find_spec(package) is None]

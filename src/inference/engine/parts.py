@@ -15,6 +15,8 @@ from src.inference.engine.part import NAMES, Part, Run
 from src.models.base import FeatureNetwork
 from src.models.video import VideoSegmenter, run_cycle
 
+MOST_SAMPLED = 10**9  # bytes
+
 Net = TypeVar("Net", bound=VideoSegmenter)
 
 
@@ -50,11 +52,12 @@ def feature_networks(network: nn.Module) -> list[FeatureNetwork]:
 
 @torch.inference_mode()
 def record(network: VideoSegmenter, images: Sequence[Tensor]) -> dict[tuple[FeatureNetwork, str], list[Tensor]]:
-    """Inputs that the parts get in one cycle over each image."""
+    """Inputs that the parts get in one cycle over each image, as many as a gigabyte holds."""
     found: dict[tuple[FeatureNetwork, str], list[Tensor]] = {}
     with _watched(network, lambda net, name, x: found.setdefault((net, name), []).append(x)):
         for image in images:
-            run_cycle(network, image)
+            if sum(x.nbytes for xs in found.values() for x in xs) < MOST_SAMPLED:
+                run_cycle(network, image)
     return found
 
 
