@@ -130,7 +130,7 @@ def test_a_network_that_a_backend_cannot_run_stays_in_torch(monkeypatch):
 
     monkeypatch.setattr("src.inference.engine.torch_part.torch_part", fails)
     assert tune(network, "torch", "auto", images, 1).engine == PLAIN
-    with pytest.raises(UserError, match="torch bf16 cannot run constant .RuntimeError: no such operator.; give"):
+    with pytest.raises(UserError, match=r"torch bf16 cannot run constant .RuntimeError: no such operator.; give"):
         tune(network, "torch", "bf16", images, 1)
 
 
@@ -146,7 +146,9 @@ def test_a_remembered_engine_is_left_where_its_labels_do_not_suit(monkeypatch):
 def test_missing_packages_are_named(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert [e.backend for e in candidates("auto", "auto", "cpu")] == ["torch", "torch"]
-    with pytest.raises(UserError, match=r"backend=openvino needs the package openvino; pip install -e .\[export\]"):
+    with pytest.raises(
+        UserError, match=r"backend=openvino precision=fp32 needs the package openvino; pip install -e .\[export\]"
+    ):
         candidates("openvino", "fp32", "cpu")
 
 
