@@ -42,7 +42,7 @@ def processes(name: str, devices: int | str) -> Iterator[torch.device]:
     """
     silence_warnings()
     device, started = choose_device(name), _started()
-    number, nodes = started or (_number(device, devices), 1)
+    number, nodes = started or (_number(device, ":" in name, devices), 1)
     if started and devices not in ("auto", number):
         raise UserError(f"devices={devices}, but {number} processes were started on each node; leave it out")
     if number * nodes == 1:
@@ -90,13 +90,18 @@ def _tasks() -> int:
     return int(os.environ["SLURM_NTASKS"]) if SLURMEnvironment.detect() else 1
 
 
-def _number(device: torch.device, devices: int | str) -> int:
+def _number(device: torch.device, is_one: bool, devices: int | str) -> int:
     """Return the number of processes to start here.
+
+    Args:
+        device: the first one.
+        is_one: its number was given, as in cuda:1.
+        devices: see `processes`.
 
     Raises:
         UserError: there are not so many devices, or in a multirun, whose jobs share one process.
     """
-    most = 1 if device.index is not None or device.type not in ("cuda", "cpu") else None
+    most = 1 if is_one or device.type not in ("cuda", "cpu") else None
     if most is None and device.type == "cuda":
         most = torch.cuda.device_count()
     in_multirun = HydraConfig.get().mode == RunMode.MULTIRUN
