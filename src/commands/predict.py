@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -63,8 +64,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     """
     with ExitStack() as stack:
         folder = stack.enter_context(atomic_output_folder(Path(options.output)))
-        run = _Run(options)
-        run.is_live = is_live(str(options.source))
+        run = _Run(options, [""])
         stream = run.stream(stack, folder, str(options.source), "")
         run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
     log.info("results: %s", options.output)
@@ -83,9 +83,8 @@ def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str
     Raises:
         UserError: a checkpoint or output that cannot be used; or, when all else is done, videos that could not.
     """
-    run = _Run(options)
-    run.is_live = any(map(is_live, videos.values()))
-    run.segment(run.streams(videos), 0, len(videos) if run.is_live else 1)
+    run = _Run(options, videos)
+    run.segment(run.streams(videos), 0, len(videos) if any(map(is_live, videos.values())) else 1)
     if run.failed:
         first = next(iter(run.failed.values()))
         more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
@@ -101,8 +100,8 @@ def _nothing() -> None: ...
 class _Run:
     """One network, and the videos that go through it."""
 
-    def __init__(self, options: PredictOptions) -> None:
-        self._options = options
+    def __init__(self, options: PredictOptions, names: Iterable[str]) -> None:
+        self._options, self._left = options, set(names)
         # one budget of threads for network, decoders and encoders
         self._segmenter: StreamSegmenter = load_segmenter(
             options.checkpoint, options.device, options.threads, options.backend, options.precision
@@ -111,8 +110,7 @@ class _Run:
         self._checkpoint = file_identity(options.checkpoint)
         self._open = ExitStack()
         self._display: ProgressDisplay | None = None
-        self._running: dict[str, Callable[[Exception | None], None]] = {}
-        self.is_live = False
+        self._live: dict[str, Callable[[Exception | None], None]] = {}  # that an interruption completes
         self.summaries: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, UserError] = {}
 
@@ -123,11 +121,12 @@ class _Run:
             try:
                 segment_streams(streams, self._segmenter.runner, at_once, self._segmenter.ahead)
             except (KeyboardInterrupt, Interruption):
-                if not self.is_live:
+                live = list(self._live.values())
+                for end in live:
+                    end(None)
+                if self._left or not live:  # what is open of files is deleted
                     raise
                 log.info("interrupted: the results up to here are complete")
-                for end in list(self._running.values()):
-                    end(None)
 
     def streams(self, videos: Mapping[str, str]) -> Iterator[Stream]:
         """Open one video after the other, each into its own folder."""
@@ -136,7 +135,8 @@ class _Run:
             stack = ExitStack()
             self._open.push(stack)
             try:
-                if Path(path).is_file() and is_complete(output, self._identity(path)):
+                if os.path.isfile(path) and is_complete(output, self._identity(path)):
+                    self._left.discard(name)
                     log.info("%s: complete, skipped", output)
                     continue
                 yield self.stream(stack, stack.enter_context(atomic_output_folder(output)), path, name)
@@ -163,20 +163,27 @@ class _Run:
                 self._display.advance()
 
         def end(error: Exception | None) -> None:
-            self._running.pop(name, None)
-            if isinstance(error, UserError) and name:
-                self._fail(stack, name, error)
+            self._live.pop(name, None)
+            try:
+                if error is not None:
+                    raise error
+                about = self._about(video) | {"identity": identity} | ({"live": health.summary()} if health else {})
+                summary = results.finish(about)
+                if name:
+                    stack.close()
+            except UserError as failure:
+                if not name:
+                    raise
+                self._fail(stack, name, failure)
                 return
-            if error is not None:
-                raise error
-            about = self._about(video) | {"identity": identity} | ({"live": health.summary()} if health else {})
-            self.summaries[name] = results.finish(about)
+            self.summaries[name] = summary
+            self._left.discard(name)
             if name:
-                stack.close()
                 log.info("%s: complete, %d frames", Path(options.output) / name, self.summaries[name]["frames"])
 
         keyed = KeyedMotion(options.max_gop or segmenter.gop, video.info.all_intra)
-        self._running[name] = end
+        if isinstance(video, LiveVideo):
+            self._live[name] = end
         return Stream(video, keyed, put, end, stop, health)
 
     def _fail(self, stack: ExitStack, name: str, error: UserError) -> None:
@@ -185,6 +192,7 @@ class _Run:
             raise error
         log.error("%s", error)
         self.failed[name] = error
+        self._left.discard(name)
 
     def _identity(self, path: str) -> dict[str, Any]:
         return {"source": file_identity(path), "checkpoint": self._checkpoint, "settings": self._settings}

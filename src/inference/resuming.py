@@ -17,12 +17,19 @@ SUMMARY = '"summary": '
 
 
 def file_identity(path: str | Path) -> dict[str, Any]:
-    """Return what tells a file from another: its size, and a digest of it and of a megabyte at each end."""
-    with Path(path).open("rb") as file:
-        digest = xxhash.xxh3_128(file.read(_EDGE))
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _EDGE))
-        digest.update(file.read())
+    """Return what tells a file from another: its size, and a digest of it and of a megabyte at each end.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            digest = xxhash.xxh3_128(file.read(_EDGE))
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _EDGE))
+            digest.update(file.read())
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return {"bytes": size, "digest": digest.hexdigest()}
 
 
@@ -30,7 +37,7 @@ def is_complete(output: Path, identity: dict[str, Any]) -> bool:
     """Return whether a folder holds the results of a run with this identity.
 
     Raises:
-        UserError: it holds those of another run.
+        UserError: it holds those of another run, or cannot be read.
     """
     try:
         with (output / TIMING).open("rb") as file:
@@ -39,6 +46,8 @@ def is_complete(output: Path, identity: dict[str, Any]) -> bool:
         found = json.loads(text[text.rindex(SUMMARY) + len(SUMMARY) :].rpartition("}")[0])["identity"]
     except (FileNotFoundError, NotADirectoryError):
         return False
+    except OSError as error:
+        raise _unreadable(output / TIMING, error) from error
     except (ValueError, KeyError, TypeError):
         found = {}
     for key, value in identity.items():
@@ -48,3 +57,7 @@ def is_complete(output: Path, identity: dict[str, Any]) -> bool:
                 "output"
             )
     return True
+
+
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    return UserError(f"'{path}' cannot be read ({error.strerror}); check its permissions")

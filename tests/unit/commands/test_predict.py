@@ -22,10 +22,13 @@ from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.api import StreamSegmenter
 from src.inference.options import LiveOptions, PredictOptions
+from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
+from src.inference.video_results import VideoResults
 from src.interruption import Interruption
 from src.video.reading.decode import Video
+from src.video.reading.live import LiveVideo
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
     AR,
@@ -379,6 +382,63 @@ def test_an_interrupted_live_source_has_results(image, tmp_path, monkeypatch):
     assert len(list(Video(tmp_path / "output" / "overlay.mp4", motion="none"))) == 3
     assert summary["live"]["dropped_frames"] == 0
     assert set(threading.enumerate()) <= before
+
+
+def test_an_interruption_completes_live_sources_only(image, tmp_path, monkeypatch):
+    live, film = exact_film(tmp_path / "live.mkv", 9, gop=3), exact_film(tmp_path / "film.mp4", 9, 3, 45, 67)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    sender = threading.Thread(target=lambda: pipe.write_bytes(live.read_bytes()))
+    sender.start()
+    sent, seen, frames, whole = threading.Event(), [], LiveVideo.__iter__, FrameRunner.step_batch
+
+    def iterate(self):
+        for frame in frames(self):
+            yield frame
+            sent.set()
+
+    def step_batch(self, images, *given):
+        if images[0].shape[0] == 45:
+            seen.append(1)
+            sent.wait(30)
+            if len(seen) == 4:
+                raise Interruption(signal.SIGINT)
+        return whole(self, images, *given)
+
+    monkeypatch.setattr(LiveVideo, "__iter__", iterate)
+    monkeypatch.setattr(FrameRunner, "step_batch", step_batch)
+    given = request(image, film, tmp_path / "output")
+    with pytest.raises(Interruption):
+        predict_many(given, {"live": str(pipe), "film": str(film)})
+    sender.join()
+    assert timing(tmp_path / "output" / "live")["summary"]["frames"] > 0
+    assert not (tmp_path / "output" / "film").exists()
+    assert predict_many(given, {"film": str(film)})["film"]["frames"] == 9
+
+
+def test_an_error_of_the_last_results_ends_one_video(image, tmp_path, monkeypatch):
+    videos = {name: str(exact_film(tmp_path / name, 3, gop=3)) for name in ("a.mp4", "b.mp4", "c.mp4")}
+    whole = VideoResults.finish
+
+    def finish(self, about):
+        if about["source"] == videos["b.mp4"]:
+            raise UserError("b cannot be written; give another")
+        return whole(self, about)
+
+    monkeypatch.setattr(VideoResults, "finish", finish)
+    with pytest.raises(UserError, match=r"1 of 3 videos have no results, .*: b cannot be written"):
+        predict_many(request(image, tmp_path, tmp_path / "output", streams=1), videos)
+    assert sorted(item.name for item in (tmp_path / "output").iterdir()) == ["a.mp4", "c.mp4"]
+
+
+def test_a_file_that_cannot_be_read_ends_one_video(image, tmp_path):
+    videos = {name: str(exact_film(tmp_path / name, 3, gop=3)) for name in ("a.mp4", "b.mp4")}
+    (tmp_path / "output" / "a.mp4" / "timing.json").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"1 of 2 .*timing\.json' cannot be read \(Is a directory\)"):
+        predict_many(request(image, tmp_path, tmp_path / "output"), videos)
+    assert timing(tmp_path / "output" / "b.mp4")["summary"]["frames"] == 3
+    with pytest.raises(UserError, match="cannot be read"):
+        file_identity(tmp_path)
 
 
 @pytest.mark.subprocess
