@@ -12,10 +12,9 @@ import torch
 from src.benchmarking.latency import Round
 from src.data.images import Normalisation
 from src.errors import UserError
-from src.inference.api import AHEAD
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
-from src.inference.segment import Segmented, segment
+from src.inference.segment import AHEAD, Segmented, segment
 from src.models.video import VideoSegmenter
 from src.video.reading.decode import Video
 

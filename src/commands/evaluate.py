@@ -31,11 +31,10 @@ from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.results import result_of
-from src.evaluation.scoring import score_clips, score_stills, systems_of
+from src.evaluation.scoring import REMEDY, score_clips, score_stills, systems_of
 from src.files import atomic_write, write_json
-from src.inference.api import CALIBRATION_IMAGES
 from src.inference.device import choose_device, choose_threads
-from src.inference.engine.options import PLAIN, Engine, candidates
+from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
 from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
 from src.reports.evaluation import print_results
@@ -182,7 +181,7 @@ def _calibration(module: ClipDataModule) -> list[NDArray[np.uint8]]:
 
 
 def _key_image(clip: Clip) -> NDArray[np.uint8]:
-    return next(iter(Video(clip.video, motion="none"))).image
+    return next(iter(Video(clip.video, motion="none", remedy=REMEDY))).image
 
 
 def _first(stills: list[LabelledImage]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -27,6 +27,7 @@ from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
 from src.video.types import Frame, MotionField
 
+REMEDY = "remove it, and it is encoded again"  # of a damaged clip
 PROGRESS_STEP = 50  # still images between two lines of the log
 
 log = logging.getLogger(__name__)
@@ -191,8 +192,7 @@ def _frames(
     """Frames of a clip with their motion to the keyframe (None: they are one), the labels of those that are scored,
     and their distance."""
     chain, labelled = MotionChain(), set(clip.labelled)
-    remedy = "remove it, and it is encoded again"
-    for frame in Video(clip.video, motion=motion, remedy=remedy):  # type: ignore[arg-type]
+    for frame in Video(clip.video, motion=motion, remedy=REMEDY):  # type: ignore[arg-type]
         distance = frame.index % clip.gop
         if distance == 0:
             chain.reset()

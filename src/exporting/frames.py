@@ -45,7 +45,7 @@ def video_frames(path: str | Path, loaded: LoadedModel, motion: MotionSource = "
         UserError: a video that cannot be read.
     """
     runner = input_runner(loaded)
-    video = Video(path, motion if runner.uses_motion else "none")
+    video = Video(path, motion if runner.uses_motion else "none", remedy="copy it again, or give another")
     keyed = KeyedMotion(loaded.gop, video.info.all_intra)
     for frame in islice(video, MOST_FRAMES):
         to_key = keyed.update(frame) if runner.uses_motion else None

@@ -13,21 +13,17 @@ from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.data.labels import ClassSet
 from src.errors import UserError, check_range
 from src.inference.device import choose_device, choose_threads
-from src.inference.engine.options import PLAIN, candidates
+from src.inference.engine.options import CALIBRATION_IMAGES, CALIBRATION_STEP, PLAIN, candidates
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
-from src.inference.segment import Segmented, segment
+from src.inference.segment import AHEAD, Segmented, segment
 from src.models.video import FrameInput, VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
 from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
 from src.video.reading.live import LiveVideo, is_live
 
-CALIBRATION_IMAGES, CALIBRATION_STEP = 30, 10  # every tenth frame of the first 300
-
 __all__ = ["FrameInput", "Segmented", "StreamSegmenter", "Video", "load_segmenter"]
-
-AHEAD = 4  # frames; a keyframe takes as long as a few others
 
 
 class StreamSegmenter:

@@ -16,6 +16,8 @@ from src.inference.runner import FrameRunner
 from src.pipeline import Feed
 from src.video.types import Frame
 
+AHEAD = 4  # frames; a keyframe takes as long as a few others
+
 
 @dataclass(frozen=True)
 class Milliseconds:

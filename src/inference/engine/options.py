@@ -36,6 +36,7 @@ RUNS: dict[tuple[str, Backend], tuple[Precision, ...]] = {
     ("cuda", "compile"): ("fp32", "bf16", "fp16"),
     ("mps", "torch"): ("fp32", "fp16"),
 }
+CALIBRATION_IMAGES, CALIBRATION_STEP = 30, 10  # of int8: every tenth frame of the first 300 of a video
 SEARCHED: tuple[Backend, ...] = ("torch", "openvino", "onnxruntime")  # compiling may take longer than a short video
 
 

@@ -59,12 +59,8 @@ WITHOUT_TRITON = """
 import sys
 from importlib.machinery import PathFinder
 
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "triton":
-            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
-
-sys.meta_path.insert(0, Hidden())
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name.partition(".")[0] == "triton" else find_spec(name, *rest)
 import torch
 from src.models.arseg.fusion import CReFF
 from src.ops import forms, triton
