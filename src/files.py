@@ -175,3 +175,10 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """List what is in a folder, sorted, without hidden files and folders, such as the `._NAME` of a Mac."""
+    return sorted(
+        path for path in folder.glob(pattern) if not any(part[0] == "." for part in path.relative_to(folder).parts)
+    )

@@ -45,7 +45,7 @@ def segment_video(config: DictConfig) -> None:
     given = plain(config)
     del given["plugins"]  # imported by now
     options = PredictOptions(**given.pop("video"), live=LiveOptions(**given.pop("live")), **given)
-    videos = videos_of(options.source)
+    videos = videos_of(options.source, options.output)
     if videos is None:
         print_summary(predict(options))
     else:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
 from src.data.datasets.camvid_raw import is_name, parse_name, raw_videos
-from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, ColourCoding, IndexCoding, LabelCoding
 from src.errors import UserError
+from src.files import visible
 
 NAMES = (
     "sky", "building", "pole", "road", "pavement", "tree", "sign_symbol", "fence", "car", "pedestrian", "bicyclist",

@@ -11,11 +11,12 @@ import re
 from pathlib import Path
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, reject_or_skip
 from src.data.images import Normalisation
 from src.data.labels import ClassSet, IndexCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
+from src.files import visible
 
 CITYSCAPES = ClassSet(
     (

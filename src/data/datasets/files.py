@@ -122,11 +122,6 @@ class VideoFile(StoredVideo):
         return file_fingerprint(self.video)
 
 
-def visible(folder: Path, pattern: str = "*") -> list[Path]:
-    """List what is in a folder, sorted, without hidden files such as the `._NAME` of archives from a Mac."""
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
-
-
 def file_fingerprint(path: Path) -> Any:
     """Name, size and whole seconds of the modification time, which archives and copies keep.
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from src.data.datasets.base import LabelledDataset, LabelledImage, LabelledVideo
-from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, reject_or_skip, visible
+from src.data.datasets.files import ImageFile, ImageSequence, VideoFile, reject_or_skip
 from src.data.images import Normalisation
 from src.data.labels import IGNORE, ClassSet, Colour, ColourCoding, IndexCoding, LabelCoding
 from src.data.still_animation.layers import SceneRoles
 from src.errors import UserError
-from src.files import read_yaml
+from src.files import read_yaml, visible
 from src.video.reading.random_access import count_frames
 from src.video.vectors import vector_file
 

@@ -21,7 +21,9 @@ from src.video.types import Frame
 TIMEOUT = 10.0  # seconds without data, after which a connection counts as lost
 FIRST, LONGEST = 0.5, 30.0  # seconds before the first attempt to reconnect; each pause is twice the one before
 
-_URL = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|srt|rtp)://.+")
+_URL = re.compile(r"(rtsps?|rtmps?|https?|udp|tcp|srt|rtp)://.+", re.IGNORECASE)
+_SERVER = re.compile(r"([\w.-]+|\[[\da-fA-F:.%]+\])(:\d*)?")
+_SECRET = re.compile(r"(?i)(user\w*?|login|pass\w*?|pwd|token|secret|\w*?key)=[^/&;]*")
 _DEVICE = re.compile(r"/dev/video\d+")
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,20 @@ def is_live(source: str) -> bool:
 
 
 def without_password(source: str) -> str:
-    """Return a source as it may be shown and stored."""
-    return re.sub(r"//[^/@]*@", "//", source)
+    """Return a source as it may be shown and stored: without user, password and query.
+
+    It hides rather too much than too little, as a password may hold any of `@/?#` that should have been escaped.
+    """
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return source
+    place, _, query = rest.partition("?")
+    server = place.partition("/")[0]
+    if "@" in query and (server == place or not _SERVER.fullmatch(server.rpartition("@")[2])):
+        return f"{scheme}://"  # of user:pass?word@server
+    if "@" in server or ":" in server:
+        place = place.rpartition("@")[2]
+    return f"{scheme}://" + _SECRET.sub(r"\1=", place.partition("#")[0])
 
 
 class LiveVideo(Video):

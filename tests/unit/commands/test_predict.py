@@ -332,23 +332,23 @@ def test_several_videos_are_done_once_and_bad_ones_do_not_stop_them(ar, tmp_path
     (folder / "bad.mp4").write_bytes(b"no video")
     given = request(ar, folder, tmp_path / "output", streams=2, save_labels=True)
     with pytest.raises(UserError, match=r"1 of 4 videos have no results, the others are complete: video '.*bad\.mp4'"):
-        predict_many(given, videos_of(given.source))
-    assert sorted(item.name for item in (tmp_path / "output").iterdir()) == ["a", "b", "c"]
+        predict_many(given, videos_of(given.source, given.output))
+    assert sorted(item.name for item in (tmp_path / "output").iterdir()) == ["a.mp4", "b.mp4", "c.mp4"]
     predict(request(ar, folder / "b.mp4", tmp_path / "alone", save_labels=True))
     assert [path.read_bytes() for path in sorted((tmp_path / "alone" / "labels").iterdir())] == [
-        path.read_bytes() for path in sorted((tmp_path / "output" / "b" / "labels").iterdir())
+        path.read_bytes() for path in sorted((tmp_path / "output" / "b.mp4" / "labels").iterdir())
     ]
     (folder / "bad.mp4").unlink()
-    shutil.rmtree(tmp_path / "output" / "c")
-    before = (tmp_path / "output" / "a" / "timing.json").stat().st_mtime_ns
-    assert list(predict_many(given, videos_of(given.source))) == ["c"]
-    assert (tmp_path / "output" / "a" / "timing.json").stat().st_mtime_ns == before
+    shutil.rmtree(tmp_path / "output" / "c.mp4")
+    before = (tmp_path / "output" / "a.mp4" / "timing.json").stat().st_mtime_ns
+    assert list(predict_many(given, videos_of(given.source, given.output))) == ["c.mp4"]
+    assert (tmp_path / "output" / "a.mp4" / "timing.json").stat().st_mtime_ns == before
     other = request(ar, folder, tmp_path / "output", max_gop=2)
     with pytest.raises(UserError, match=r"3 of 3 .* holds results of another run \(another settings\)"):
-        predict_many(other, videos_of(given.source))
+        predict_many(other, videos_of(given.source, given.output))
     exact_film(folder / "a.mp4", 6, gop=4)
     with pytest.raises(UserError, match=r"1 of 3 .* \(another source\)"):
-        predict_many(given, videos_of(given.source))
+        predict_many(given, videos_of(given.source, given.output))
 
 
 @pytest.mark.parametrize(

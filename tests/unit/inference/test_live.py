@@ -55,7 +55,35 @@ def test_sources_that_are_live() -> None:
         assert is_live(source)
     for source in ("a.mp4", "video0", "/dev/null", "http", "c:/a.mp4", "--"):
         assert not is_live(source)
-    assert without_password("rtsp://user:secret@host/a@b") == "rtsp://host/a@b"
+    assert is_live("RTSP://u:p@h/a")
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("rtsp://user:secret@h/a", "rtsp://h/a"),
+        ("rtsp://user:sec@ret@h:554/a", "rtsp://h:554/a"),
+        ("rtsp://user:se/cret@h/a", "rtsp://h/a"),
+        ("rtsp://user:s@e/cret@h/a", "rtsp://h/a"),
+        ("rtsp://user:12/secret@h/a", "rtsp://h/a"),
+        ("rtsp://user:se#cret@h/a", "rtsp://h/a"),
+        ("rtsp://user:se?cret@h/a", "rtsp://"),
+        ("rtsp://user:s/e?cret@h/a", "rtsp://"),
+        ("rtsp://user:s@e?cret@h/a", "rtsp://"),
+        ("http://h/a?password=sec@ret", "http://h/a"),
+        ("http://h/a?user=u&password=secret&n=1", "http://h/a"),
+        ("http://user:secret@h/a?password=secret", "http://h/a"),
+        ("rtsp://h/user=u&password=secret&n=1/b", "rtsp://h/user=&password=&n=1/b"),
+        ("rtsp://h/user=u_PASSWORD=secret_n=1/b", "rtsp://h/user=/b"),
+        ("srt://h:1?passphrase=secret", "srt://h:1"),
+        ("rtsp://h/a@b", "rtsp://h/a@b"),
+        ("http://[::1]:80/a.m3u8", "http://[::1]:80/a.m3u8"),
+        ("/dev/video0", "/dev/video0"),
+        ("-", "-"),
+    ],
+)
+def test_passwords_are_not_shown(source: str, shown: str) -> None:
+    assert without_password(source) == shown
 
 
 @FFMPEG

@@ -103,19 +103,35 @@ def test_names_of_several_videos(tmp_path: Path) -> None:
     for name in ("a/one.mp4", "a/two.MKV", "b/one.mp4", "b/one.mkv", "a/notes.txt", "odd [1].mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    assert videos_of(str(tmp_path / "odd [1].mp4")) is None
-    assert list(videos_of(str(tmp_path / "a")) or {}) == ["one", "two"]
-    below = ["a/one", "a/two", "b/one.mkv", "b/one.mp4", "odd [1]"]
-    assert list(videos_of(str(tmp_path)) or {}) == below
-    assert list(videos_of(f"{tmp_path}/*/one.mp4") or {}) == ["a/one", "b/one"]
-    assert list(videos_of([str(tmp_path / "a" / "one.mp4"), str(tmp_path / "b" / "one.mkv")]) or {}) == [
+    (tmp_path / "a" / "._one.mp4").touch()
+    (tmp_path / "b" / ".cache").mkdir()
+    (tmp_path / "b" / ".cache" / "one.mp4").touch()
+    output = str(tmp_path / "output")
+    for name in ("output/a/one.mp4/overlay.mp4", "output/.partial/overlay.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert videos_of(str(tmp_path / "odd [1].mp4"), output) is None
+    assert list(videos_of(str(tmp_path / "a"), output) or {}) == ["one.mp4", "two.MKV"]
+    below = ["a/one.mp4", "a/two.MKV", "b/one.mkv", "b/one.mp4", "odd [1].mp4"]
+    assert list(videos_of(str(tmp_path), output) or {}) == below
+    assert list(videos_of(f"{tmp_path}/*/one.mp4", output) or {}) == ["a/one.mp4", "b/one.mp4"]
+    assert list(videos_of(f"{tmp_path}/**/*.mp4", output) or {}) == [name for name in below if name.endswith("mp4")]
+    assert list(videos_of(str(tmp_path / "a"), str(tmp_path)) or {}) == ["one.mp4", "two.MKV"]
+    assert list(videos_of([str(tmp_path / "a" / "one.mp4"), str(tmp_path / "b" / "one.mkv")], output) or {}) == [
         "one.mp4",
         "one.mkv",
     ]
     with pytest.raises(UserError, match=r"would both be named 'one\.mp4'"):
-        videos_of([str(tmp_path / "a" / "one.mp4"), str(tmp_path / "b" / "one.mp4")])
+        videos_of([str(tmp_path / "a" / "one.mp4"), str(tmp_path / "b" / "one.mp4")], output)
+    with pytest.raises(UserError, match=r"holds the file 'one\.mp4', and results would be named so; give another"):
+        videos_of(str(tmp_path / "a"), str(tmp_path / "a"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no video"):
-        videos_of(str(tmp_path / "empty"))
+        videos_of(str(tmp_path / "empty"), output)
     with pytest.raises(UserError, match="nothing is named like"):
-        videos_of(f"{tmp_path}/*.webm")
+        videos_of(f"{tmp_path}/*.webm", output)
+
+
+def test_names_of_live_sources_differ(tmp_path: Path) -> None:
+    sources = [f"http://h/live?camera={n}&password=secret" for n in (1, 2)]
+    assert videos_of(sources, str(tmp_path)) == {"http_h_live": sources[0], "http_h_live_2": sources[1]}
