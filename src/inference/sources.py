@@ -89,15 +89,14 @@ def _expanded(source: str, output: str) -> list[tuple[str, str]]:
     if is_live(source):
         return [(source, re.sub(r"\W+", "_", without_password(source)).strip("_") or "stdin")]
     if os.path.isdir(source):
-        files = [path for path in visible(Path(source), "**/*") if path.suffix.lower() in VIDEOS and path.is_file()]
+        files = (path for path in visible(Path(source), "**/*") if path.suffix.lower() in VIDEOS and path.is_file())
         paths = _without_results(map(str, files), source, output)
         if not paths:
             raise UserError(f"source: folder '{source}' holds no video ({', '.join(VIDEOS)}); give another")
         return [(path, os.path.relpath(path, source)) for path in paths]
     if _is_pattern(source):
         root = os.path.dirname(source[: next(n for n, sign in enumerate(source) if sign in "*?[")]) or "."
-        files = [path for path in glob.glob(source, recursive=True) if os.path.isfile(path)]
-        paths = _without_results(files, root, output)
+        paths = _without_results(filter(os.path.isfile, glob.glob(source, recursive=True)), root, output)
         if not paths:
             raise UserError(f"source: nothing is named like '{source}'; check the pattern")
         return [(path, os.path.relpath(path, root)) for path in paths]
