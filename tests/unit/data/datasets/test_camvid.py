@@ -93,7 +93,7 @@ def test_official_layout(tmp_path: Path) -> None:
         (lambda r: (r / "train" / "0016E5_00390.png").write_bytes(b""), "cannot be decoded"),
         (lambda r: write(r / "trainannot" / "0016E5_00390.png", np.full((36, 48), 77, np.uint8)), "77"),
         (lambda r: write(r / "trainannot" / "0016E5_00390.png", np.zeros((20, 48), np.uint8)), "48x20"),
-        (lambda r: write(r / "trainannot" / "0016E5_00390.png", np.zeros((36, 48, 3), np.uint8)), "8-bit"),
+        (lambda r: write(r / "trainannot" / "0016E5_00390.png", np.zeros((36, 48, 3), np.uint8)), "8 bits"),
     ],
 )
 def test_bad_files_are_named(tmp_path: Path, damage, message: str) -> None:
