@@ -134,11 +134,13 @@ class FrameRunner:
         """The normalised image (1, 3, H, W), channels_last; on CPU from a table, with the same result."""
         if self._device.type == "cpu":
             return torch.from_numpy(cv2.LUT(image, self._normalised))[None].permute(0, 3, 1, 2)
-        pixels = normalise(torch.from_numpy(image).to(self._device).permute(2, 0, 1)[None], self._normalisation)
+        pixels = normalise(self._batched(image).permute(0, 3, 1, 2), self._normalisation)
         return pixels.contiguous(memory_format=torch.channels_last)
 
     def _batched(self, array: NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)[None]
+        """Copy an array to the device as a batch of one; a GPU's copy runs while the host prepares what follows."""
+        host, on_gpu = torch.from_numpy(array), self._device.type == "cuda"
+        return (host.pin_memory() if on_gpu else host).to(self._device, non_blocking=on_gpu)[None]
 
 
 def runner_of(loaded: LoadedModel, device: torch.device) -> FrameRunner:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
 
 import torch
@@ -32,9 +31,9 @@ def can_use_triton(*tensors: Tensor) -> bool:
     )
 
 
-@functools.cache
 def _is_new_enough(device: torch.device) -> bool:
     """Whether kernels run on a GPU; without one, its tensors are fake and stand for any."""
     if device.type != "cuda" or not torch.cuda.is_available():
         return True
-    return torch.cuda.get_device_capability(device) >= triton.CAPABILITY
+    major: int = torch.cuda.get_device_properties(device).major  # which torch.compile takes as a constant
+    return major >= triton.CAPABILITY

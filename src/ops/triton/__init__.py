@@ -14,4 +14,4 @@ import os
 
 enabled = importlib.util.find_spec("triton") is not None
 DEVICES = ("cuda", "cpu") if os.environ.get("TRITON_INTERPRET") == "1" else ("cuda",)
-CAPABILITY = (8, 0)  # of the oldest GPUs with matrix products in bf16 and TF32, which the kernels are made of
+CAPABILITY = 8  # of the oldest GPUs with matrix products in bf16 and TF32, which the kernels are made of

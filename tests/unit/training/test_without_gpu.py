@@ -1,4 +1,4 @@
-"""Everything that trains, on fake CUDA tensors: types under autocast, waits for the host, synchronised batch norms.
+"""Everything that trains, and streams, on fake CUDA tensors: types under autocast, waits for the host, batch norms.
 
 Fake tensors take torch's CUDA paths, autocast among them, without a GPU; nothing is computed. Where numbers matter, the
 forms of a network are compared on the CPU.
@@ -15,6 +15,7 @@ from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -28,6 +29,7 @@ from torch.utils._pytree import tree_leaves
 from src.data.batch import ClipBatch
 from src.data.images import Normalisation
 from src.errors import UserError
+from src.inference.runner import FrameRunner
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import PIDNetLoss
 from src.losses.segmentation import CrossEntropy, Presence, SegmentationLoss
@@ -47,6 +49,7 @@ from src.training.modules.image import ImageModule
 from src.training.modules.tdnet import TDNetModule
 from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
 from src.training.sync_batchnorm import SyncBatchNorms
+from src.video.motion.field import identity
 from tests.support import trainings
 from tests.support.network_cases import CASES, CLASSES
 from tests.support.processes import together
@@ -113,6 +116,11 @@ class HostCrossings(TorchDispatchMode):
         self.count: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if func is not torch.ops.prim.device.default:
+            with self:  # in inference mode, copies and `item` arrive as they are called
+                out = func.decompose(*args, **(kwargs or {}))
+            if out is not NotImplemented:
+                return out
         out = func(*args, **(kwargs or {}))
         if func is torch.ops.aten._local_scalar_dense.default:
             self.count["item"] += args[0].device.type == "cuda"
@@ -231,6 +239,26 @@ def test_a_training_step_runs_under_cuda_autocast(name: str, half: str, no_check
     hard = sum(isinstance(m, OhemCrossEntropy) for m in module.modules())
     assert crossings.count["item"] == 0
     assert crossings.count["copy"] <= 2 * hard, "OHEM reads how many pixels are hard; nothing else waits"
+
+
+@pytest.mark.parametrize("name", ["arseg", "arseg_gate"])
+def test_a_streamed_frame_waits_only_for_its_labels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda x: pinned.append(x) or x)  # which needs a GPU
+    monkeypatch.setattr(nn.Module, "to", lambda net, **_: net)  # parameters that are fake cannot be moved
+    monkeypatch.setattr(Tensor, "numpy", lambda x: np.zeros(x.shape, np.uint8))  # fake tensors have no values
+    image, motion = np.zeros((*SIZE, 3), np.uint8), identity(*SIZE)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        with torch.device("cuda"):
+            net = CASES[name].build()
+        runner = FrameRunner(net, Normalisation.of([0.5] * 3, [0.5] * 3), torch.device("cuda"))
+        state = runner.init_state()
+        for to_key, uploads in ((None, 1), (motion, 3)):
+            pinned.clear()
+            with HostCrossings() as crossings:
+                _, state = runner.step(image, state, to_key)
+            assert crossings.count.total() == 1
+            assert len(pinned) == uploads, "image, motion and its validity come from pinned memory"
 
 
 class Counted:
