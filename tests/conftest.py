@@ -14,6 +14,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 
+from src.interruption import SIGNALS, _Watch
 from tests.support.configs import compose_config
 
 for number in (signal.SIGINT, signal.SIGHUP):  # which `nohup` and `&` leave ignored, also for the processes of tests
@@ -51,7 +52,11 @@ def _global_state() -> Iterator[None]:
     torch.manual_seed(0)
     threads = torch.get_num_threads()
     levels = {name: logging.getLogger(name).level for name in ("", "src", "lightning")}
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    _Watch.process = _Watch.received = _Watch.deferred = None  # else the next test's signal is a second one
     torch.set_num_threads(threads)
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
