@@ -31,12 +31,13 @@ def load(folder):
         }
     import openvino
 
-    models = {f.stem: openvino.Core().read_model(f) for f in sorted(folder.glob("*.xml"))}
+    core = openvino.Core()
+    models = {f.stem: core.read_model(f) for f in sorted(folder.glob("*.xml"))}
     if not models:
         sys.exit(f"error: '{folder}' holds no .onnx or .xml files; give a folder of python -m src.export")
     about = json.loads(next(iter(models.values())).get_rt_info("segmentation").value)
     hint = {"INFERENCE_PRECISION_HINT": "bf16" if about["precision"] == "bf16" else "f32"}
-    compiled = {name: openvino.compile_model(model, "CPU", hint) for name, model in models.items()}
+    compiled = {name: core.compile_model(model, "CPU", hint) for name, model in models.items()}
     return about, {
         name: lambda x, c=c: {
             port.any_name: np.array(value) for port, value in c({i.any_name: x[i.any_name] for i in c.inputs}).items()

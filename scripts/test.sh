@@ -13,13 +13,5 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# "loadscope": the tests of a file share what its fixtures trained. Loader processes of data sets and trainings are not
-# started from processes in which backends and tile units have run: such processes were seen to end without a word.
-run=(python -m pytest --numprocesses=2 --dist=loadscope)
-if [ "${#tests[@]}" = 0 ] && [ "$#" = 0 ]; then
-  engines=(tests/unit/inference tests/unit/exporting tests/unit/ops tests/unit/models tests/unit/commands tests/unit/evaluation)
-  "${run[@]}" "${engines[@]/#/--ignore=}"
-  "${run[@]}" "${engines[@]}"
-else
-  "${run[@]}" "${tests[@]}" "$@"
-fi
+# "loadscope": the tests of a file share what its fixtures trained.
+python -m pytest --numprocesses=2 --dist=loadscope "${tests[@]}" "$@"

@@ -11,11 +11,12 @@ from typing import Any
 
 from src.checkpoints.load import LoadedModel
 from src.errors import UserError, check_range
+from src.exporting.calibration import recorded
 from src.exporting.comparison import Agreement, check, compare, synthetic_frames, synthetic_inputs
 from src.exporting.graphs import Graphs, trace
-from src.exporting.quantise import quantised, recorded
 from src.exporting.runtimes import Runtime, runtime_of
 from src.exporting.segmenter import ExportedSegmenter
+from src.inference.engine.int8 import quantised
 from src.models.video import FrameInput, VideoSegmenter
 
 FORMAT = 1  # of the metadata

@@ -122,9 +122,9 @@ class OpenVino(Runtime):
 
     def load(self, path: Path, threads: int) -> Run:
         """Compile the model; OpenVINO by itself computes fp32 graphs in bf16 where the CPU has it."""
-        import openvino
+        from src.inference.engine.openvino_part import openvino_core
 
-        core = openvino.Core()
+        core = openvino_core()
         model = core.read_model(path)
         hint = "bf16" if json.loads(model.get_rt_info(KEY).value)["precision"] == "bf16" else "f32"
         compiled = core.compile_model(
@@ -140,9 +140,9 @@ class OpenVino(Runtime):
 
     def metadata(self, path: Path) -> dict[str, Any]:
         """Metadata of the model's runtime information."""
-        import openvino
+        from src.inference.engine.openvino_part import openvino_core
 
-        return dict(json.loads(openvino.Core().read_model(path).get_rt_info(KEY).value))
+        return dict(json.loads(openvino_core().read_model(path).get_rt_info(KEY).value))
 
 
 class TorchExport(Runtime):

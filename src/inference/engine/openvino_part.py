@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ import openvino as ov
 import torch
 from torch import Tensor
 
+from src.inference.engine.int8 import quantised
 from src.inference.engine.options import Precision
 from src.inference.engine.part import Part
 from src.ops.resize import resize
@@ -65,12 +67,28 @@ class OpenVINOPart:
         return out
 
     def _compiled(self, pixels: Tensor) -> ov.InferRequest:
+        core = openvino_core()
         model = translated(self._part, pixels.float().permute(0, 3, 1, 2).contiguous())
         if self._precision == "int8":
             size = int(pixels.shape[1]), int(pixels.shape[2])
-            model = _quantised(model, [resize(sample, size) for sample in self._samples])
+            images = [x for sample in self._samples for x in resize(sample, size)]
+            name = model.inputs[0].any_name
+            model = quantised(model, [{name: x[None].contiguous().numpy()} for x in images])
         _hand_over(model, self._part)
-        return ov.Core().compile_model(model, "CPU", self._settings).create_infer_request()
+        return core.compile_model(model, "CPU", self._settings).create_infer_request()
+
+
+@functools.cache
+def openvino_core() -> ov.Core:
+    """Return the one OpenVINO core of the process, which is never deleted.
+
+    On CPUs with AMX a core gives the thread that first uses its CPU plugin a stack for signals, and deletes that stack
+    with itself: the next signal, such as that of an ended child, then kills the process. NNCF makes cores of its own
+    for a while, which do no harm where this one was made before them.
+    """
+    core = ov.Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+    return core
 
 
 def translated(part: Part, example: Tensor) -> ov.Model:
@@ -80,13 +98,6 @@ def translated(part: Part, example: Tensor) -> ov.Model:
     model = ov.convert_model(program)
     model.reshape(list(example.shape))  # it came out with any shape, which is slower
     return model
-
-
-def _quantised(model: ov.Model, samples: list[Tensor]) -> ov.Model:
-    import nncf  # slow to load
-
-    images = [x[None].contiguous().numpy() for sample in samples for x in sample]
-    return nncf.quantize(model, nncf.Dataset(images), subset_size=len(images))
 
 
 def _hand_over(model: ov.Model, part: Part) -> None:
