@@ -1,4 +1,4 @@
-"""What the graphs of a method take over the frames of a stream: the samples that int8 is calibrated with."""
+"""Record the inputs of exported graphs over the frames of a stream: the samples that int8 is calibrated with."""
 
 from __future__ import annotations
 

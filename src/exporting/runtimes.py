@@ -103,6 +103,9 @@ class OpenVino(Runtime):
         """Express a graph as an openvino.Model."""
         import openvino
 
+        from src.inference.engine.openvino_part import openvino_core
+
+        openvino_core()
         if graph.dynamic:  # its reader of ONNX knows arithmetic of sizes, that of torch.export does not
             return openvino.convert_model(io.BytesIO(OnnxRuntime().convert(graph).SerializeToString()))
         model = openvino.convert_model(graph.program)

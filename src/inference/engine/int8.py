@@ -13,18 +13,14 @@ def quantised(model: Any, samples: Sequence[dict[str, NDArray[Any]]]) -> Any:
     """Quantise the convolutions of a model of ONNX or OpenVINO; attention and resizing keep their precision.
 
     Args:
-        model: onnx.ModelProto or openvino.Model, in fp32.
+        model: onnx.ModelProto or openvino.Model, in fp32, the latter after a call of `openvino_core`.
         samples: inputs by name, of which a model may read some.
     """
     import nncf  # slow to load
 
-    onnx = hasattr(model, "graph")
-    if onnx:
+    if hasattr(model, "graph"):
         read = {port.name for port in model.graph.input}
     else:
-        from src.inference.engine.openvino_part import openvino_core
-
-        openvino_core()  # before those that NNCF makes
         read = {port.any_name for port in model.inputs}
     samples = [{name: array for name, array in sample.items() if name in read} for sample in samples]
     logging.getLogger("nncf").setLevel(logging.ERROR)
