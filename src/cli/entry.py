@@ -56,6 +56,7 @@ def run(name: str, task: Task) -> None:
         for handler in logging.getLogger().handlers:
             if isinstance(handler, logging.StreamHandler) and isinstance(handler.stream, io.TextIOWrapper):
                 handler.stream.reconfigure(errors="backslashreplace")  # lines with file names that are not UTF-8
+        hear_only(config.get("plugins") or [])
         check_keys(config)
         return task(config)
 
@@ -88,6 +89,20 @@ def run(name: str, task: Task) -> None:
         if not is_disk_full(error):
             raise
         end_with(str(exhausted(error, has_workers=False)))
+
+
+def hear_only(plugins: str | Sequence[str]) -> None:
+    """Let this project, Lightning and plugins log from INFO on, and other libraries from WARNING on.
+
+    Other levels, such as that of hydra.verbose=true, stay.
+    """
+    root = logging.getLogger()
+    if root.level != logging.INFO:
+        return
+    root.setLevel(logging.WARNING)
+    for name in ("src", "lightning", *([plugins] if isinstance(plugins, str) else plugins)):
+        logger = logging.getLogger(name.partition(".")[0])
+        logger.setLevel(logger.level or logging.INFO)
 
 
 def _known_keys(name: str, arguments: Sequence[str], wrong: str) -> list[str]:
