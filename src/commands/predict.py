@@ -18,7 +18,7 @@ from src.inference.api import StreamSegmenter, load_segmenter
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
-from src.inference.output_folder import atomic_output_folder
+from src.inference.output_folder import atomic_output_folder, settle
 from src.inference.resuming import file_identity, is_complete
 from src.inference.segment import Segmented
 from src.inference.sources import videos_of
@@ -63,7 +63,8 @@ def predict(options: PredictOptions) -> dict[str, Any]:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.
     """
     with ExitStack() as stack:
-        folder = stack.enter_context(atomic_output_folder(Path(options.output)))
+        output = Path(options.output)
+        folder = stack.enter_context(atomic_output_folder(output, keep=is_live(str(options.source))))
         run = _Run(options, [""])
         stream = run.stream(stack, folder, str(options.source), "")
         run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
@@ -135,11 +136,13 @@ class _Run:
             stack = ExitStack()
             self._open.push(stack)
             try:
+                settle(output)
                 if os.path.isfile(path) and is_complete(output, self._identity(path)):
                     self._left.discard(name)
                     log.info("%s: complete, skipped", output)
                     continue
-                yield self.stream(stack, stack.enter_context(atomic_output_folder(output)), path, name)
+                folder = stack.enter_context(atomic_output_folder(output, keep=is_live(path)))
+                yield self.stream(stack, folder, path, name)
             except UserError as error:
                 self._fail(stack, name, error)
 

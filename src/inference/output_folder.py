@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from src.errors import UserError
 from src.interruption import Interruption
+from src.locks import LOCK, lock_folder, unlock_folder
 
-PARTIAL = ".partial"
+PARTIAL, COMPLETE = ".partial", ".complete"
+_KILLED = "killed_{}"  # what killed runs have left, if it is kept
+
+log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def atomic_output_folder(output: Path) -> Iterator[Path]:
+def atomic_output_folder(output: Path, keep: bool = False) -> Iterator[Path]:
     """Yield a folder to write to; its content moves to `output` at the end, and is deleted if anything is raised.
 
-    It lies inside `output`, so that moving never crosses file systems, and it keeps two runs apart.
+    It lies inside `output`, so that moving never crosses file systems, and it keeps two runs apart. That of a run that
+    was killed is taken over.
+
+    Args:
+        output: new or empty.
+        keep: what a killed run has left is moved to a folder killed_1, 2, .. of `output`; else it is deleted.
 
     Raises:
         UserError: `output` cannot be written, is not empty, belongs to another run; or the disk is full.
     """
     missing = [folder for folder in (output, *output.parents) if not folder.exists()]
-    partial = _create(output)
+    partial = _create(output, keep)
     try:
         yield partial
-        for item in sorted(partial.iterdir()):  # `timing.json` comes last and marks the output as complete
-            os.replace(item, output / item.name)
+        os.replace(partial, output / COMPLETE)
+        settle(output)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -38,29 +50,56 @@ def atomic_output_folder(output: Path) -> Iterator[Path]:
         interruption.add_note(f"'{output}' is left as it was; start it again")
         raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
         with contextlib.suppress(OSError):  # of the folders made here, those still empty
             for folder in missing:
                 folder.rmdir()
 
 
-def _create(output: Path) -> Path:
+def settle(output: Path) -> None:
+    """Move complete results to where they belong, also those of a run that was killed while it did so."""
+    complete = output / COMPLETE
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for item in sorted(complete.iterdir()):  # `timing.json` comes last and marks the output as complete
+            if item.name != LOCK:
+                with contextlib.suppress(FileNotFoundError):  # another process does the same
+                    os.replace(item, output / item.name)
+        shutil.rmtree(complete, ignore_errors=True)
+
+
+def _create(output: Path, keep: bool) -> Path:
     partial = output / PARTIAL
     try:
         output.mkdir(parents=True, exist_ok=True)
+        settle(output)
+        partial.mkdir(exist_ok=True)
+        owner = lock_folder(partial, again=False)
         found = sorted(item.name for item in output.iterdir())
-        if PARTIAL not in found:
-            partial.mkdir()
     except OSError as error:
         raise UserError(
             f"output '{output}' cannot be written ({error.strerror}); give one that you may write to"
         ) from error
-    if PARTIAL in found:
-        raise UserError(
-            f"output '{output}' holds '{PARTIAL}' of a run that is still running or was killed; "
-            "wait for it or delete that folder"
-        )
-    if found:
-        partial.rmdir()
-        raise UserError(f"output '{output}' holds '{found[0]}' and nothing is overwritten; give a new or empty folder")
+    if owner is not None:
+        raise UserError(f"output '{output}' belongs to {owner}, which is still running; wait for it, or give another")
+    killed = _KILLED.format(r"\d+")
+    others = [name for name in found if name != PARTIAL and not re.fullmatch(killed, name)]
+    if others:
+        _remove(partial)
+        raise UserError(f"output '{output}' holds '{others[0]}' and nothing is overwritten; give a new or empty folder")
+    left = [item for item in partial.iterdir() if item.name != LOCK]
+    if left and keep:
+        kept = next(folder for n in count(1) if not (folder := output / _KILLED.format(n)).exists())
+        kept.mkdir()
+        for item in left:
+            os.replace(item, kept / item.name)
+        log.warning("%s: a run was killed; what it has left is in '%s'", output, kept)
+    elif left:
+        log.warning("%s: a run was killed; its unfinished results are made again", output)
+        for item in left:
+            shutil.rmtree(item) if item.is_dir() else item.unlink()
     return partial
+
+
+def _remove(partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)
+    unlock_folder(partial)

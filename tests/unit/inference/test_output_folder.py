@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from src.errors import UserError
-from src.inference.output_folder import PARTIAL, atomic_output_folder
+from src.inference.output_folder import COMPLETE, PARTIAL, atomic_output_folder
 from src.interruption import Interruption
+from src.locks import LOCK
+from tests.support.configs import ROOT
 
 
 def test_files_appear_together_at_the_end(tmp_path):
@@ -61,9 +66,60 @@ def test_second_run_into_the_same_folder_is_refused_and_harms_nothing(tmp_path):
     output = tmp_path / "output"
     with atomic_output_folder(output) as folder:
         (folder / "a.txt").write_text("a")
-        with pytest.raises(UserError, match="still running or was killed"), atomic_output_folder(output):
+        with pytest.raises(UserError, match=f"process {os.getpid()} on .*still running"), atomic_output_folder(output):
             pass
     assert (output / "a.txt").read_text() == "a"
+
+
+def started_in(output, work):
+    """Start a process that fills the folder, and then does some work in it."""
+    code = f"""
+import os, sys, pathlib
+from src.inference import output_folder
+with output_folder.atomic_output_folder(pathlib.Path({str(output)!r})) as folder:
+    (folder / "labels").mkdir()
+    for name in ("labels/0.png", "overlay.mp4", "timing.json"):
+        (folder / name).write_text("killed")
+    {work}
+"""
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_folder_of_a_killed_run_is_taken_over_and_that_of_a_running_one_is_not(tmp_path, keep):
+    output = tmp_path / "output"
+    for number in (1, 2):
+        with started_in(output, "print(flush=True); input()") as process:
+            process.stdout.readline()
+            for _ in range(2):
+                message = f"belongs to process {process.pid} on .*still running; wait for it"
+                with pytest.raises(UserError, match=message), atomic_output_folder(output, keep):
+                    pass
+            assert (output / PARTIAL / "labels" / "0.png").read_text() == "killed"
+            process.kill()
+        with pytest.raises(RuntimeError, match=r"^$"), atomic_output_folder(output, keep):  # nothing is left in it
+            raise RuntimeError(*(item.name for item in (output / PARTIAL).iterdir() if item.name != LOCK))
+        kept = [f"killed_{n + 1}/{name}" for n in range(number) for name in ("labels", "overlay.mp4", "timing.json")]
+        assert sorted(str(item.relative_to(output)) for item in output.glob("*/*")) == (kept if keep else [])
+    with atomic_output_folder(output, keep) as folder:
+        (folder / "overlay.mp4").write_text("new")
+    assert (output / "overlay.mp4").read_text() == "new"
+
+
+def test_results_of_a_run_that_was_killed_while_they_were_moved_are_complete(tmp_path):
+    work = """
+    moved, replace = [], os.replace
+    def killing(source, target):
+        moved.append(target)
+        os._exit(9) if len(moved) == 3 else replace(source, target)
+    os.replace = killing"""
+    with started_in(tmp_path, work) as process:
+        process.communicate(timeout=60)
+    assert process.returncode == 9
+    assert sorted(item.name for item in tmp_path.iterdir()) == [COMPLETE, "labels"]
+    with pytest.raises(UserError, match="holds 'labels' and nothing is overwritten"), atomic_output_folder(tmp_path):
+        pass
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["labels", "overlay.mp4", "timing.json"]
 
 
 @pytest.mark.parametrize("place", ["file.txt", "file.txt/output"])
