@@ -76,7 +76,8 @@ class StreamSegmenter:
         Args:
             source: path of the video, or a live source, see `src.video.reading.live.is_live`.
             motion: "exact" vectors of the codec, "estimate" by block search, or "auto", exact where they can be had.
-            on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them, as live sources always do.
+            on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them, as live sources always do; of
+                these it is for files behind an http address that break off for good.
             reconnect: attempts in a row to reconnect a live source; None for no limit.
 
         Raises:
@@ -84,7 +85,7 @@ class StreamSegmenter:
         """
         used = motion if self.network.uses_motion else "none"
         if is_live(str(source)):
-            return LiveVideo(str(source), used, reconnect)
+            return LiveVideo(str(source), used, reconnect, on_damage)
         # beside the network, decoding has a share of the threads
         return Video(source, used, on_damage, max(1, self.threads // 2))
 

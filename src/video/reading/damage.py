@@ -53,9 +53,10 @@ class DecodedFrame:
 class DamageDetector:
     """Decode a stream and report where data was lost: "stop" raises, "continue" warns and marks the frame.
 
-    "mark" marks without a warning. Under "stop" a video whose first frames are lost begins with a warning at the first
-    keyframe that is not. Damage is what the data shows: packets that are cut or do not decode, frames that
-    the decoder had to conceal, files that end too early. Counts and durations that a container states are often wrong.
+    "mark" marks without a warning, and raises PyAV's error where the rest cannot be read. Under "stop" a video whose
+    first frames are lost begins with a warning at the first keyframe that is not. Damage is what the data shows:
+    packets that are cut or do not decode, frames that the decoder had to conceal, files that end too early. Counts and
+    durations that a container states are often wrong.
 
     Where frames were lost, the next one is marked, and the lost ones keep their index as far as their
     packets are there, so that later indices stay aligned with labels. Bit errors that decode leave no
@@ -163,6 +164,8 @@ class DamageDetector:
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError:
+            if self._policy == "mark":
+                raise
             self._report("the rest of the file cannot be read", final=True)
 
     def _is_joint(self, torn: av.Packet[VideoStream], following: Iterable[av.Packet[VideoStream]]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -15,6 +16,7 @@ from av.video.stream import VideoStream
 
 from src.errors import UserError
 from src.video.reading.container import LIMITS, best_stream, reason
+from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
 from src.video.types import Frame
 
@@ -32,6 +34,17 @@ log = logging.getLogger(__name__)
 def is_live(source: str) -> bool:
     """Return whether a source is a network stream, a camera or a pipe (- is standard input), not a file."""
     return source == "-" or bool(_URL.fullmatch(source) or _DEVICE.fullmatch(source)) or Path(source).is_fifo()
+
+
+def _but_last_of_broken(frames: Iterator[Frame]) -> Iterator[Frame]:
+    """Frames, but the last one before an error: its packet may be cut."""
+    held = None
+    for frame in frames:
+        if held is not None:
+            yield held
+        held = frame
+    if held is not None:
+        yield held
 
 
 def without_password(source: str) -> str:
@@ -55,29 +68,36 @@ class LiveVideo(Video):
     """A live source that can be iterated once; it reconnects where the connection is lost.
 
     What is lost or corrupt marks the next frame as damaged, without a message. The frames have no display matrix.
-    The decoder has one thread, as more would add latency.
+    The decoder has one thread, as more would add latency. A file behind an http address is read again from its
+    start after a lost connection, and continues with the first frame that was not given.
 
     Args:
         source: see `is_live`.
         motion: as of `Video`.
-        reconnect: attempts in a row, with growing pauses, before the video ends; None for no limit. Pipes, and files
-            behind an http address, end where they end.
+        reconnect: attempts in a row, with growing pauses, before the video ends; None for no limit. Pipes end where
+            they end.
+        on_damage: where the attempts at a file behind an http address are used up, "stop" raises, "continue" warns.
 
     Attributes:
         reconnections: so far.
 
     Raises:
-        UserError: nothing that can be read, an unknown `motion`, or motion="exact" where there is none.
+        UserError: nothing that can be read, an unknown `motion`, or motion="exact" where there is none; while
+            iterating, a file that breaks off.
     """
 
-    def __init__(self, source: str, motion: MotionSource = "auto", reconnect: int | None = None) -> None:
+    def __init__(
+        self, source: str, motion: MotionSource = "auto", reconnect: int | None = None, on_damage: Policy = "continue"
+    ) -> None:
         self._source, self._reconnect, self._stop = source, reconnect, Event()
         self.path = Path(without_password(source))
-        self.on_damage, self.threads, self._asked, self._remedy = "continue", 1, motion, ""
+        self.on_damage, self.threads, self._asked, self._remedy = on_damage, 1, motion, ""
         self.reconnections = 0
         self._opened = self._connect()
         container, stream = self._opened
-        self._ends = (not _URL.fullmatch(source) and not _DEVICE.fullmatch(source)) or container.duration is not None
+        is_remote = bool(_URL.fullmatch(source))
+        self._is_file = is_remote and (container.duration is not None or container.size > 0)
+        self._is_pipe = not is_remote and not _DEVICE.fullmatch(source)
         try:
             self.info = self._describe(container, stream, None, motion)
         except BaseException:
@@ -89,35 +109,47 @@ class LiveVideo(Video):
         self._stop.set()
 
     def __iter__(self) -> Iterator[Frame]:
-        offset, failures, opened = 0, 0, self._opened
+        given, failures, opened = 0, 0, self._opened
         while True:
-            first, index = offset, -1
+            start = 0 if self._is_file else given  # index of the first frame of this connection
+            lost, is_broken = start > 0, False
+            frames = self._frames(*opened, "mark")
             with opened[0]:
-                for frame in self._frames(*opened, "mark"):
-                    failures, index = 0, frame.index
-                    damaged = frame.damaged or (offset > 0 and offset == first)
-                    first = -1
-                    yield replace(frame, index=offset + index, damaged=damaged)
-                    if self._stop.is_set():
-                        return
-            offset += index + 1
-            if self._ends or self._stop.is_set():
+                try:
+                    for frame in _but_last_of_broken(frames) if self._is_file else frames:
+                        index = start + frame.index
+                        if index >= given:
+                            failures, given = 0, index + 1
+                            yield replace(frame, index=index, damaged=frame.damaged or lost)
+                            lost = False
+                        if self._stop.is_set():
+                            return
+                except av.FFmpegError:
+                    is_broken = True
+            if self._is_pipe or (self._is_file and not is_broken):
                 return
-            while True:
+            while not self._stop.is_set():
                 if failures == self._reconnect:
-                    log.warning("%s: did not come back in %d attempts; it ends here", self.path, failures)
+                    self._give_up(given, failures)
                     return
                 pause = min(FIRST * 2**failures, LONGEST)
                 failures += 1
                 log.warning("%s: connection lost; attempt %d in %.1f s", self.path, failures, pause)
-                if self._stop.wait(pause):
-                    return
-                try:
+                self._stop.wait(pause)
+                with suppress(UserError):
                     opened = self._connect()
+                    self.reconnections += 1
                     break
-                except UserError:
-                    continue
-            self.reconnections += 1
+            else:
+                return
+
+    def _give_up(self, given: int, attempts: int) -> None:
+        if self._is_file and self.on_damage == "stop":
+            raise UserError(
+                f"video '{self.path}' breaks off after {given} frames, and did not come back in {attempts} attempts; "
+                f"copy it here first, or set on_damage=continue"
+            )
+        log.warning("%s: did not come back in %d attempts; it ends after %d frames", self.path, attempts, given)
 
     def _connect(self) -> tuple[InputContainer, VideoStream]:
         url, given = ("pipe:0" if self._source == "-" else self._source), {**LIMITS, "rtsp_transport": "tcp"}

@@ -9,10 +9,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -138,6 +141,73 @@ def connected(url: str) -> LiveVideo:
 def test_a_source_that_is_not_there_is_one_line() -> None:
     with pytest.raises(UserError, match=r"^video 'http:/127\.0\.0\.1:9/a' cannot be read .*; check the address"):
         LiveVideo("http://user:secret@127.0.0.1:9/a")
+
+
+@pytest.fixture
+def torn(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[str, list[int]]]:
+    """Address of a server of a folder, and how many bytes each connection brings before it breaks."""
+    monkeypatch.setattr(live, "FIRST", 0.01)
+    lengths: list[int] = []
+
+    class Tearing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            data = (tmp_path / self.path[1:]).read_bytes()
+            start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+            self.send_response(206)
+            self.send_header("Content-Length", str(len(data) - start))
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.end_headers()
+            with suppress(OSError):  # the client need not read all
+                self.wfile.write(data[start : start + lengths[0]])
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Tearing) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", lengths
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["video.mp4", "video.mkv", "video.ts", "video.h264"])
+def test_a_file_whose_connection_breaks_is_read_to_its_end(
+    torn: tuple[str, list[int]], tmp_path: Path, name: str
+) -> None:
+    path, (server, lengths) = tmp_path / name, torn
+    whole = exact_film(tmp_path / "whole.mp4", 60, gop=30, height=240, width=320)
+    ahead = {"movflags": "+faststart"} if path.suffix == ".mp4" else {}  # the index, without which nothing opens
+    with av.open(str(whole)) as read, av.open(str(path), "w", options=ahead) as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(read.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    size = path.stat().st_size
+    lengths[:] = [size * 2 // 3]
+    source, found = LiveVideo(f"{server}/{name}", "exact", reconnect=5), list[Any]()
+    for frame in source:
+        found.append(frame)
+        lengths[:] = [size]
+    assert source.reconnections == 1
+    expected = list(Video(path, "exact"))
+    assert [f.index for f in found] == list(range(60))
+    assert not any(f.damaged for f in found)
+    for one, other in zip(found, expected, strict=True):
+        assert np.array_equal(one.image, other.image)
+        assert (one.vectors is None) == (other.vectors is None)
+        assert one.vectors is None or np.array_equal(one.vectors, other.vectors)
+
+
+def test_a_file_that_stays_broken_is_damage(
+    torn: tuple[str, list[int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, (server, lengths) = exact_film(tmp_path / "video.mkv", 60, gop=30, height=240, width=320), torn
+    lengths[:] = [path.stat().st_size * 2 // 3]
+    with pytest.raises(UserError, match=r"breaks off after \d\d frames, and did not come back in 2 attempts; copy it"):
+        list(LiveVideo(f"{server}/video.mkv", "exact", 2, on_damage="stop"))
+    found = list(LiveVideo(f"{server}/video.mkv", "exact", 2))
+    assert [f.index for f in found] == list(range(len(found)))
+    assert 20 < len(found) < 60
+    assert f"did not come back in 2 attempts; it ends after {len(found)} frames" in caplog.text
 
 
 class Recorded(LiveVideo):
