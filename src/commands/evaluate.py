@@ -88,7 +88,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
     with processes(config.device, config.devices) as device:
         torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
-        clips = _prepared(module, config.split) if stills is None else None
+        clips, scored = _prepared(module, config.split) if stills is None else (None, 0)
         if not is_first_process():
             logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
         if stills is not None:
@@ -100,26 +100,18 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
 
             tune = OneEngine(config, module, lambda: _first(stills)[0])
             scores = score_stills(systems, stills, len(first.classes), device, damaged, tune)
-            height, width = map(int, _first(stills)[1].shape)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
             about |= {"gop": 1, "codec": None, "frames": len(stills) - missing, **tune.engine._asdict()}
         elif clips is not None:
             gop, start = module.encoding.gop, module.first_scored(config.split)
-            scored = len(scored_candidates(clips, list(range(gop)), 1, first=start))
-            if not scored:
-                raise UserError(
-                    f"no labelled frame of '{config.split}' has {start} frames before it; give a lower video.gop={gop} "
-                    f"or data.longest_gop={module.longest_gop}"
-                )
             tune = OneEngine(config, module, lambda: _key_image(clips[0]))
             scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start, tune)
-            info = Video(clips[0].video, motion="none").info
-            height, width = info.height, info.width
             about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
     if not is_first_process():
         return []
+    size = _key_image(clips[0]).shape[:2] if clips is not None else _first(stills or [])[1].shape
     results = [
-        {**result_of(system, metric, first.classes, (height, width), about["gop"]), **about}
+        {**result_of(system, metric, first.classes, (size[0], size[1]), about["gop"]), **about}
         for system, metric in zip(systems, scores, strict=True)
     ]
     print_results(results)  # first, as the disk may be full
@@ -129,15 +121,26 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     return results
 
 
-def _prepared(module: ClipDataModule, split: str) -> Clips:
-    """Clips of a split, which one process of each machine makes before the others look for them."""
+def _prepared(module: ClipDataModule, split: str) -> tuple[Clips, int]:
+    """Clips of a split, which one process of each machine makes before the others look, and how many frames count."""
     is_first_here = os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")) == "0"
     if not is_first_here:
         together(lambda: None)  # while the first makes them
-    clips = together(lambda: module.prepared(split))
+    found = together(lambda: _scored(module, split))
     if is_first_here:
         together(lambda: None)
-    return clips
+    return found
+
+
+def _scored(module: ClipDataModule, split: str) -> tuple[Clips, int]:
+    clips, gop, start = module.prepared(split), module.encoding.gop, module.first_scored(split)
+    scored = len(scored_candidates(clips, list(range(gop)), 1, first=start))
+    if not scored:
+        raise UserError(
+            f"no labelled frame of '{split}' has {start} frames before it; give a lower video.gop={gop} "
+            f"or data.longest_gop={module.longest_gop}"
+        )
+    return clips, scored
 
 
 class OneEngine:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 from collections.abc import Iterator
@@ -15,13 +14,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric import Fabric
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.strategies.ddp import DDPStrategy
 
 from src.errors import UserError
 from src.inference.device import choose_device
 from src.training.loggers import silence_warnings
+from src.training.ranks import ending_together, meet, slurm_tasks, tasks_per_node
 
 WAIT = timedelta(days=7)  # for a process that prepares clips, or whose videos are the longest
 
@@ -54,7 +53,7 @@ def processes(name: str, devices: int | str) -> Iterator[torch.device]:
         raise UserError("each of several processes would name its own run directory; give hydra.run.dir=RUN to all")
     for library in ("lightning.fabric", "lightning.pytorch"):  # which reports how many processes there are
         logging.getLogger(library).setLevel(logging.WARNING)
-    by_slurm, by_torchrun = _tasks() > 1, TorchElasticEnvironment.detect()
+    by_slurm, by_torchrun = slurm_tasks() > 1, TorchElasticEnvironment.detect()
     fabric = Fabric(
         accelerator="cpu",
         devices=number,
@@ -62,32 +61,25 @@ def processes(name: str, devices: int | str) -> Iterator[torch.device]:
         strategy=DDPStrategy(process_group_backend="gloo", timeout=WAIT),
         plugins=[] if by_slurm or by_torchrun else [LightningEnvironment()],
     )
-    atexit.register(_end_others, fabric)
-    fabric.launch()
-    try:
+    meet()
+    with ending_together(lambda: "start it again"):
+        fabric.launch()
         if device.type == "cuda":
             device = torch.device("cuda", fabric.local_rank % torch.cuda.device_count())
             torch.cuda.set_device(device)
         yield device
-    finally:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def _started() -> tuple[int, int] | None:
     """Return the number of processes on each node and of nodes, where something else has started them."""
-    if _tasks() > 1:
-        if "SLURM_NTASKS_PER_NODE" not in os.environ:
-            raise UserError(f"the SLURM job has {_tasks()} tasks, but not so many per node; give --ntasks-per-node=N")
-        return int(os.environ["SLURM_NTASKS_PER_NODE"]), int(os.environ["SLURM_NNODES"])
+    if slurm_tasks() > 1:
+        return tasks_per_node(), int(os.environ.get("SLURM_NNODES", "1"))
     if "WORLD_SIZE" in os.environ:
         world = int(os.environ["WORLD_SIZE"])
         own = int(os.environ.get("LOCAL_WORLD_SIZE", world))
         return own, world // own
     return None
-
-
-def _tasks() -> int:
-    return int(os.environ["SLURM_NTASKS"]) if SLURMEnvironment.detect() else 1
 
 
 def _number(device: torch.device, is_one: bool, devices: int | str) -> int:
@@ -116,10 +108,3 @@ def _number(device: torch.device, is_one: bool, devices: int | str) -> int:
             "or start one command for each value"
         )
     return devices
-
-
-def _end_others(fabric: Fabric) -> None:
-    """End processes that were started here and are at work while this one leaves; at its very end, as Lightning kills
-    it once it sees one of them gone. They write nothing that could be lost."""
-    for process in getattr(fabric.strategy.launcher, "procs", []):
-        process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ from src.training.phases import run_phases
 from src.training.plan import Plan, plan_phases
 from src.training.precision import resolved_precision
 from src.training.preflight import preflight
+from src.training.ranks import ending_together, meet
 from src.training.resume import data_digests
 from src.training.slurm import SaveAndStop, check_allocation, requeued, watch_time_limit
 from src.training.summary import DONE
@@ -67,10 +69,13 @@ def train(config: DictConfig) -> float | None:
     unresolved, usual = (OmegaConf.to_container(c) for c in (config, usual_config()))
     plan = plan_phases(resolved, unresolved, usual, run_dir, sweep_dir)  # type: ignore[arg-type]
     preflight(resolved, plan.pending, run_dir, plan.is_resumed)
+    meet()
     rank_zero_only(_record)(run_dir, resolved, plan)
-    with requeued(), noted(lambda: resumption(run_dir)):
+    note = functools.partial(resumption, run_dir)
+    with requeued(), noted(note):
         try:
-            metrics = run_phases(config, resolved, run_dir, plan)
+            with ending_together(note):
+                metrics = run_phases(config, resolved, run_dir, plan)
         finally:
             _close_wandb()
         raise_received()  # during the last epoch; the next trial of a multirun must not start

@@ -168,7 +168,7 @@ def score_stills(
 def _runners(
     systems: list[System], device: torch.device, tune: Callable[[FrameRunner], object] | None
 ) -> list[FrameRunner]:
-    runners = [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems]
+    runners = together(lambda: [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems])
     for runner in runners if tune is not None else []:
         tune(runner)  # type: ignore[misc]
     return runners

@@ -20,6 +20,7 @@ from src.errors import UserError
 from src.interruption import Interruption, defer_signals, raise_received, received
 from src.training.callbacks.checkpoint import LAST
 from src.training.devices import TrainerSettings
+from src.training.ranks import ONE_PROCESS, tasks_per_node
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +33,15 @@ def check_allocation(trainer: TrainerSettings) -> None:
     """
     if not SLURMEnvironment.detect():
         return
-    tasks, nodes = os.environ.get("SLURM_NTASKS_PER_NODE"), os.environ["SLURM_NNODES"]
-    if tasks is None and os.environ["SLURM_NTASKS"] != "1":
-        raise UserError(
-            f"the SLURM job has {os.environ['SLURM_NTASKS']} tasks, but not so many per node; give --ntasks-per-node=N"
-        )
+    tasks, nodes = str(tasks_per_node()), os.environ.get("SLURM_NNODES", "1")
     for key, value, option, given in (
         ("num_nodes", trainer.num_nodes, "nodes", nodes),
-        ("devices", trainer.devices, "ntasks-per-node", tasks or "1"),
+        ("devices", trainer.devices, "ntasks-per-node", tasks),
     ):
         if str(value) != given:
             raise UserError(
                 f"trainer.{key}={value}, but the SLURM job has --{option}={given}; submit by scripts/slurm_train.sh "
-                "or hydra/launcher=slurm, which set both"
+                f"or hydra/launcher=slurm, which set both, {ONE_PROCESS}"
             )
 
 

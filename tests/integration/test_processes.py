@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,15 +13,18 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from src.distributed import together as together_or_not_at_all
 from src.errors import UserError
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
+from src.training.ranks import meet
 from tests.support import trainings
 from tests.support.configs import ROOT, TINY
-from tests.support.processes import together
+from tests.support.failing_rank import FAILURE
+from tests.support.processes import finish, start, together
 
 LOSSES = {
     "cross-entropy": CrossEntropy([0.5, 1.0, 2.0, 4.0]),
@@ -137,6 +142,70 @@ def test_one_and_two_processes_evaluate_to_the_last_digit(tmp_path: Path, street
     assert found[0] == found[1]
     one, two = ((tmp_path / f"by_{number}" / "metrics.json").read_bytes() for number in (1, 2))
     assert one == two
+
+
+def ends(module: str, failure: str, run_dir: Path, *given: str) -> str:
+    """Run a command in two processes of which the second fails; its errors."""
+    plugins = "plugins=[tests.support.tiny_arseg,tests.support.failing_rank]"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", FAILURE: failure}
+    command = [sys.executable, "-m", module, TINY, plugins, *given, f"hydra.run.dir={run_dir}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    others = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(run_dir).encode() in readable(path)]
+    assert not others, "all processes have ended"
+    [line] = re.findall("^error: .*", done.stderr, re.MULTILINE)
+    return str(line)
+
+
+def readable(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # ended meanwhile
+        return b""
+
+
+LOST = r"error: rank 1 \(process \d+\) was killed by SIGKILL, perhaps for want of memory"
+
+
+def test_a_process_that_fails_ends_a_training_with_one_line(tmp_path: Path, street_cache: Path) -> None:
+    given = [*trainings.FILMS, *GROUP, *SHARED, "model.phases.low=null", f"paths.cache={street_cache}"]
+    line = ends("src.train", "kill", tmp_path, *given)
+    assert re.fullmatch(f"{LOST}; no checkpoint was written; start it again", line)
+    assert ends("src.train", "bad item", tmp_path, *given) == "error: item 7 is damaged"
+
+
+def test_a_process_that_fails_ends_an_evaluation_with_one_line(tmp_path: Path, street_cache: Path) -> None:
+    trainings.run(tmp_path / "run", [*GROUP, "model.phases.low=null", "debug=limit", f"paths.cache={street_cache}"])
+    given = [f"checkpoint={tmp_path}/run/high/checkpoints/last.ckpt", "device=cpu", "devices=2"]
+    more = ["data.root=null", f"paths.cache={street_cache}", "split=train"]
+    assert re.fullmatch(LOST, ends("src.eval", "kill", tmp_path / "one", *given, *more))
+    assert ends("src.eval", "bad item", tmp_path / "two", *given, *more) == "error: item 7 is damaged"
+
+
+def meet_twice(target: Path) -> None:
+    meet()
+    slurm = SLURMEnvironment()
+    dist.init_process_group("gloo", rank=slurm.global_rank(), world_size=slurm.world_size())
+    total = torch.ones(1)
+    dist.all_reduce(total)
+    target.with_suffix(f".{slurm.global_rank()}").write_text(str(int(total)))
+    dist.destroy_process_group()
+
+
+def test_tasks_of_slurm_meet_before_they_work(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    shared = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "SLURM_NODEID": "0", "SLURM_JOB_NAME": "work"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    log = tmp_path / "log"
+    tasks = [
+        start(meet_twice, tmp_path / "met", log=log, SLURM_PROCID=rank, SLURM_LOCALID=rank, **shared) for rank in "01"
+    ]
+    for task in tasks:
+        finish(task, log)
+    assert [(tmp_path / f"met.{rank}").read_text() for rank in "01"] == ["2", "2"]
 
 
 def fail_in_the_second(target: Path) -> None:
