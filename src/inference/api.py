@@ -75,7 +75,8 @@ class StreamSegmenter:
 
         Args:
             source: path of the video, or a live source, see `src.video.reading.live.is_live`.
-            motion: "exact" vectors of the codec, "estimate" by block search, or "auto", exact where they can be had.
+            motion: "exact" vectors of the codec, "estimate" by block search, "transcode" those of an H.264 stream that
+                the frames are encoded as on the way, or "auto", exact where they can be had, else "estimate".
             on_damage: "stop" at corrupt frames, or "continue" with a keyframe after them, as live sources always do; of
                 these it is for files behind an http address that break off for good.
             reconnect: attempts in a row to reconnect a live source; None for no limit.

@@ -9,7 +9,7 @@ from src.errors import UserError, check_range
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
-MotionMode = Literal["exact", "estimate", "auto"]
+MotionMode = Literal["exact", "estimate", "transcode", "auto"]
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     Args:
         summary: of `timing.json`.
     """
-    decode = "decode + block search" if summary["motion"] == "estimate" else "decode"
+    decode = {"estimate": "decode + block search", "transcode": "transcode"}.get(summary["motion"], "decode")
     counts = {"key": summary["keyframes"], "nonkey": summary["frames"] - summary["keyframes"]}
     rows = [
         [kind, str(counts[kind]), *(f"{value:.1f}" for value in means.values())]

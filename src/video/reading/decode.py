@@ -24,10 +24,12 @@ from src.video.reading.container import first_frame, open_video, packets_of, vis
 from src.video.reading.damage import CONTINUE, DamageDetector, DecodedFrame, Policy
 from src.video.reading.orientation import Orientation, orientation_of
 from src.video.types import Frame
-from src.video.vectors.block_search import FrameWithVectors, with_estimated_vectors
+from src.video.vectors.block_search import BlockSearch, FrameWithVectors, with_estimated_vectors
 from src.video.vectors.exported import SKIPS, ExactVectors, has_layers
+from src.video.vectors.transcoded import Transcoder
 
-MotionSource = Literal["none", "exact", "estimate", "auto"]
+KnownMotion = Literal["none", "exact", "estimate", "transcode"]
+MotionSource = Literal["none", "exact", "estimate", "transcode", "auto"]
 
 LATE = 10  # seconds that the first frame may come after the first sound
 PROBED = 64  # packets; layers repeat every few frames
@@ -50,7 +52,7 @@ class VideoInfo:
         all_intra: the codec has nothing but I frames (MJPEG, ProRes).
         orientation: how coded frames are turned upright.
         coded: (height, width) of the first frame as it is decoded.
-        motion: where vectors come from: "none", "exact" or "estimate", to which "auto" may change while iterating.
+        motion: where vectors come from; "auto" may change it to "estimate" while iterating.
         inexact: why the video has no exact vectors, None where it has.
     """
 
@@ -65,7 +67,7 @@ class VideoInfo:
     all_intra: bool
     orientation: Orientation
     coded: tuple[int, int]
-    motion: Literal["none", "exact", "estimate"]
+    motion: KnownMotion
     inexact: str | None
 
     def image(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
@@ -93,8 +95,9 @@ class Video:
     Args:
         path: of the video.
         motion: "exact" takes the codec's vectors, "estimate" FFmpeg's block search on the decoded frames
-            (any codec), "auto" exact where possible, logging which and why, "none" neither. Where frames show in
-            mid-stream that vectors are not exact any longer, "auto" goes over to the estimate, with a warning.
+            (any codec), "transcode" the vectors of an H.264 stream that the frames are encoded as on the way (any
+            codec), "auto" exact where possible, else the estimate, logging which and why, "none" neither. Where frames
+            show in mid-stream that vectors are not exact any longer, "auto" goes over to the estimate, with a warning.
         on_damage: "stop" raises at the first lost or corrupt data; "continue" warns and marks the frame.
         threads: of the decoder.
         remedy: against damage, named by the error under "stop".
@@ -133,8 +136,8 @@ class Video:
         if exact is not None:
             exact.request(stream)
             frames = self._with_exact_vectors(watch, exact)
-        elif self.info.motion == "estimate":
-            frames = with_estimated_vectors(watch)
+        elif self.info.motion != "none":
+            frames = with_estimated_vectors(watch, Transcoder if self.info.motion == "transcode" else BlockSearch)
         else:
             frames = ((coded, None) for coded in watch)
         for coded, vectors in frames:
@@ -185,7 +188,7 @@ class Video:
             inexact=inexact,
         )
 
-    def _choose(self, motion: MotionSource, inexact: str | None) -> Literal["none", "exact", "estimate"]:
+    def _choose(self, motion: MotionSource, inexact: str | None) -> KnownMotion:
         if motion not in get_args(MotionSource):
             raise UserError(f"motion '{motion}' is not one of {', '.join(get_args(MotionSource))}; choose one of these")
         if motion == "exact" and inexact:
@@ -200,8 +203,8 @@ class Video:
 
     def _no_exact(self, reason: str) -> str:
         return (
-            f"video '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate, or encode it "
-            "with one reference frame and without B frames (x264: bframes=0:ref=1)"
+            f"video '{self.path}' has no exact motion vectors: {reason}; set video.motion=estimate or transcode, "
+            "or encode it with one reference frame and without B frames (x264: bframes=0:ref=1)"
         )
 
     def _with_exact_vectors(self, coded: Iterable[DecodedFrame], exact: ExactVectors) -> Iterator[FrameWithVectors]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import av
 import numpy as np
@@ -17,6 +18,13 @@ FrameWithVectors = tuple[DecodedFrame, NDArray[np.float32] | None]
 REACH = 7  # pixels
 
 
+class MotionSearch(Protocol):
+    """Something that finds the motion of each frame to the one before it, all of one size."""
+
+    def update(self, frame: av.VideoFrame) -> NDArray[np.float32] | None:
+        """Return the (N, 6) vectors of the next frame to the one before it, as of `Frame`; None for the first."""
+
+
 class BlockSearch:
     """Find the motion of each frame to the one before it, in blocks of 8 pixels and whole pixels.
 
@@ -25,13 +33,8 @@ class BlockSearch:
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self._size = height, width
         self._tables = np.zeros((3, height // BLOCK, width // BLOCK, 2), np.int32)
         self._before: NDArray[np.uint8] | None = None
-
-    def fits(self, frame: av.VideoFrame) -> bool:
-        """Return whether a frame has the size of the others."""
-        return (frame.height, frame.width) == self._size
 
     def update(self, frame: av.VideoFrame) -> NDArray[np.float32] | None:
         """Return the (N, 6) vectors of the next frame to the one before it, as of `Frame`; None for the first."""
@@ -44,20 +47,27 @@ class BlockSearch:
         return rows
 
 
-def with_estimated_vectors(frames: Iterable[DecodedFrame]) -> Iterator[FrameWithVectors]:
-    """Each displayed frame with its (N, 6) whole-pixel vectors to the one before it; None for the first.
+def with_estimated_vectors(
+    frames: Iterable[DecodedFrame], search: Callable[[int, int], MotionSearch] = BlockSearch
+) -> Iterator[FrameWithVectors]:
+    """Each displayed frame with its (N, 6) vectors to the one before it; None for the first.
 
     None also after a change of size; no rows where the frame is smaller than a block.
+
+    Args:
+        frames: of the video.
+        search: makes what finds the vectors, from height and width.
     """
-    found: BlockSearch | None = None
+    found: MotionSearch | None = None
+    size = None
     for coded in frames:
-        height, width = coded.frame.height, coded.frame.width
-        if min(height, width) < BLOCK:
+        now = coded.frame.height, coded.frame.width
+        if min(now) < BLOCK:
             found = None
             yield coded, NO_ROWS
             continue
-        if found is None or not found.fits(coded.frame):
-            found = BlockSearch(height, width)
+        if found is None or now != size:
+            found, size = search(*now), now
         yield coded, found.update(coded.frame)
 
 

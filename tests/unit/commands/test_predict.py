@@ -82,11 +82,12 @@ def timing(output):
     return json.loads((output / "timing.json").read_text())
 
 
-def test_b_frame_film_of_variable_rate_keeps_its_times(ar, tmp_path):
+@pytest.mark.parametrize("motion", ["auto", "transcode"])
+def test_b_frame_film_of_variable_rate_keeps_its_times(ar, tmp_path, motion):
     times = [40, 80, 130, 131, 300, 310, 1000, 1001, 1010, 1500, 1550, 1551]
     film = free_film(tmp_path / "film.mp4", times, Fraction(1, 1000))
-    summary = predict(request(ar, film, tmp_path / "output"))
-    assert summary["motion"] == "estimate"
+    summary = predict(request(ar, film, tmp_path / "output", motion=motion))
+    assert summary["motion"] == ("transcode" if motion == "transcode" else "estimate")
     overlay = list(Video(tmp_path / "output" / "overlay.mp4", motion="none"))
     assert [f.pts for f in Video(film, motion="none")] == [Fraction(t, 1000) for t in times]
     assert [f.pts for f in overlay] == [Fraction(t - times[0], 1000) for t in times]

@@ -130,10 +130,11 @@ def test_motion_is_estimated_from_the_frame_on_that_has_no_exact_one(tmp_path, c
     assert not np.array_equal(frames[3].vectors, estimated[3].vectors), "those of the codec"
 
 
+@pytest.mark.parametrize("motion", ["estimate", "transcode"])
 @pytest.mark.parametrize("size", [(4, 160), (160, 6), (2, 2)])
-def test_slivers_have_a_motion_too(tmp_path, size):
+def test_slivers_have_a_motion_too(tmp_path, size, motion):
     path = write(tmp_path / "film.mkv", pan(4, *size, (1, 0)), "ffv1", pixels="bgr0")
-    frames = list(Video(path, motion="estimate"))
+    frames = list(Video(path, motion=motion))
     assert [frame.image.shape[:2] for frame in frames] == [size] * 4
     assert all(frame.vectors.shape[1] == 6 for frame in frames[1:])
 
@@ -157,7 +158,7 @@ def test_estimated_motion_covers_the_picture_of_any_size(tmp_path, size):
     assert np.array_equal(np.median(frames[3].vectors[:, 4:], 0), [3, -2])
 
 
-@pytest.mark.parametrize("motion", ["exact", "estimate"])
+@pytest.mark.parametrize("motion", ["exact", "estimate", "transcode"])
 def test_a_zoom_is_followed_through_the_gop(tmp_path, motion):
     frames = zoom(8, 96, 128, 1.02)
     path = write(tmp_path / "film.mp4", frames, *EXACT["h264"])
@@ -188,7 +189,7 @@ def test_scene_cut_inside_a_gop_has_no_valid_motion(tmp_path):
 
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
-@pytest.mark.parametrize("motion", ["exact", "estimate"])
+@pytest.mark.parametrize("motion", ["exact", "estimate", "transcode"])
 def test_turned_films_come_upright_with_their_vectors(tmp_path, degrees, mirror, motion):
     """The display matrix turns counter-clockwise after mirroring, as FFmpeg sets it."""
     plain = pan(3, 96, 128, (3, 2))
@@ -267,7 +268,7 @@ def test_a_film_can_be_read_twice_and_with_threads(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [((96, 128), (64, 96)), ((64, 96), (96, 128))])
-@pytest.mark.parametrize("motion", ["none", "exact", "estimate"])
+@pytest.mark.parametrize("motion", ["none", "exact", "estimate", "transcode"])
 def test_another_size_in_midstream_is_scaled_after_a_keyframe(tmp_path, caplog, sizes, motion):
     both = tmp_path / "both.h264"
     for size in sizes:
