@@ -15,8 +15,8 @@ from src.video.reading.container import reason
 from src.video.vectors.block_search import luma_of
 from src.video.vectors.exported import exported_vectors
 
-# Each choice measured by scripts/benchmarks/transcode.py. Intra blocks have no vector, so the small ones, which make the
-# most of them, are off; without lookahead and B frames each frame gives its packet at once.
+# Chosen by error of warped frames and time, see scripts/benchmarks/transcode.py. Intra blocks have no vector, so
+# the small ones, which most of them are, are off. Without lookahead and B frames each frame gives its packet at once.
 _ENCODER = {
     "preset": "superfast",
     "tune": "zerolatency,fastdecode",
