@@ -38,6 +38,11 @@ def resize(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Ten
     return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
 
 
+def resize_bicubic(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bicubic resize of (B, C, h, w) to `size` = (H, W), pixel centres aligned, computed in float32."""
+    return F.interpolate(x.float(), size=size, mode="bicubic").to(x.dtype)
+
+
 def labels_of(logits: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
     """Classes (B, *size) uint8 of the highest logits after their resize, the lowest class in ties.
 

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from src.models.base import Segmenter
 from src.models.bisenet.net import BiSeNet
 from src.models.ddrnet.net import DDRNet
-from src.models.deploy.reparameterise import deployed_rdrnet
+from src.models.deploy.reparameterise import deployed_gcnet, deployed_rdrnet
 from src.models.dfanet.net import DFANet
+from src.models.efficientvit.net import EfficientViTSeg
+from src.models.gcnet.net import GCNet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
@@ -21,7 +23,7 @@ from src.models.tdnet.variants import td2_fa18, td4_bise18, td4_psp18
 from src.models.timm_segmenter import TimmSegmenter
 from src.models.video import FrameInput
 from src.ops.resize import downscale
-from tests.support.rdrnet_variants import TINY
+from tests.support.rdrnet_variants import TINY, TINY_GCNET
 from tests.support.tiny_arseg import pair, tiny_arseg
 from tests.support.tiny_tdnet import tiny_tdnet
 
@@ -115,6 +117,8 @@ CASES = {
     "rdrnet": _image(lambda: RDRNet(**TINY)),
     "ddrnet": _image(lambda: DDRNet(**SLIM)),
     "pidnet": _image(lambda: PIDNet(**SLIM)),
+    "gcnet": _image(lambda: GCNet(**TINY_GCNET)),
+    "efficientvit_seg": _image(lambda: EfficientViTSeg(CLASSES, "b0")),
     "dfanet_a": _image(lambda: DFANet(CLASSES, "a")),
     "dfanet_b": _image(lambda: DFANet(CLASSES, "b")),
     "timm": _image(lambda: TimmSegmenter("tf_efficientnet_lite0", CLASSES)),
@@ -126,4 +130,7 @@ CASES = {
     "td4_bise18": _tdnet(lambda: td4_bise18(CLASSES)),
     "td2_fa18": _tdnet(lambda: td2_fa18(CLASSES)),
 }
-DEPLOYED = _image(lambda: deployed_rdrnet(**TINY))  # learns no more
+DEPLOYED = {  # learn no more
+    "rdrnet_deployed": _image(lambda: deployed_rdrnet(**TINY)),
+    "gcnet_deployed": _image(lambda: deployed_gcnet(**TINY_GCNET)),
+}

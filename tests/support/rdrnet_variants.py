@@ -1,4 +1,4 @@
-"""The published variants, their published sizes, and helpers for the tests of RDRNet, DDRNet and PIDNet."""
+"""RDRNet's published variants, their published sizes, and helpers for the tests of RDRNet and networks of its parts."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ TINY: dict[str, Any] = {
     "head_channels": 12,
     "pooling_channels": 8,
 }
+TINY_GCNET: dict[str, Any] = {**TINY, "stem_blocks": [1, 2], "semantic_blocks": [2, 2, 2], "detail_blocks": [2, 1, 2]}
 
 
 Net = TypeVar("Net", bound=nn.Module)

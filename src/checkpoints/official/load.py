@@ -1,4 +1,4 @@
-"""Official checkpoints of AR-Seg, TDNet and RDRNet, loaded into our networks with every key accounted for."""
+"""Official checkpoints, loaded into our networks with every key accounted for."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def load_official(
     """The network of an official release with its weights, in eval mode.
 
     Single-frame networks are `Segmenter`s; AR-Seg comes as `ARSeg` in its legacy conventions, TDNet as its
-    streaming network. They are the classes that `model=` configs train. RDRNet comes in the form, training or
-    deployed, that `state_dict` is of.
+    streaming network. They are the classes that `model=` configs train. RDRNet and GCNet come in the form,
+    training or deployed, that `state_dict` is of.
 
     Args:
         name: a key of `RELEASES`.

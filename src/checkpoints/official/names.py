@@ -4,6 +4,7 @@ from __future__ import annotations
 
 # Official prefix -> prefix here; None drops the key. The longest matching prefix wins, other keys keep their name.
 KeyMap = dict[str, str | None]
+BLOCKS = 16  # more than a stage of EfficientViT has
 
 
 def _pyramid(official: str, local: str) -> KeyMap:
@@ -51,11 +52,38 @@ PSP_TEACHER: KeyMap = {
     "head.conv5.2.": "head.1.",
     "head.conv5.5.": "final_conv.",
 }
+GCNET: KeyMap = {
+    **{
+        f"decode_head.{official}.{theirs}": f"decode_head.{local}.{ours}"
+        for official, local in (("head", "head"), ("aux_head_c4", "aux_head"))
+        for theirs, ours in (("0.", "0.bn."), ("2.conv.", "0.conv."), ("2.bn.", "1."))
+    },
+    "decode_head.aux_cls_seg_c4.": "decode_head.aux_cls_seg.",
+}
 FUSION: KeyMap = {
     "fuse_attention.lr_query_conv.": "query.",
     "fuse_attention.hr_key_conv.": "key.",
     "fuse_attention.hr_value_conv.": "value.",
 }
+
+
+def efficientvit(large: bool, widened: bool) -> KeyMap:
+    """Names of an EfficientViT-Seg.
+
+    Args:
+        large: of the variants L, whose backbone has its first stage among the others.
+        widened: the head has a layer before its classifier.
+    """
+    stem = "backbone.stages.0." if large else "backbone.input_stem."
+    keys: KeyMap = {f"{stem}op_list.0.": "backbone.stem_in_conv."}
+    keys |= {f"{stem}op_list.{i}.": f"backbone.stem_res{i - 1}." for i in range(1, BLOCKS)}
+    for stage in range(4):
+        official = f"backbone.stages.{stage + large}.op_list."
+        keys |= {f"{official}{i}.": f"backbone.stages_{stage}.blocks.{i}." for i in range(BLOCKS)}
+    keys |= {f"head.middle.op_list.{i}.": f"head.middle.{i}." for i in range(BLOCKS)}
+    keys |= {"head.input_ops.0.op_list.0.": "head.inputs.2.", "head.input_ops.1.op_list.0.": "head.inputs.1."}
+    keys |= {"head.input_ops.2.": "head.inputs.0.", "head.output_ops.0.op_list.0.": "head.output."}
+    return keys | {f"head.output_ops.0.op_list.{int(widened)}.conv.": "conv_seg."}
 
 
 def tdnet(paths: int, pairs: dict[str, str]) -> KeyMap:

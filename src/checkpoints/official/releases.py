@@ -11,10 +11,12 @@ from torch import Tensor
 
 from src.checkpoints.official.names import (
     BISENET,
+    GCNET,
     PSP_CAMVID,
     PSP_CITYSCAPES,
     PSP_TEACHER,
     KeyMap,
+    efficientvit,
     high_branch,
     low_branch,
     tdnet,
@@ -23,7 +25,7 @@ from src.data.images import IMAGENET
 
 Normalisation = tuple[float, float, float]
 
-MERGED = ".reparam_"  # in the name of every convolution that a deployed RDRNet merged
+MERGED = ".reparam_"  # in the name of every convolution that a deployed network merged
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,24 @@ def _rdrnet(width: int, head_channels: int, large: bool = False) -> Release:
     return Release(network, {}, deployable=True)
 
 
+def _gcnet(width: int, head_channels: int, large: bool = False) -> Release:
+    network = _network(
+        "gcnet",
+        19,
+        width=width,
+        stem_blocks=[5, 5] if large else [4, 4],
+        semantic_blocks=[5, 5, 3] if large else [5, 5, 2],
+        detail_blocks=[5, 5, 3] if large else [4, 4, 2],
+        head_channels=head_channels,
+    )
+    return Release(network, GCNET, deployable=True)
+
+
+def _efficientvit(variant: str) -> Release:
+    large = variant.startswith("l")
+    return Release(_network("efficientvit_seg", 19, variant=variant), efficientvit(large, widened=not large))
+
+
 def _network(name: str, num_classes: int, **arguments: Any) -> dict[str, Any]:
     return {"name": name, "arguments": {"num_classes": num_classes, **arguments}}
 
@@ -127,4 +147,8 @@ RELEASES: dict[str, Release] = {
     "rdrnet_s": _rdrnet(32, 128),
     "rdrnet_m": _rdrnet(64, 128),
     "rdrnet_l": _rdrnet(64, 256, large=True),
+    **{f"efficientvit_seg_{variant}": _efficientvit(variant) for variant in ("b0", "b1", "b2", "b3", "l1", "l2")},
+    "gcnet_s": _gcnet(32, 64),
+    "gcnet_m": _gcnet(64, 128),
+    "gcnet_l": _gcnet(64, 256, large=True),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from src.models.layers import ConvNormAct
-from src.models.rdrnet.backbone import TwoBranch
+from src.models.rdrnet.backbone import TwoBranch, bottleneck_stages
 from src.models.rdrnet.layers import basic_blocks, initialise
 from src.models.rdrnet.net import BranchSegmenter, Head
 from src.models.rdrnet.pooling import DAPPM
@@ -27,7 +27,8 @@ class DDRNet(BranchSegmenter):
         semantic = [basic_blocks(2 * width, 4 * width, 2, 2), basic_blocks(4 * width, 8 * width, 2, 2)]
         detail = [basic_blocks(2 * width, 2 * width, 2, 1) for _ in range(2)]
         pooling = DAPPM(16 * width, pooling_channels, 4 * width)
-        backbone = TwoBranch(width, plain_stem(width, 2), semantic, detail, (1, 1), pooling, True, True)
+        stem, last = plain_stem(width, 2), bottleneck_stages(width, 1, 1)
+        backbone = TwoBranch(width, stem, [*semantic, last[0]], [*detail, last[1]], pooling, True, True)
         initialise(backbone, zero_bias=True)
         super().__init__(backbone, Head(4 * width, 2 * width, head_channels, num_classes))
 

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import nn
 
+from src.models.gcnet.net import GCNet
 from src.models.rdrnet.net import RDRNet
 from src.models.rdrnet.reparam import Mergeable
 
-
-def deployed_rdrnet(**arguments: Any) -> RDRNet:
-    """Build an untrained RDRNet in inference form, to load a deployed state dict into.
-
-    Args:
-        arguments: of `RDRNet`.
-    """
-    net = RDRNet(**arguments).eval()
-    merge(net)
-    return net
+Net = TypeVar("Net", bound=nn.Module)
 
 
-deployed_rdrnet.__signature__ = inspect.signature(RDRNet)  # type: ignore[attr-defined]
+def deployed(network: type[Net]) -> Callable[..., Net]:
+    """Return what builds an untrained network in inference form, to load a deployed state dict into."""
+
+    def build(**arguments: Any) -> Net:
+        net = network(**arguments).eval()
+        merge(net)
+        return net
+
+    build.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]
+    return build
+
+
+deployed_rdrnet = deployed(RDRNet)
+deployed_gcnet = deployed(GCNet)
 
 
 def merge(module: nn.Module) -> int:

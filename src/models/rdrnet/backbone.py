@@ -1,4 +1,4 @@
-"""The two-branch body of RDRNet and DDRNet: stem, semantic and detail branch, two bilateral fusions."""
+"""The two-branch body of RDRNet, DDRNet and GCNet: stem, semantic and detail branch, two bilateral fusions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class TwoBranch(nn.Module):
     Args:
         width: c.
         stem: (B, 3, H, W) to (B, 2c, H/8, W/8).
-        semantic: stages 4 and 5, 2c -> 4c -> 8c channels at strides 16 and 32, without their last ReLU.
-        detail: stages 4 and 5, 2c channels at stride 8, without their last ReLU.
-        bottleneck_blocks: of stage 6 in either branch.
+        semantic: stages 4 to 6, 2c -> 4c -> 8c -> 16c channels at strides 16, 32 and 64. Stages 4 and 5 may end
+            without their ReLU, which then follows the fusion.
+        detail: stages 4 to 6, 2c, 2c and 4c channels at stride 8, the same.
         pooling: 16c -> 4c channels at stride 64.
         fusion_1: exchange between the branches after stage 4.
         fusion_2: the same after stage 5.
@@ -36,19 +36,14 @@ class TwoBranch(nn.Module):
         stem: nn.Module,
         semantic: Sequence[nn.Module],
         detail: Sequence[nn.Module],
-        bottleneck_blocks: tuple[int, int],
         pooling: nn.Module,
         fusion_1: bool,
         fusion_2: bool,
     ) -> None:
         super().__init__()
         self.stem = stem
-        deepest = bottlenecks(8 * width, 8 * width, bottleneck_blocks[0], stride=2)
-        # The official code wraps this one stage once more, which shows in its state dict.
-        self.semantic_branch_layers = nn.ModuleList([*semantic, nn.Sequential(deepest)])
-        self.detail_branch_layers = nn.ModuleList(
-            [*detail, bottlenecks(2 * width, 2 * width, bottleneck_blocks[1], stride=1)]
-        )
+        self.semantic_branch_layers = nn.ModuleList(semantic)
+        self.detail_branch_layers = nn.ModuleList(detail)
         self.fusion_1, self.fusion_2 = fusion_1, fusion_2
         if fusion_1:
             self.compression_1 = ConvNormAct(4 * width, 2 * width, 1, active=False)
@@ -88,6 +83,13 @@ def resize_like(x: Tensor, target: Tensor) -> Tensor:
     return resize(x, size_of(target))
 
 
+def bottleneck_stages(width: int, semantic: int, detail: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Stage 6 of the semantic and the detail branch in RDRNet and DDRNet, of so many bottlenecks."""
+    # The official code wraps the first stage once more, which shows in its state dict.
+    deepest = nn.Sequential(bottlenecks(8 * width, 8 * width, semantic, stride=2))
+    return deepest, bottlenecks(2 * width, 2 * width, detail, stride=1)
+
+
 def reparam_stage(inputs: int, outputs: int, blocks: int, down: bool, active: bool) -> nn.Sequential:
     """`blocks` stride-1 blocks, behind one of stride 2 if `down`; the last one ends in ReLU if `active`."""
     entry = [ReparamBlock(inputs, outputs, stride=2)] if down else []
@@ -115,7 +117,8 @@ def rdrnet_backbone(
         reparam_stage(4 * width, 8 * width, semantic_blocks[1], down=True, active=False),
     ]
     detail = [reparam_stage(2 * width, 2 * width, n, down=False, active=False) for n in detail_blocks[:2]]
-    body = TwoBranch(width, stem, semantic, detail, (semantic_blocks[2], detail_blocks[2]), pooling, fusion_1, fusion_2)
+    last = bottleneck_stages(width, semantic_blocks[2], detail_blocks[2])
+    body = TwoBranch(width, stem, [*semantic, last[0]], [*detail, last[1]], pooling, fusion_1, fusion_2)
     initialise(body, zero_bias=True)
     set_batchnorm(body, momentum=0.03, eps=1e-3)
     return body

@@ -1,4 +1,4 @@
-"""The re-parameterisable block (RDRNet section III-B) and the algebra that merges it to one convolution."""
+"""Re-parameterisable blocks (RDRNet section III-B) and the algebra that merges one to a single convolution."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Mergeable(nn.Module, ABC):
 
 
 class MergedBlock(nn.Module):
-    """Inference form of `ReparamBlock`: one 3x3 convolution with bias, ReLU if `active`."""
+    """Inference form of `ParallelBlock`: one 3x3 convolution with bias, ReLU if `active`."""
 
     def __init__(self, conv: nn.Conv2d, active: bool) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class MergedBlock(nn.Module):
         return F.relu(x, inplace=True) if self.active else x
 
 
-class PointwisePath(nn.Module):
-    """Two 1x1 convolutions with batch norms and nothing between them, so that they merge exactly."""
+class StackedConvs(nn.Module):
+    """A convolution and a 1x1 one with batch norms and nothing between them, so that they merge exactly."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, bias: bool) -> None:
         super().__init__()
-        self.conv1 = ConvNormAct(inputs, outputs, 1, stride, active=False, bias=True)
-        self.conv2 = ConvNormAct(outputs, outputs, 1, active=False, bias=True)
+        self.conv1 = ConvNormAct(inputs, outputs, kernel, stride, active=False, bias=bias)
+        self.conv2 = ConvNormAct(outputs, outputs, 1, active=False, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
@@ -55,34 +55,57 @@ class PointwisePath(nn.Module):
         return out
 
 
-class ReparamBlock(Mergeable):
-    """Sum of a 3x3 path, a 1x1-1x1 path and, where shapes allow, a batch norm; then ReLU if `active`."""
+class ParallelBlock(Mergeable):
+    """Sum of paths and, where shapes allow, a batch norm; then ReLU if `active`.
+
+    Args:
+        inputs: Cin.
+        outputs: Cout.
+        stride: s, of every path.
+        active: whether the block ends in ReLU.
+        paths: `ConvNormAct` without activation or `StackedConvs` by name, of kernels 3 and 1, the first of kernel 3.
+    """
 
     path_residual: nn.BatchNorm2d | None
 
-    def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, stride: int, active: bool, **paths: ConvNormAct | StackedConvs
+    ) -> None:
         super().__init__()
-        self.path_3x3 = ConvNormAct(inputs, outputs, 3, stride, active=False)
-        self.path_1x1 = PointwisePath(inputs, outputs, stride)
+        self.names = tuple(paths)
+        for name, path in paths.items():
+            self.add_module(name, path)
         self.path_residual = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
         self.active = active
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, Cin, h, w) to (B, Cout, h/s, w/s)."""
-        out = self.path_3x3(x) + self.path_1x1(x)
+        first, *others = [getattr(self, name) for name in self.names]
+        out: Tensor = first(x)
+        for path in others:
+            out = out + path(x)
         if self.path_residual is not None:
             out = out + self.path_residual(x)
         return F.relu(out, inplace=True) if self.active else out
 
     def merged(self) -> MergedBlock:
         """One 3x3 convolution whose kernel and bias are the sums over the paths."""
-        first, second = fold(self.path_1x1.conv1), fold(self.path_1x1.conv2)
-        paths = [fold(self.path_3x3), centred(compose(first, second))]
+        paths = [centred(fold(getattr(self, name))) for name in self.names]
         if self.path_residual is not None:
             identity = torch.eye(self.path_residual.num_features, dtype=torch.float64)
             identity = identity.to(self.path_residual.weight.device)[:, :, None, None]
             paths.append(centred(scaled(identity, None, self.path_residual)))
-        return MergedBlock(replaced(self.path_3x3.conv, summed(paths)), self.active)
+        like = next(module for module in self.modules() if isinstance(module, nn.Conv2d))
+        return MergedBlock(replaced(like, summed(paths)), self.active)
+
+
+class ReparamBlock(ParallelBlock):
+    """RDRNet's block: a 3x3 path and a 1x1-1x1 path."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int = 1, active: bool = True) -> None:
+        three = ConvNormAct(inputs, outputs, 3, stride, active=False)
+        one = StackedConvs(inputs, outputs, 1, stride, bias=True)
+        super().__init__(inputs, outputs, stride, active, path_3x3=three, path_1x1=one)
 
 
 def scaled(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> Affine:
@@ -96,20 +119,22 @@ def scaled(kernel: Tensor, bias: Tensor | None, norm: nn.BatchNorm2d) -> Affine:
     return Affine(kernel, norm.bias.detach().double() + scale * (start - mean))
 
 
-def fold(block: ConvNormAct) -> Affine:
-    """Convolution and batch norm of a block as one convolution."""
+def fold(block: ConvNormAct | StackedConvs) -> Affine:
+    """Convolutions and batch norms of a block as one convolution."""
+    if isinstance(block, StackedConvs):
+        return compose(fold(block.conv1), fold(block.conv2))
     return scaled(block.conv.weight, block.conv.bias, block.bn)
 
 
 def compose(first: Affine, second: Affine) -> Affine:
-    """`second` after `first`, both 1x1. Without padding between them this is exact at the border too."""
-    outer, inner = second.kernel[:, :, 0, 0], first.kernel[:, :, 0, 0]
-    return Affine((outer @ inner)[:, :, None, None], second.bias + outer @ first.bias)
+    """`second`, which is 1x1, after `first`. Without padding between them this is exact at the border too."""
+    outer = second.kernel[:, :, 0, 0]
+    return Affine(torch.einsum("om,mikl->oikl", outer, first.kernel), second.bias + outer @ first.bias)
 
 
-def centred(pointwise: Affine) -> Affine:
+def centred(numbers: Affine) -> Affine:
     """A 1x1 convolution as a 3x3 one; also right at stride 2, where both read the same centre pixel."""
-    return Affine(F.pad(pointwise.kernel, (1, 1, 1, 1)), pointwise.bias)
+    return numbers if numbers.kernel.shape[-1] == 3 else Affine(F.pad(numbers.kernel, (1, 1, 1, 1)), numbers.bias)
 
 
 def summed(paths: list[Affine]) -> Affine:

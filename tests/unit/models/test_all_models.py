@@ -24,9 +24,9 @@ def first(output: Tensor | tuple[Tensor, Any]) -> Tensor:
 
 
 class TestModel:
-    @pytest.fixture(params=[*CASES, "rdrnet_deployed"])
+    @pytest.fixture(params=[*CASES, *DEPLOYED])
     def case(self, request: pytest.FixtureRequest) -> Case:
-        return DEPLOYED if request.param == "rdrnet_deployed" else CASES[request.param]
+        return {**CASES, **DEPLOYED}[request.param]
 
     @pytest.mark.parametrize("size", [SMALL, (45, 77)])
     @torch.no_grad()

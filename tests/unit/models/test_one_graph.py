@@ -16,7 +16,7 @@ from src.models.video import FrameInput, VideoSegmenter
 from tests.support.network_cases import CASES, DEPLOYED
 
 SIZE = (64, 96)
-NETS = {**CASES, "rdrnet_deployed": DEPLOYED}
+NETS = {**CASES, **DEPLOYED}
 NAMES = {"pspnet_camvid": "pspnet_full", "dfanet": "dfanet_a", "td2_psp50": "tdnet_2", "xception": "dfanet_b"}
 DEVICES = ("cpu", "cuda")  # fake: operators that are CUDA's own must not break graphs either
 

@@ -51,7 +51,7 @@ from src.training.modules.tdnet_distillation import GroupedDistillation, Grouped
 from src.training.sync_batchnorm import SyncBatchNorms
 from src.video.motion.field import identity
 from tests.support import trainings
-from tests.support.network_cases import CASES, CLASSES
+from tests.support.network_cases import CASES, CLASSES, DEPLOYED
 from tests.support.processes import together
 
 SIZE = (64, 96)
@@ -94,6 +94,8 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "rdrnet": image_module("rdrnet", auxiliary("aux", criterion=hard_pixels)),
     "ddrnet": image_module("ddrnet", auxiliary("aux")),
     "pidnet": image_module("pidnet", lambda: PIDNetLoss(OhemCrossEntropy(0.9, 131072), {"aux": CrossEntropy()})),
+    "gcnet": image_module("gcnet", auxiliary("aux", criterion=hard_pixels)),
+    "efficientvit_seg": image_module("efficientvit_seg", auxiliary()),
     "dfanet": image_module("dfanet_b", auxiliary()),
     "timm": image_module("timm", auxiliary()),
     "xception": lambda: ClassifierModule(Xception("b"), 1000, 0.1, ["0"], **BASE),
@@ -105,7 +107,7 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "td4_bise18": tdnet_module(CASES["td4_bise18"].build, "aux16", "aux32"),
     "td2_fa18": tdnet_module(CASES["td2_fa18"].build),
 }
-BUILT = set(STEPS) | {"rdrnet_deployed"}  # which is not trained
+BUILT = set(STEPS) | set(DEPLOYED)  # which are not trained
 
 
 class HostCrossings(TorchDispatchMode):

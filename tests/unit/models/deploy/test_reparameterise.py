@@ -8,6 +8,7 @@ from torch import nn
 
 from src.errors import UserError
 from src.models.deploy.reparameterise import deployed_rdrnet
+from src.models.gcnet.net import GCBlock
 from src.models.rdrnet.pooling import GroupedPair
 from src.models.rdrnet.reparam import MergedBlock, ReparamBlock
 from tests.support.rdrnet_variants import TINY, deployed, randomise_batchnorm, relative, tiny
@@ -15,9 +16,10 @@ from tests.support.rdrnet_variants import TINY, deployed, randomise_batchnorm, r
 
 @pytest.mark.parametrize(("inputs", "outputs", "stride"), [(6, 6, 1), (6, 9, 1), (6, 6, 2), (3, 8, 2)])
 @pytest.mark.parametrize("active", [True, False])
-def test_merged_block_is_exact_including_the_border(inputs, outputs, stride, active):
+@pytest.mark.parametrize("kind", [ReparamBlock, GCBlock])
+def test_merged_block_is_exact_including_the_border(kind, inputs, outputs, stride, active):
     torch.manual_seed(0)
-    block = randomise_batchnorm(ReparamBlock(inputs, outputs, stride, active)).double().eval()
+    block = randomise_batchnorm(kind(inputs, outputs, stride, active)).double().eval()
     x = torch.randn(2, inputs, 9, 12, dtype=torch.float64)
     torch.testing.assert_close(block.merged()(x), block(x), rtol=1e-10, atol=1e-10)
 

@@ -1,0 +1,1 @@
+"""GCNet, RDRNet's successor: more paths in each re-parameterisable block, which a deployed network does not see."""
