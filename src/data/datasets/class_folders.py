@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ from src.errors import UserError
 
 Labelled = tuple[Tensor, int]
 NO_LABEL = -1  # of an image that does not count
+LABEL_MAPS = {"labels", "masks", "annotations"}  # folders of data sets for segmentation
 
 
 class ClassFolders(LabelledDataset):
@@ -33,7 +35,7 @@ class ClassFolders(LabelledDataset):
         std: of RGB in 0..1.
 
     Raises:
-        UserError: no root, or no folders of classes in its `train`.
+        UserError: no root, or no folders of classes in its `train`, or one class.
     """
 
     def __init__(self, root: str | None, mean: list[float], std: list[float]) -> None:
@@ -41,6 +43,8 @@ class ClassFolders(LabelledDataset):
             raise UserError("data.root is not set; give data.root=PATH of a folder with train/CLASS/ and val/CLASS/")
         self.root = Path(root)
         names = tuple(self.image_folder("train").classes)
+        if len(names) == 1:
+            raise UserError(f"'{self.root / 'train'}' has one class, '{names[0]}'; a classifier needs two or more")
         self.splits = tuple(sorted(path.name for path in self.root.iterdir() if path.is_dir()))
         self.classes = ClassSet(names, ((0, 0, 0),) * len(names))
         self.normalisation = Normalisation.of(mean, std)
@@ -49,12 +53,23 @@ class ClassFolders(LabelledDataset):
         """Images of a split with the indices of their classes, sorted by name.
 
         Raises:
-            UserError: no such folder, a class without images, or not the classes of `train`.
+            UserError: no such folder, a class without images, folders that are no classes, or not those of `train`.
         """
         try:
             found = ImageFolder(self.root / split, loader=_image, is_valid_file=_is_image)
-        except FileNotFoundError as error:
+        except OSError as error:
             raise UserError(f"data.root '{self.root}': {error}; it needs {split}/CLASS/NAME.jpg") from error
+        if maps := LABEL_MAPS.intersection(found.classes):
+            raise UserError(
+                f"'{self.root / split / min(maps)}' holds label maps of a data set for segmentation, but "
+                f"data=class_folders needs {split}/CLASS/NAME.jpg; give data=folder and an experiment for segmentation"
+            )
+        folders = {os.path.dirname(path) for path, _ in found.samples}
+        if nested := folders - {os.path.join(found.root, name) for name in found.classes}:
+            raise UserError(
+                f"'{min(nested)}' is below the folder of a class, so its name would not be used; "
+                f"move its images to {split}/CLASS/NAME.jpg"
+            )
         if split != "train" and tuple(found.classes) != self.classes.names:
             raise UserError(f"'{self.root / split}' has other classes than train; give both the same folders")
         return found

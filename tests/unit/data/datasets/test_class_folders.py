@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from src.data.datasets.class_folders import ClassFolderModule, ClassFolders
 from src.data.worker import start_worker
 from src.errors import UserError
 from src.models.dfanet.net import DFANet
+from tests.support import miniatures
 
 NAMES = ("bird", "cat", "dog")
 MEAN, STD = [0.5] * 3, [0.25] * 3
@@ -86,6 +88,25 @@ def test_trees_that_are_not_whole_are_refused(root: Path) -> None:
         ClassFolders(str(root / "train" / "dog"), MEAN, STD)
     with pytest.raises(UserError, match=r"data\.root is not set"):
         ClassFolders(None, MEAN, STD)
+
+
+def test_folders_of_another_data_set_are_no_classes(tmp_path: Path) -> None:
+    root = miniatures.folder(tmp_path / "root")
+    with pytest.raises(UserError, match="'.*train/labels' holds label maps .*give data=folder"):
+        ClassFolders(str(root), MEAN, STD)
+    shutil.rmtree(root / "train" / "labels")
+    with pytest.raises(UserError, match="'.*train/films/walk' is below the folder of a class"):
+        ClassFolders(str(root), MEAN, STD)
+
+
+def test_roots_that_are_files_and_single_classes_are_refused(root: Path, tmp_path: Path) -> None:
+    for name in NAMES[1:]:
+        shutil.rmtree(root / "train" / name)
+    with pytest.raises(UserError, match="has one class, 'bird'"):
+        ClassFolders(str(root), MEAN, STD)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"train/CLASS/NAME\.jpg"):
+        ClassFolders(str(tmp_path / "file"), MEAN, STD)
 
 
 @pytest.mark.train
