@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.campaigns.hostile import HostileFiles, hostile_files
+from scripts.campaigns.hostile import HostileFiles
+from scripts.campaigns.hostile_content import hostile_files
 
 pytestmark = pytest.mark.subprocess
 SLOW = ("three million", "copy after copy", "lists that share", "a mapping of lists", "keys that share")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.campaigns.videos import Recipe, differences, recipes
+from scripts.campaigns.video_recipes import Recipe, recipes
+from scripts.campaigns.videos import differences
 
 SAMPLE = (
     "h264_b3.ts", "hevc_b3.mp4", "mpeg4_b2.avi", "mpeg2_b2.mpg", "altref.webm", "av1.mp4", "interlaced_mpeg4_b2.mp4",
