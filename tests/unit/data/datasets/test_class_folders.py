@@ -92,10 +92,10 @@ def test_trees_that_are_not_whole_are_refused(root: Path) -> None:
 
 def test_folders_of_another_data_set_are_no_classes(tmp_path: Path) -> None:
     root = miniatures.folder(tmp_path / "root")
-    with pytest.raises(UserError, match="'.*train/labels' holds label maps .*give data=folder"):
+    with pytest.raises(UserError, match=r"'.*train/labels' holds label maps .*give data=folder"):
         ClassFolders(str(root), MEAN, STD)
     shutil.rmtree(root / "train" / "labels")
-    with pytest.raises(UserError, match="'.*train/films/walk' is below the folder of a class"):
+    with pytest.raises(UserError, match=r"'.*train/films/walk' is below the folder of a class"):
         ClassFolders(str(root), MEAN, STD)
 
 
