@@ -150,6 +150,8 @@ class DamageCampaign:
                 return f"torn: {_leftovers(cache)}"
             if policy == "skip" and any(names(message, path) for message in warnings.messages):
                 return "skipped"  # and no clip is left
+            if policy == "skip":
+                return f"an error where a warning was due: {error}"
             return "named" if names(str(error), path) else f"an error that does not name the file: {error}"
         except Exception as error:
             return f"{type(error).__name__}: {error}"

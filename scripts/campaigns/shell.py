@@ -30,6 +30,7 @@ READ = ["data.crop=[32,48]", "data.batch_size=2", "data.workers=0", "data.val_di
 CODED = ["video.gop=4", "video.preset=veryfast"]
 FUNCTIONS = """
 readonly() { mkdir "$1"; chattr +i "$1" 2>/dev/null || chmod a-w "$1"; }
+writable() { chattr -R -i "$1" 2>/dev/null; chmod -R u+w "$1"; }
 hold() {  # the lock of a folder, until the session ends
   mkfifo held
   "$PYTHON" -c "import sys, time; from pathlib import Path; from src.locks import lock_folder
@@ -81,6 +82,7 @@ def _line(text: str) -> Line:
     typed, _, says = text.partition("  =>  ")
     typed, works, leaves = typed.partition("  ->")
     before, _, command = typed.rpartition(" :: ")
+    re.compile(says)
     return Line(command, says, bool(works), leaves.strip(), before)
 
 
@@ -117,7 +119,6 @@ class Shell:
         """Type a line, and judge the answer."""
         folder = self.folder / f"{next(self._numbers)}"
         folder.mkdir()
-        before = self._state()
         words = f"{FUNCTIONS}\n{self._filled(line.before)}\nprintf '%s\\0' {self._filled(line.text)}"
         shell = subprocess.Popen(
             ["bash", "-c", words],
@@ -127,11 +128,14 @@ class Shell:
             start_new_session=True,
         )
         name, *arguments = shell.communicate()[0].decode().split("\0")[:-1]
-        with self._run_dir if "{run}" in line.text else nullcontext():  # whose lock one command at a time holds
+        uses_run = "{run}" in line.text  # whose lock one command at a time holds
+        with self._run_dir if uses_run else nullcontext():
+            before = self._state(uses_run)
             end = _run(name, arguments, folder)
+            changed = {path for path, _ in before ^ self._state(uses_run)}
         for member in session(shell.pid):
             os.kill(member, signal.SIGKILL)
-        changed = {path for path, _ in before ^ self._state()}
+        subprocess.run(["bash", "-c", f"{FUNCTIONS}\nwritable ."], cwd=folder, check=False)
         return Answer(line, end, verdict(line, end, changed, folder))
 
     def _filled(self, text: str) -> str:
@@ -139,10 +143,11 @@ class Shell:
             text = text.replace(f"{{{name}}}", value)
         return text
 
-    def _state(self) -> set[tuple[str, tuple[int, int]]]:
+    def _state(self, with_run: bool) -> set[tuple[str, tuple[int, int]]]:
         """Files of the inputs, with size and time of change; a cache may grow, and locks are taken."""
+        left_out = [self.inputs / "cache"] + ([] if with_run else [self.inputs / "run"])
         files = (path for path in self.inputs.rglob("*") if path.is_file() and path.name != ".lock")
-        kept = (path for path in files if not path.is_relative_to(self.inputs / "cache"))
+        kept = (path for path in files if not any(path.is_relative_to(folder) for folder in left_out))
         return {(str(path), (path.stat().st_size, path.stat().st_mtime_ns)) for path in kept}
 
 

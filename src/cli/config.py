@@ -71,12 +71,13 @@ def check_keys(config: DictConfig) -> None:
     signature of the nearest `_target_` accepts it. In the first case its value must be of the same kind, too.
 
     Raises:
-        UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null where
-            a value is mandatory.
+        UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null or a
+            fraction where what reads it does not take it.
     """
     given, usual = OmegaConf.to_container(config), OmegaConf.to_container(usual_config())
     _check_mandatory(given, usual, "")
     _check(given, usual, "")
+    _check_values(given, given, usual)
 
 
 def check_files(arguments: Sequence[str]) -> None:
@@ -213,6 +214,34 @@ def _check_network_arguments(node: dict[str, Any], usual: Any, path: str) -> Non
         if accepted is not None and key not in accepted:
             raise UserError(_unknown(place, str(key), accepted))
         _check(item, usual.get(key) if isinstance(usual, dict) else None, place)
+
+
+def _check_values(node: Any, given: Any, usual: Any, path: str = "") -> None:
+    """Reject null and fractions where the annotation of a parameter does not have them, by the key to be changed.
+
+    What is null in the usual configuration is filled in later.
+    """
+    if not isinstance(node, dict):
+        return
+    target = str(node.get("_target_", ""))
+    parameters = inspect.signature(get_object(target)).parameters if target.startswith("src.") else {}
+    for name, item in node.items():
+        place = f"{path}.{name}" if path else str(name)
+        _check_values(item, given, usual, place)
+        kind = parameters[name].annotation if name in parameters else None
+        while isinstance(item, str) and (found := re.fullmatch(r"\$\{(\w[\w.]*)\}", item)):
+            place, item = found[1], _at(given, found[1])
+        is_null = item is None and _at(usual, place) is not None
+        if is_null and isinstance(kind, str) and not re.search("None|Any", kind):
+            raise UserError(f"{place}=null, but {target} needs a value for {name}; give {place}=VALUE")
+        if isinstance(item, float) and kind in ("int", "int | None", "int | str"):
+            raise UserError(f"{place}={item} is not a whole number; give {place}={math.ceil(item)}")
+
+
+def _at(node: Any, place: str) -> Any:
+    for key in place.split("."):
+        node = node.get(key, MISSING) if isinstance(node, dict) else MISSING
+    return node
 
 
 def _known_now(value: Any) -> Any:

@@ -62,7 +62,8 @@ def train(config: DictConfig) -> float | None:
         logging.getLogger("src").setLevel(logging.WARNING)  # the first process logs for all
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     complete(config)
-    config.trainer.precision = resolved_precision(config.trainer.precision, config.trainer.accelerator)
+    asked = config.trainer.precision
+    config.trainer.precision = resolved_precision(asked, config.trainer.accelerator)
     resolved = plain(config)
     hydra = HydraConfig.get()
     sweep_dir = Path(hydra.sweep.dir) if hydra.mode == RunMode.MULTIRUN else None
@@ -71,6 +72,8 @@ def train(config: DictConfig) -> float | None:
     preflight(resolved, plan.pending, run_dir, plan.is_resumed)
     meet()
     rank_zero_only(_record)(run_dir, resolved, plan)
+    if asked == "auto":
+        log.info("precision %s: what this machine is fast in", config.trainer.precision)
     note = functools.partial(resumption, run_dir)
     with requeued(), noted(note):
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -18,8 +17,6 @@ from src.models.backbones.resnet import ResNet
 from src.models.base import Segmenter
 from src.training.devices import on_cpu
 
-log = logging.getLogger(__name__)
-
 PRECISIONS = ("auto", "bf16-mixed", "16-mixed", "32-true")
 SHORT_NAMES = {"bf16": "bf16-mixed", "16": "16-mixed", "32": "32-true"}
 CPU_FEATURES = ("avx512_bf16", "amx_bf16", "arm_bf16")  # without one of them bf16 is emulated, far slower than fp32
@@ -32,9 +29,7 @@ def resolved_precision(precision: str | int, accelerator: str) -> str | int:
     """
     if precision != "auto":
         return precision
-    cpu = on_cpu(accelerator)
-    log.info("precision %s: what this %s is fast in", _fastest(cpu), "CPU" if cpu else "device")
-    return _fastest(cpu)
+    return _fastest(on_cpu(accelerator))
 
 
 def trainer_precision(precision: str | int, accelerator: str) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class CamVid(LabelledDataset):
         Of these runs val has one, a video of 15 Hz; train and test have none.
         """
         stills = self._frames(split)
-        return raw_videos(self.root, stills, self.fps) if self.has_raw else _runs(stills)
+        return raw_videos(self.root, stills, self.fps, self.on_damage) if self.has_raw else _runs(stills)
 
     def _frames(self, split: str) -> list[ImageFile]:
         if self.coloured:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.datasets.base import LabelledVideo
-from src.data.datasets.files import ImageFile, VideoFile, file_fingerprint
+from src.data.datasets.files import ImageFile, VideoFile, file_fingerprint, reject_or_skip
 from src.data.images import ImageArray, read_image
 from src.errors import UserError
 from src.video.reading.random_access import count_frames, read_frames
@@ -45,8 +45,10 @@ def parse_name(stem: str) -> tuple[str, int]:
     return match[1], int(match[2])
 
 
-def raw_videos(root: Path, stills: list[ImageFile], fps: int) -> list[LabelledVideo]:
+def raw_videos(root: Path, stills: list[ImageFile], fps: int, on_damage: str) -> list[LabelledVideo]:
     """List a video for each raw file that labelled images come from, labelled at their frames.
+
+    Under on_damage="skip" videos that cannot be used are left out, with a warning each.
 
     Raises:
         UserError: a video is missing, ends too early, or does not show the labelled images where it should.
@@ -55,9 +57,13 @@ def raw_videos(root: Path, stills: list[ImageFile], fps: int) -> list[LabelledVi
     for name, group in groupby(stills, key=lambda still: parse_name(still.name)[0]):
         path, offset = _find(root, name), VIDEOS[name][1]
         indexed = tuple((parse_name(still.name)[1] + offset, still) for still in group)
-        _check_length(path, indexed[-1][0], indexed[-1][1].name)
         chosen = [indexed[i] for i in np.linspace(0, len(indexed) - 1, min(CHECKED, len(indexed))).astype(int)]
-        check_alignment(path, tuple((index, still.image) for index, still in chosen), str(file_fingerprint(path)))
+        try:
+            _check_length(path, indexed[-1][0], indexed[-1][1].name)
+            check_alignment(path, tuple((index, still.image) for index, still in chosen), str(file_fingerprint(path)))
+        except UserError as error:
+            reject_or_skip(str(error), on_damage)
+            continue
         labels = tuple((index, still.labels) for index, still in indexed)
         videos.append(VideoFile(name, fps, labels, indexed[0][1].coding, path))
     return videos

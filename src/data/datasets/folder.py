@@ -86,15 +86,21 @@ class Folder(LabelledDataset):
                 kinds = f"a folder of images or a file of {', '.join(VIDEOS)}"
                 self._odd(f"labels '{labels}' belong to no video in '{place}', which is {kinds}")
         found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
-        return sorted((s for s in found if self._is_labelled(s)), key=lambda sequence: sequence.name)
+        return sorted((s for s in found if s and self._is_labelled(s)), key=lambda sequence: sequence.name)
 
-    def _video(self, video: Path, folder: Path) -> VideoFile:
+    def _video(self, video: Path, folder: Path) -> VideoFile | None:
         labels = []
-        for path in _with_suffix(folder / "labels" / video.stem, IMAGES):
-            if path.stem.isdecimal() and int(path.stem) < count_frames(video):
+        maps = _with_suffix(folder / "labels" / video.stem, IMAGES)
+        try:
+            count = count_frames(video) if maps else 0
+        except UserError as error:
+            reject_or_skip(str(error), self.on_damage)
+            return None
+        for path in maps:
+            if path.stem.isdecimal() and int(path.stem) < count:
                 labels.append((int(path.stem), path))
             else:
-                self._odd(f"label map '{path}' is not named by one of the {count_frames(video)} frames of '{video}'")
+                self._odd(f"label map '{path}' is not named by one of the {count} frames of '{video}'")
         return VideoFile(video.stem, self.fps, tuple(sorted(labels)), self.coding, video)
 
     def _images(self, video: Path, folder: Path) -> ImageSequence:
@@ -186,7 +192,8 @@ def read_class_file(path: Path) -> ClassFile:
 def _read(path: Path) -> dict[str, Any]:
     content = read_yaml(path)
     if not isinstance(content, dict) or set(content) != KEYS:
-        raise UserError(f"class file '{path}' must have the keys {', '.join(sorted(KEYS))} and no others")
+        found = ", ".join(map(str, content)) if isinstance(content, dict) else "none"
+        raise UserError(f"class file '{path}' has the keys {found}; give {', '.join(sorted(KEYS))} and no others")
     for key in ("names", "colours"):
         if not isinstance(content[key], list):
             raise UserError(f"'{key}' in '{path}' is not a list; give one entry per class")

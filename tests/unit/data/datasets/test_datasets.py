@@ -184,6 +184,24 @@ def test_a_folder_whose_parts_do_not_fit_is_refused_or_thinned(tmp_path: Path) -
         images_of(strict, "test")
 
 
+def test_videos_that_cannot_be_read_are_refused_or_left_out(
+    tmp_path: Path, films: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = miniatures.folder(tmp_path / "folder")
+    (root / "val" / "films" / "ride.mp4").write_bytes(b"")
+    strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
+    with pytest.raises(UserError, match=r"ride\.mp4' is empty"):
+        strict.videos("val")
+    assert [s.name for s in lenient.videos("val")] == ["walk"]
+    raw = Path(shutil.copytree(films, tmp_path / "camvid"))
+    (raw / "0016E5.MXF").write_bytes(b"")
+    strict_raw, lenient_raw = (CamVid(str(raw), False, True, 30, *STATISTICS, policy) for policy in ("stop", "skip"))
+    with pytest.raises(UserError, match=r"0016E5\.MXF' is empty"):
+        strict_raw.videos("val")
+    assert lenient_raw.videos("val") == []
+    assert "left out: video '" in caplog.text
+
+
 def test_hidden_files_of_archives_are_not_looked_at(tmp_path: Path, films: Path, city: Path) -> None:
     roots = {
         "folder": miniatures.folder(tmp_path / "folder"),
@@ -225,7 +243,7 @@ def test_labels_without_a_video_and_files_that_are_not_read_are_named(
         ({"labels": "colours"}, "not index or colour"),
         ({"ignore": [1]}, "from 3 to 255"),
         ({"colours": [[0, 0, 0], [1, 2], [3, 3, 3]]}, "not a colour"),
-        ({"extra": 1}, "no others"),
+        ({"extra": 1}, "has the keys .*extra; give colours, ignore, labels, names and no others"),
         (
             {"names": list(range(300)), "colours": [[i % 256, i // 256, 0] for i in range(300)]},
             "300 classes; give at most",
