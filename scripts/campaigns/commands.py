@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,15 +94,18 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def wait(process: subprocess.Popen[str]) -> End:
-    """Wait for a command; one that hangs is killed, with its children."""
+    """Wait for a command; one that hangs is killed, with its children.
+
+    Seconds are counted one by one, so that those in which both are stopped do not count.
+    """
     began = time.monotonic()
-    try:
-        output, errors = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        for member in session(process.pid):
-            os.kill(member, 9)
-        return End(None, *process.communicate(), time.monotonic() - began)
-    return End(process.returncode, output, errors, time.monotonic() - began)
+    for _ in range(PATIENCE):
+        with suppress(subprocess.TimeoutExpired):
+            output, errors = process.communicate(timeout=1)
+            return End(process.returncode, output, errors, time.monotonic() - began)
+    for member in session(process.pid):
+        os.kill(member, 9)
+    return End(None, *process.communicate(), time.monotonic() - began)
 
 
 def session(leader: int) -> list[int]:

@@ -175,11 +175,10 @@ def _catches_signals(process: int) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def _left_running(leader: int, patience: float = 10.0) -> str:
+def _left_running(leader: int, patience: int = 10) -> str:
     """Name processes of a session that are there after some seconds."""
-    until = time.monotonic() + patience
-    while found := session(leader):
-        if time.monotonic() > until:
-            return f"processes: {found}"
+    for _ in range(20 * patience):
+        if not session(leader):
+            return ""
         time.sleep(0.05)
-    return ""
+    return f"processes: {session(leader)}"

@@ -155,7 +155,10 @@ def _run(name: str, arguments: list[str], folder: Path) -> End:
     """Run a command in a fork of a process that has imported what takes seconds."""
     log, began = folder.with_suffix(".err"), time.monotonic()
     process = start(_command, name, arguments, folder, log=log, HOME=str(folder), PYTHONPATH=str(ROOT))
-    process.join(PATIENCE)
+    for _ in range(PATIENCE):  # as in `commands.wait`
+        process.join(1)
+        if process.exitcode is not None:
+            break
     status = process.exitcode
     if status is None:
         for member in session(process.pid or 0):

@@ -69,14 +69,16 @@ def content(run: Path) -> dict[Path, bytes]:
     ],
 )
 def test_a_refused_command_leaves_the_run_as_it_is(
-    overrides: list[str], answer: str, undisturbed: Path, street_cache: Path
+    overrides: list[str], answer: str, undisturbed: Path, street_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = content(undisturbed)
+    caplog.set_level("INFO", "src")  # what Hydra appends to train.log
     with pytest.raises(UserError, match=answer):
         trainings.run(
             undisturbed, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", *overrides]
         )
     assert content(undisturbed) == before
+    assert "precision" not in caplog.text
 
 
 def test_finished_phases_get_more_epochs_and_lost_checkpoints_are_made_again(

@@ -243,7 +243,7 @@ def test_labels_without_a_video_and_files_that_are_not_read_are_named(
         ({"labels": "colours"}, "not index or colour"),
         ({"ignore": [1]}, "from 3 to 255"),
         ({"colours": [[0, 0, 0], [1, 2], [3, 3, 3]]}, "not a colour"),
-        ({"extra": 1}, "has the keys .*extra; give colours, ignore, labels, names and no others"),
+        ({"extra": 1}, "has the keys .*extra.*; give colours, ignore, labels, names and no others"),
         (
             {"names": list(range(300)), "colours": [[i % 256, i // 256, 0] for i in range(300)]},
             "300 classes; give at most",
