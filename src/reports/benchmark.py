@@ -21,7 +21,8 @@ COLUMNS = {
     "width": "width",
 }
 SUFFIXES = (".png", ".svg")
-TIMES = ["engine", "constant 1x, ms", "ms amortised", "ms key", "ms non-key", "ratio", "peak MB"]
+TIMES = ["engine", "constant 1x, ms", "ms amortised", "ms key", "p99", "ms non-key", "p99", "ratio", "peak MB"]
+OF_VIDEO = ["video, constant 1x, ms", "video, ms", "video, ratio"]
 
 
 def read_benchmark(path: Path) -> dict[str, Any]:
@@ -33,14 +34,20 @@ def read_benchmark(path: Path) -> dict[str, Any]:
 def benchmark_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
     """Return head and rows.
 
-    Where any result was timed, columns follow with the medians of the network's time per frame, and its ratio to the
-    same network at constant full resolution, measured in alternating rounds.
+    Where any result was timed, columns follow with the medians of the network's time per frame, the 99th percentiles of
+    both kinds of frame, and the ratio to the same network at constant full resolution, measured in alternating rounds;
+    where any was timed on a video, those with decoding and motion beside the network.
     """
-    timed = any("latency" in result for result in results)
-    head = [*COLUMNS.values(), *(TIMES if timed else [])]
+    latencies = [result.get("latency") or {} for result in results]
+    timed, of_video = any(latencies), any("pipelined" in latency for latency in latencies)
+    head = [*COLUMNS.values(), *(TIMES if timed else []), *(OF_VIDEO if of_video else [])]
     rows = [
-        [*(as_cell(result.get(key)) for key in COLUMNS), *(_times(result.get("latency") or {}) if timed else [])]
-        for result in results
+        [
+            *(as_cell(result.get(key)) for key in COLUMNS),
+            *(_times(latency) if timed else []),
+            *(_video_times(latency) if of_video else []),
+        ]
+        for result, latency in zip(results, latencies, strict=True)
     ]
     return head, rows
 
@@ -48,10 +55,16 @@ def benchmark_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list
 def _times(latency: dict[str, Any]) -> list[str]:
     own = latency.get("milliseconds", {}).get("network", {})
     constant = latency.get("constant_milliseconds", {}).get("network", {})
-    shown = [(constant, "amortised"), (own, "amortised"), (own, "key"), (own, "nonkey")]
-    medians = [(times.get(kind) or {}).get("median") for times, kind in shown]
+    key, nonkey = own.get("key") or {}, own.get("nonkey") or {}
+    medians = [(times.get("amortised") or {}).get("median") for times in (constant, own)]
+    by_kind = [times.get(which) for times in (key, nonkey) for which in ("median", "p99")]
     ratio = latency.get("ratio_to_constant", {}).get("network")
-    return [_engine(latency), *map(as_cell, medians), as_cell(ratio), as_cell(latency.get("peak_memory_mb"))]
+    return [_engine(latency), *map(as_cell, (*medians, *by_kind, ratio, latency.get("peak_memory_mb")))]
+
+
+def _video_times(latency: dict[str, Any]) -> list[str]:
+    found = latency.get("pipelined", {})
+    return [as_cell(found.get(key)) for key in ("constant_milliseconds", "milliseconds", "ratio_to_constant")]
 
 
 def plot_benchmarks(results: list[dict[str, Any]], path: Path) -> None:

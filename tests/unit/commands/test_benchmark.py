@@ -14,7 +14,7 @@ from src.commands.cost import _choices
 from src.errors import UserError
 from src.models.deploy.inference_form import inference_form
 from src.models.video import run_cycle
-from src.reports.benchmark import benchmark_table
+from src.reports.benchmark import OF_VIDEO, TIMES, benchmark_table
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import pan
@@ -124,6 +124,17 @@ def test_sweep_table_has_a_line_per_result():
     assert len(rows) == 2
     assert rows[0] == ["x", "2", "1", "1.00", "-", "1.00", "64", "96"]
     assert len(head) == 8
+
+
+def test_the_table_of_a_video_shows_its_pipelined_times():
+    times = {"median": 2.0, "p99": 3.0}
+    network = {"key": times, "nonkey": None, "amortised": times}
+    timed = {"model": "x", "latency": {"milliseconds": {"network": network}, "backend": "torch", "precision": "bf16"}}
+    of_video = {**timed["latency"], "pipelined": {"milliseconds": 5.0, "ratio_to_constant": 0.5}}
+    head, rows = benchmark_table([timed, {"model": "y", "latency": of_video}])
+    assert head[8:] == [*TIMES, *OF_VIDEO]
+    assert rows[0][8:] == ["torch bf16", "-", "2.00", "2.00", "3.00", "-", "-", "-", "-", "-", "-", "-"]
+    assert rows[1][-3:] == ["-", "5.00", "0.50"]
 
 
 @pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])
