@@ -94,7 +94,7 @@ def main() -> None:
         motions: list[MotionSource] = ["estimate", "transcode", *(["exact"] if video.info.inexact is None else [])]  # type: ignore[list-item]
         for motion in motions:
             if motion in SEARCHES:
-                measure(video, frames[:2], motion)  # compiles
+                measure(video, frames[:GOP], motion)  # compiles
             values = [f"{x:.3f}" for x in measure(video, frames, motion)]
             values[-1] = "-" if motion == "exact" else f"{float(values[-1]):.1f}"
             if given.checkpoint:

@@ -54,9 +54,9 @@ PSP_TEACHER: KeyMap = {
 }
 GCNET: KeyMap = {
     **{
-        f"decode_head.{official}.{theirs}": f"decode_head.{local}.{ours}"
+        f"decode_head.{official}.{theirs}": f"decode_head.{local}.{here}"
         for official, local in (("head", "head"), ("aux_head_c4", "aux_head"))
-        for theirs, ours in (("0.", "0.bn."), ("2.conv.", "0.conv."), ("2.bn.", "1."))
+        for theirs, here in (("0.", "0.bn."), ("2.conv.", "0.conv."), ("2.bn.", "1."))
     },
     "decode_head.aux_cls_seg_c4.": "decode_head.aux_cls_seg.",
 }
