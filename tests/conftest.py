@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -19,6 +20,12 @@ from tests.support.configs import compose_config
 
 for number in (signal.SIGINT, signal.SIGHUP):  # which `nohup` and `&` leave ignored, also for the processes of tests
     signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+with contextlib.suppress(ImportError):  # comes with TensorBoard
+    import absl.logging
+
+    # It keeps the standard error of its import, here a file of pytest, and closes it when Hydra configures logging.
+    absl.logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 MARKER_OF_FIXTURE = {"camvid_root": "real_data", "street_cache": "train"}
 
