@@ -71,8 +71,7 @@ def check_keys(config: DictConfig) -> None:
     signature of the nearest `_target_` accepts it. In the first case its value must be of the same kind, too.
 
     Raises:
-        UserError: an unknown key, with the nearest known one, a value of another kind than the usual one, or null or a
-            fraction where what reads it does not take it.
+        UserError: an unknown key, with the nearest known one, or a value that what reads it does not take.
     """
     given, usual = OmegaConf.to_container(config), OmegaConf.to_container(usual_config())
     _check_mandatory(given, usual, "")

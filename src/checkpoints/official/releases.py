@@ -26,6 +26,12 @@ from src.data.images import IMAGENET
 Normalisation = tuple[float, float, float]
 
 MERGED = ".reparam_"  # in the name of every convolution that a deployed network merged
+BLOCKS = {  # of RDRNet and GCNet by name, and whether it is the large one: of stem, semantic and detail stages
+    ("rdrnet", False): ([4, 3], [5, 5, 1], [4, 4, 1]),
+    ("rdrnet", True): ([6, 5], [7, 7, 2], [6, 6, 2]),
+    ("gcnet", False): ([4, 4], [5, 5, 2], [4, 4, 2]),
+    ("gcnet", True): ([5, 5], [5, 5, 3], [5, 5, 3]),
+}
 
 
 @dataclass(frozen=True)
@@ -92,30 +98,11 @@ def _tdnet(variant: str, paths: int, pairs: dict[str, str]) -> Release:
     return Release(_network(variant, 19, auxiliary=False), tdnet(paths, pairs), adapt=_tdnet_tensor)
 
 
-def _rdrnet(width: int, head_channels: int, large: bool = False) -> Release:
-    network = _network(
-        "rdrnet",
-        19,
-        width=width,
-        stem_blocks=[6, 5] if large else [4, 3],
-        semantic_blocks=[7, 7, 2] if large else [5, 5, 1],
-        detail_blocks=[6, 6, 2] if large else [4, 4, 1],
-        head_channels=head_channels,
-    )
-    return Release(network, {}, deployable=True)
-
-
-def _gcnet(width: int, head_channels: int, large: bool = False) -> Release:
-    network = _network(
-        "gcnet",
-        19,
-        width=width,
-        stem_blocks=[5, 5] if large else [4, 4],
-        semantic_blocks=[5, 5, 3] if large else [5, 5, 2],
-        detail_blocks=[5, 5, 3] if large else [4, 4, 2],
-        head_channels=head_channels,
-    )
-    return Release(network, GCNET, deployable=True)
+def _two_branch(name: str, keys: KeyMap, width: int, head_channels: int, large: bool = False) -> Release:
+    """A release of RDRNet or GCNet."""
+    stem, semantic, detail = BLOCKS[name, large]
+    blocks = {"stem_blocks": stem, "semantic_blocks": semantic, "detail_blocks": detail}
+    return Release(_network(name, 19, width=width, head_channels=head_channels, **blocks), keys, deployable=True)
 
 
 def _efficientvit(variant: str) -> Release:
@@ -143,12 +130,12 @@ RELEASES: dict[str, Release] = {
     "pspnet101": Release(PSP_101, PSP_TEACHER),
     "tdnet_td4_psp18": _tdnet("td4_psp18", 4, {f"atn{i + 1}_{j + 1}": f"{i}_{j}" for i, j in FOUR_PATHS}),
     "tdnet_td2_psp50": _tdnet("td2_psp50", 2, {"atn1": "0_1", "atn2": "1_0"}),
-    "rdrnet_s_simple": _rdrnet(32, 64),
-    "rdrnet_s": _rdrnet(32, 128),
-    "rdrnet_m": _rdrnet(64, 128),
-    "rdrnet_l": _rdrnet(64, 256, large=True),
+    "rdrnet_s_simple": _two_branch("rdrnet", {}, 32, 64),
+    "rdrnet_s": _two_branch("rdrnet", {}, 32, 128),
+    "rdrnet_m": _two_branch("rdrnet", {}, 64, 128),
+    "rdrnet_l": _two_branch("rdrnet", {}, 64, 256, large=True),
     **{f"efficientvit_seg_{variant}": _efficientvit(variant) for variant in ("b0", "b1", "b2", "b3", "l1", "l2")},
-    "gcnet_s": _gcnet(32, 64),
-    "gcnet_m": _gcnet(64, 128),
-    "gcnet_l": _gcnet(64, 256, large=True),
+    "gcnet_s": _two_branch("gcnet", GCNET, 32, 64),
+    "gcnet_m": _two_branch("gcnet", GCNET, 64, 128),
+    "gcnet_l": _two_branch("gcnet", GCNET, 64, 256, large=True),
 }
