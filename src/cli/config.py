@@ -56,9 +56,9 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
 
 def usual_config() -> DictConfig:
-    """Compose the chosen groups alone, without experiment, debug preset and values given."""
+    """Compose the chosen groups alone, without experiment, trial of a study, debug preset and values given."""
     runtime = HydraConfig.get().runtime.choices
-    left_out = ("hydra", "experiment", "debug")
+    left_out = ("hydra", "experiment", "debug", "study", "trial")
     groups = [f"{g}={c}" for g, c in runtime.items() if c is not None and not str(g).startswith(left_out)]
     groups += [given for given in HydraConfig.get().overrides.hydra if given.startswith("hydra.searchpath=")]
     return hydra.compose(str(HydraConfig.get().job.config_name), overrides=groups)
@@ -88,6 +88,16 @@ def check_files(arguments: Sequence[str]) -> None:
     Raises:
         UserError: such a file, or one that is not YAML.
     """
+    given = [argument.partition("=") for argument in arguments if "=" in argument]
+    checked: set[Path] = set()
+    for folder in config_folders(arguments):
+        for key, _, value in given:
+            for choice in value.split(","):
+                _check_file(Path(folder), _group(key.lstrip("+"), ""), choice, checked)
+
+
+def config_folders(arguments: Sequence[str]) -> list[str]:
+    """Return the configuration folders that a command line adds."""
     folders = [value for option, value in pairwise([*arguments, ""]) if option in CONFIG_FOLDERS]
     given = [argument.partition("=") for argument in arguments if "=" in argument]
     folders += [value for option, _, value in given if option in CONFIG_FOLDERS]
@@ -97,11 +107,7 @@ def check_files(arguments: Sequence[str]) -> None:
         if key == "hydra.searchpath"
         for path in re.split(r"[\[\],'\"\s]+", value)
     ]
-    checked: set[Path] = set()
-    for folder in filter(None, folders):
-        for key, _, value in given:
-            for choice in value.split(","):
-                _check_file(Path(folder), _group(key.lstrip("+"), ""), choice, checked)
+    return [folder for folder in folders if folder]
 
 
 def _check_file(folder: Path, group: str, choice: str, checked: set[Path]) -> None:

@@ -28,6 +28,7 @@ from src.cli.multirun import record_failure
 from src.cli.plugins import with_plugins
 from src.cli.renamed import renamed_arguments
 from src.cli.resources import exhausted, is_disk_full
+from src.cli.studies import with_trials
 from src.errors import Exhausted, UserError, with_notes
 from src.files import FAILED
 from src.interruption import raise_received
@@ -70,6 +71,7 @@ def run(name: str, task: Task) -> None:
         end_with(wrong)
     try:
         check_files(arguments)
+        arguments = with_trials(name, arguments, CONF)
     except UserError as error:
         end_with(str(error))
     if name in COMPARED:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from src.cli.config import plain
 from src.errors import UserError
 from src.reports.benchmark import plot_benchmarks
 from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
+from src.reports.study import Study, parse_study, read_study_runs, study_table
 from src.reports.sweep import failures, read_trials, sweep_table
 from src.reports.tables import as_markdown
 
@@ -29,6 +32,9 @@ def report(config: DictConfig) -> None:
 
 
 def _lines(config: DictConfig) -> Iterator[str]:
+    if config.get("study") is not None:
+        yield from _study(parse_study(str(HydraConfig.get().runtime.choices["study"]), plain(config.study)), config)
+        return
     table = config.table or ("results" if config.metrics else "all")
     if table not in TABLES:
         raise UserError(f"table={table} is not one of {', '.join(TABLES)}; choose one of these")
@@ -50,6 +56,18 @@ def _lines(config: DictConfig) -> Iterator[str]:
         if config.figure:
             plot_benchmarks(benchmarks(folder), Path(config.figure))
             yield f"figure: {config.figure}"
+
+
+def _study(study: Study, config: DictConfig) -> Iterator[str]:
+    from src.commands.study import count_trials  # imported here, as it loads all networks
+
+    runs = [] if config.runs is None else read_study_runs(study, Path(config.runs), str(config.score))
+    trials = [trial for trial, _ in runs]
+    counted = count_trials(study, trials) if study.command == "train" else {}
+    head, *rows = study_table(study, runs, counted)
+    yield f"### {study.title}\n"
+    yield as_markdown(head, rows)
+    yield from failures(trials)
 
 
 def _given(config: DictConfig, key: str, example: str) -> Path:

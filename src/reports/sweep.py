@@ -20,39 +20,55 @@ class Trial:
 
     Attributes:
         name: of its run directory.
+        folder: its run directory.
         setting: its overrides but for the seed, by key.
         scores: by finished training phase, in order.
         failure: why it is not complete; None where it is.
     """
 
     name: str
+    folder: Path
     setting: dict[str, str]
     scores: dict[str, float]
     failure: str | None
 
 
 def read_trials(folder: Path, score: str) -> list[Trial]:
-    """Return the runs in the subfolders of a sweep's directory, whichever way they were started.
+    """Return the trainings below a folder, such as a sweep's directory, whichever way they were started.
 
     Raises:
         UserError: there are none, or a finished phase does not have the score.
     """
-    runs = [path.parents[1] for path in folder.glob("*/.hydra/overrides.yaml")]
+    return [_read(run, score) for run in runs_below(folder)]
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Return the run directories below a folder, those of a multirun in the order of its jobs.
+
+    Raises:
+        UserError: there are none.
+    """
+    runs = [path.parents[1] for path in folder.glob("**/.hydra/overrides.yaml") if path.parents[1] != folder]
     if not runs:
         raise UserError(f"runs={folder} has no subfolders that are runs; give the hydra.sweep.dir of a multirun")
-    order = {run: (int(run.name), "") if run.name.isdigit() else (len(runs), run.name) for run in runs}
-    return [_read(run, score) for run in sorted(runs, key=order.__getitem__)]
+    numbers = {run: int(run.name) if run.name.isdigit() else len(runs) for run in runs}
+    return sorted(runs, key=lambda run: (run.parent, numbers[run], run.name))
+
+
+def setting_of(run: Path) -> dict[str, str]:
+    """Return the overrides of a run but for the seed, by key."""
+    overrides = dict(o.split("=", 1) for o in read_yaml(run / ".hydra" / "overrides.yaml"))
+    return {key.lstrip("+"): value for key, value in overrides.items() if key not in REPETITION}
 
 
 def _read(run: Path, score: str) -> Trial:
-    overrides = dict(o.split("=", 1) for o in read_yaml(run / ".hydra" / "overrides.yaml"))
-    setting = {key.lstrip("+"): value for key, value in overrides.items() if key not in REPETITION}
     config = run / "config_resolved.yaml"
     phases = read_yaml(config)["model"]["phases"] if config.exists() else {"training": {}}
     pending = [name for name, spec in phases.items() if spec is not None and not spec.get("given")]
     done = {name: run / name / "done.json" for name in pending}
     scores = {name: _score(path, score) for name, path in done.items() if path.exists()}
-    return Trial(run.name, setting, scores, None if len(scores) == len(done) else _failure(run))
+    failure = None if len(scores) == len(done) else failure_of(run)
+    return Trial(run.name, run, setting_of(run), scores, failure)
 
 
 def _score(path: Path, score: str) -> float:
@@ -63,7 +79,8 @@ def _score(path: Path, score: str) -> float:
     return math.nan if value is None else value
 
 
-def _failure(run: Path) -> str:
+def failure_of(run: Path) -> str:
+    """Return why a run is not complete."""
     path = run / FAILED
     return str(read_json(path)["error"]) if path.exists() else "running, or killed"
 

@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
-import src.cli.config  # noqa: F401  # registers resolvers
+from src.cli.studies import with_trials  # imports src.cli.config, which registers resolvers
 
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
@@ -25,7 +25,9 @@ def compose_config(name: str, run_dir: Path, *overrides: str) -> DictConfig:
     """
     GlobalHydra.instance().clear()
     initialize_config_dir(str(CONF), version_base="1.3")
-    given = [f"hydra.run.dir={run_dir}", f"hydra.runtime.output_dir={run_dir}", *overrides]
+    *given, last = with_trials(name, ["--multirun", *overrides], CONF)[1:] or [""]
+    last = last.partition(",")[0] if last.startswith("trial=") else last  # the first job of a study
+    given += [f"hydra.run.dir={run_dir}", f"hydra.runtime.output_dir={run_dir}", *filter(None, [last])]
     config = compose(name, overrides=given, return_hydra_config=True)
     HydraConfig.instance().set_config(config)
     with open_dict(config):

@@ -20,11 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from src.cli.arguments import comparable
 from src.cli.config import check_keys
+from src.cli.studies import with_trials
 from src.commands.trials import BuildTrials, build_trial
 from tests.integration.test_train import TINY
-from tests.support.configs import ROOT
+from tests.support.configs import CONF, ROOT
 from tests.support.configs import TINY as TINY_SEARCHPATH
 from tests.support.miniatures import camvid_with_films
+from tests.support.miniatures import cityscapes as miniature_cityscapes
 from tests.support.trainings import FILMS
 from tests.support.wandb_server import expand, offline_summary, serving
 
@@ -56,11 +58,22 @@ def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniature_cityscapes(tmp_path_factory.mktemp("cityscapes"))
+
+
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
 def test_every_trial_can_be_built(
-    path: Path, composed: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, camvid: Path
+    path: Path,
+    composed: Callable[..., DictConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    camvid: Path,
+    cityscapes: Path,
 ) -> None:
     monkeypatch.setenv("CAMVID_ROOT", str(camvid))
+    monkeypatch.setenv("CITYSCAPES_ROOT", str(cityscapes))
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     sweep = yaml.safe_load(path.read_text())
     commands = trials(sweep, monkeypatch, tmp_path)
@@ -105,7 +118,8 @@ def test_the_multirun_beside_a_sweep_is_the_same_grid(
 ) -> None:
     text = path.read_text()
     [line] = re.findall(r"^# python -m src\.train --multirun (.*)$", text, re.MULTILINE)
-    overrides = OverridesParser.create().parse_overrides(comparable(["--multirun", *line.split()])[1:])
+    given = with_trials("train", comparable(["--multirun", *line.split()]), CONF)[1:]
+    overrides = OverridesParser.create().parse_overrides(given)
     [jobs] = BasicSweeper.split_arguments(overrides, None)
     theirs = {frozenset(o for o in t[4:] if not o.startswith(("logger=", "hydra."))) for t in trials(
         yaml.safe_load(text), monkeypatch, tmp_path
@@ -125,8 +139,8 @@ def test_a_sweep_runs_from_the_agent_to_a_metric_in_the_summary(tmp_path: Path, 
     small = [*TINY, f"paths.cache={street_cache}", "model.low_epochs=1", "logger.wandb.offline=true"]
     run_dir = f"hydra.run.dir={tmp_path}/${{oc.env:WANDB_RUN_ID}}"
     command = [run_dir if part.startswith("hydra.run.dir") else part for part in sweep["command"]]
-    place = command.index("experiment=arseg_camvid")
-    sweep["command"] = [*command[:place], *small, *command[place + 1 :]]
+    place = command.index("study=arseg_lr_scale")
+    sweep["command"] = [*command[: place + 1], *small, *command[place + 1 :]]
     with serving(sweep, count=1) as environment:
         done = subprocess.run(
             [Path(sys.executable).parent / "wandb", "agent", "me/here/grid"],
@@ -137,7 +151,7 @@ def test_a_sweep_runs_from_the_agent_to_a_metric_in_the_summary(tmp_path: Path, 
             timeout=600,
         )
     assert done.returncode == 0, done.stderr
-    assert "model.lr_scale=0.3" in done.stderr, "the agent's log"
+    assert "trial=scale_0.3" in done.stderr, "the agent's log"
     [log] = (tmp_path / "trial0").glob("**/*.wandb")
     score = json.loads((tmp_path / "trial0" / "low" / "done.json").read_text())["val/miou"]
     assert offline_summary(log)["val/miou"] == score

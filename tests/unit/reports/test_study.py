@@ -1,0 +1,86 @@
+"""A study's table: rows in the order of its file, missing runs, spread, multiply-adds beside the published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from src.cli.studies import with_trials
+from src.commands.study import count_trials
+from src.errors import UserError
+from src.reports.study import parse_study, read_study, read_study_runs, study_table
+from src.reports.sweep import failures
+from tests.support.configs import CONF, Compose
+from tests.unit.reports.test_sweep import leave
+
+STUDY = {
+    "title": "a table",
+    "command": "train",
+    "overrides": ["experiment=arseg_camvid"],
+    "trials": {
+        "one": {"overrides": ["model.lr_scale=0.5"], "published": {"low": {"miou": 70.5}}},
+        "two": {"overrides": ["model.lr_scale=0.7"], "published": {"low": {}}},
+    },
+}
+
+
+def test_rows_are_trials_beside_published_figures(tmp_path: Path) -> None:
+    leave(tmp_path, "0", ["study=mine", "trial=one", "seed=0"], 0.60)
+    leave(tmp_path, "a/1", ["study=mine", "trial=one", "seed=1"], 0.64)
+    leave(tmp_path, "2", ["study=mine", "trial=two"], None, "too large")
+    leave(tmp_path, "3", ["study=other", "trial=two"], 0.9)
+    study = parse_study("mine", STUDY)
+    runs = read_study_runs(study, tmp_path, "val/miou")
+    assert list(study_table(study, runs, {("two", "low"): 12.0})) == [
+        ["trial", "runs", "mIoU", "published", "GMACs", "published"],
+        ["one", "2", "62.00 \u00b1 2.83", "70.50", "-", "-"],
+        ["two", "0", "-", "-", "12.00", "-"],
+    ]
+    assert [line.rpartition(": ")[2] for line in failures([trial for trial, _ in runs])] == ["too large"]
+
+
+def test_multiply_adds_agree_with_the_published_ones(composed: Compose, tmp_path: Path) -> None:
+    """PSPNet's are right in the paper, and its count leaves a little of CReFF to the reading."""
+    composed("report", tmp_path, "study=arseg_lr_scale")
+    study = read_study(CONF / "study" / "arseg_lr_scale.yaml")
+    counted = count_trials(study, [])
+    for trial in study.trials:
+        for result, figures in trial.published.items():
+            assert counted[trial.name, result] == pytest.approx(figures["gmacs"], rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["study=arseg_lr_scal"], "did you mean 'arseg_lr_scale'"),
+        (["study=arseg_lr_scale"], "give trial=NAME, one of scale_0.3,scale_0.4"),
+        (["trial=scale_0.3"], "give study=NAME, too"),
+        (["study=arseg_gop", "trial=gop_12"], "is one of src.eval, not of src.train"),
+        (["--multirun", "study=arseg_gop,arseg_codecs"], "is unknown"),
+    ],
+)
+def test_what_is_no_study_or_trial_is_refused(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        with_trials("train", arguments, CONF)
+
+
+def test_a_multirun_gets_all_trials_and_a_study_may_be_of_the_user(composed: Compose, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "mine.yaml").write_text(
+        "title: mine\ncommand: train\noverrides: [experiment=arseg_street]\ntrials:\n"
+        "  b: {overrides: [network=bisenet18, model.phases.constant=null], published: {low: {}}}\n"
+        "  a: {published: {low: {}}}\n"
+    )
+    folder = f"hydra.searchpath=[file://{tmp_path}]"
+    assert with_trials("train", ["--multirun", folder, "study=mine"], CONF)[-1] == "trial=b,a"
+    config = composed("train", tmp_path, folder, "study=mine", "trial=b", "model.lr_scale=0.3")
+    assert (config.network.name, config.model.phases.constant, config.model.lr_scale) == ("bisenet", None, 0.3)
+    assert (config.study, config.trial, config.data.source._target_.rsplit(".", 1)[1]) == ("mine", "b", "Street")
+
+
+def test_a_file_that_is_no_study_is_refused() -> None:
+    with pytest.raises(UserError, match="study=mine lacks title"):
+        parse_study("mine", {key: value for key, value in STUDY.items() if key != "title"})
+    with pytest.raises(UserError, match=r"trials\.one\.published\.low\.mioo is none of"):
+        parse_study("mine", STUDY | {"trials": {"one": {"published": {"low": {"mioo": 1.0}}}}})
