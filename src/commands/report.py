@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
@@ -14,11 +15,11 @@ from src.reports.benchmark import plot_benchmarks
 from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
-from src.reports.study import Study, parse_study, read_study_runs, study_table
+from src.reports.study import Study, parse_study, read_study_runs, study_table, wandb_sweep
 from src.reports.sweep import failures, read_trials, sweep_table
 from src.reports.tables import as_markdown
 
-TABLES = ("all", "results", "sweep", "cost")
+TABLES = ("all", "results", "sweep", "cost")  # beside those of studies
 
 
 def report(config: DictConfig) -> None:
@@ -59,6 +60,9 @@ def _lines(config: DictConfig) -> Iterator[str]:
 
 
 def _study(study: Study, config: DictConfig) -> Iterator[str]:
+    if config.table == "wandb":
+        yield yaml.safe_dump(wandb_sweep(study), sort_keys=False)
+        return
     from src.commands.study import count_trials  # imported here, as it loads all networks
 
     runs = [] if config.runs is None else read_study_runs(study, Path(config.runs), str(config.score))

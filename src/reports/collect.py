@@ -11,7 +11,7 @@ from typing import Any
 from src.errors import UserError
 from src.files import FAILED, read_json, read_yaml
 from src.reports.benchmark import benchmark_table, read_benchmark
-from src.reports.evaluation import evaluated, read_results, results_table
+from src.reports.evaluation import evaluated, is_evaluation, read_results, results_table
 from src.reports.sweep import read_trials, sweep_table
 from src.reports.tables import as_markdown
 from src.reports.training import COLUMNS, phase_cells
@@ -68,7 +68,7 @@ def _sweeps(folder: Path, score: str) -> Iterator[str]:
 
 
 def _evaluations(folder: Path, distances: list[int]) -> Iterator[str]:
-    found = [f for f in _find(folder, "metrics.json") if _is_evaluation(f.path)]
+    found = [f for f in _find(folder, "metrics.json") if is_evaluation(f.path)]
     if not found:
         return
     results = [read_results(f.path) for f in found]
@@ -125,11 +125,6 @@ def _settings(found: list[Found]) -> list[str]:
     keys = dict.fromkeys(key for f in found for key in f.overrides)
     varied = [key for key in keys if len({f.overrides.get(key) for f in found}) > 1]
     return [" ".join(f"{key}={f.overrides[key]}" for key in varied if key in f.overrides) for f in found]
-
-
-def _is_evaluation(path: Path) -> bool:
-    content = read_json(path)
-    return isinstance(content, list) and bool(content) and "miou_by_distance" in content[0]
 
 
 def _titled(title: str, head: list[str], rows: list[list[str]], left: int) -> str:

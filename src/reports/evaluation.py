@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from src.errors import UserError
+from src.files import read_json
 from src.reports.tables import as_cell, as_markdown, print_table
 
 COST = ("key", "nonkey", "amortised")
@@ -28,6 +29,12 @@ def read_results(path: Path) -> list[dict[str, Any]]:
             f"metrics '{path}' is not a metrics.json of src.eval ({error}); give RUN/metrics.json"
         ) from error
     return results
+
+
+def is_evaluation(path: Path) -> bool:
+    """Whether a `metrics.json` was written by `src.eval`."""
+    content = read_json(path)
+    return isinstance(content, list) and bool(content) and "miou_by_distance" in content[0]
 
 
 def results_table(results: list[dict[str, Any]], distances: list[int]) -> tuple[list[str], list[list[str]]]:

@@ -11,11 +11,12 @@ from typing import Any
 from src.errors import UserError
 from src.files import read_yaml
 from src.reports.benchmark import read_benchmark
-from src.reports.evaluation import read_results
-from src.reports.sweep import Trial, failure_of, read_trials, runs_below, setting_of
+from src.reports.evaluation import is_evaluation, read_results
+from src.reports.sweep import Trial, failure_of, read_trial, run_folders, setting_of
 
 COMMANDS = ("train", "eval", "benchmark")
-MEASURES = {  # of results, published and own: heading and decimals
+MEASURES = {  # of results: heading and decimals
+    "evaluated": ("mIoU of src.eval", 2),  # of a trained network; the others have a published figure beside them
     "miou": ("mIoU", 2),
     "gmacs": ("GMACs", 2),
     "params": ("M parameters", 2),
@@ -85,7 +86,7 @@ def parse_study(name: str, content: Any) -> Study:
         _check_keys(name, f"trials.{trial}.", spec, {"published"}, {"overrides"})
         published = {result: dict(figures or {}) for result, figures in spec["published"].items()}
         for result, figures in published.items():
-            _check_keys(name, f"trials.{trial}.published.{result}.", figures, set(), set(MEASURES))
+            _check_keys(name, f"trials.{trial}.published.{result}.", figures, set(), set(MEASURES) - {"evaluated"})
         trials.append(StudyTrial(str(trial), tuple(spec.get("overrides") or ()), published))
     size = content.get("size")
     shared = tuple(content.get("overrides") or ())
@@ -109,18 +110,34 @@ def read_study_runs(study: Study, folder: Path, score: str) -> list[tuple[Trial,
         folder: holds run directories.
         score: of trainings, such as val/miou.
     """
+    found = [run for run in run_folders(folder, "**") if setting_of(run).get("study") == study.name]
     if study.command == "train":
-        found = [trial for trial in read_trials(folder, score) if trial.setting.get("study") == study.name]
-        return [(t, {phase: {"miou": 100 * s} for phase, s in t.scores.items()}) for t in found]
+        evaluated = _evaluated(folder)
+        trials = [read_trial(run, score) for run in found]
+        return [(trial, _of_training(trial, evaluated)) for trial in trials]
     read = _of_evaluation if study.command == "eval" else _of_benchmark
     runs = []
-    for run in runs_below(folder):
-        setting = setting_of(run)
-        if setting.get("study") == study.name:
-            figures = read(run)
-            failure = failure_of(run) if figures is None else None
-            runs.append((Trial(run.name, run, setting, {}, failure), figures or {}))
+    for run in found:
+        figures = read(run)
+        failure = failure_of(run) if figures is None else None
+        runs.append((Trial(run.name, run, setting_of(run), {}, failure), figures or {}))
     return runs
+
+
+def _evaluated(folder: Path) -> dict[Path, float]:
+    """Mean IoU in percent by checkpoint, of the evaluations below a folder."""
+    files = sorted(path for path in folder.rglob("metrics.json") if is_evaluation(path))
+    rows = [row for path in files for row in read_results(path)]  # the row of a network comes after its comparisons
+    return {Path(row["checkpoint"]).resolve(): 100 * row["miou"] for row in rows}
+
+
+def _of_training(trial: Trial, evaluated: Mapping[Path, float]) -> Figures:
+    figures = {phase: {"miou": 100 * score} for phase, score in trial.scores.items()}
+    for checkpoint, miou in evaluated.items():
+        phase = checkpoint.parents[1]
+        if phase.parent == trial.folder.resolve() and phase.name in figures:
+            figures[phase.name]["evaluated"] = miou
+    return figures
 
 
 def _of_evaluation(run: Path) -> Figures | None:
@@ -147,7 +164,8 @@ def study_table(
 ) -> Iterator[list[str]]:
     """Yield a head, then a row for each trial and result, in the order of the study's file.
 
-    A measure has two columns: the mean over complete runs with the sample standard deviation, and the published figure.
+    A measure has two columns: the mean over complete runs with the sample standard deviation, and the published figure,
+    "?" where it is not known.
 
     Args:
         study: of the rows.
@@ -162,20 +180,20 @@ def study_table(
     known = [always, *(trial.published[result] for trial, result in rows), *measured.values()]
     shown = [measure for measure in MEASURES if any(measure in figures for figures in known)]
     results = len({result for _, result in rows}) > 1
-    heads = [head for measure in shown for head in (MEASURES[measure][0], "published")]
+    heads = [head for measure in shown for head in _pair(measure, MEASURES[measure][0], "published")]
     yield ["trial", *(["result"] if results else []), "runs", *heads]
     for trial, result in rows:
-        own = measured[trial.name, result]
-        cells = [
-            cell
-            for measure in shown
-            for cell in (
-                _mean_and_spread(own.get(measure, []), MEASURES[measure][1]),
-                _figure(trial.published[result].get(measure), MEASURES[measure][1]),
-            )
-        ]
+        own, published, cells = measured[trial.name, result], trial.published[result], []
+        for measure in shown:
+            digits = MEASURES[measure][1]
+            theirs = f"{published[measure]:.{digits}f}" if measure in published else "?"
+            cells += _pair(measure, _mean_and_spread(own.get(measure, []), digits), theirs)
         complete = sum(t.setting.get("trial") == trial.name and t.failure is None for t, _ in runs)
         yield [trial.name, *([result] if results else []), str(complete), *cells]
+
+
+def _pair(measure: str, own: str, published: str) -> list[str]:
+    return [own] if measure == "evaluated" else [own, published]
 
 
 def _measured(trial: str, result: str, runs: Sequence[tuple[Trial, Figures]]) -> dict[str, list[float]]:
@@ -190,8 +208,25 @@ def _measured(trial: str, result: str, runs: Sequence[tuple[Trial, Figures]]) ->
 
 def _mean_and_spread(values: Sequence[float], digits: int) -> str:
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(set(values)) > 1 else ""
-    return f"{_figure(statistics.mean(values), digits)}{spread}" if values else "-"
+    return f"{statistics.mean(values):.{digits}f}{spread}" if values else "-"
 
 
-def _figure(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def wandb_sweep(study: Study) -> dict[str, Any]:
+    """Return the content of a W&B sweep file that trains each trial of a study once.
+
+    Raises:
+        UserError: the trials are no trainings, which alone log to W&B.
+    """
+    if study.command != "train":
+        raise UserError(f"study={study.name} is one of src.{study.command}, which logs nothing to W&B; use --multirun")
+    run_dir = "logs/sweeps/${oc.env:WANDB_SWEEP_ID}/${oc.env:WANDB_RUN_ID}"
+    given = ["-m", "src.train", f"study={study.name}", "logger=wandb", f"hydra.run.dir={run_dir}"]
+    return {
+        "name": study.name,
+        "description": study.title,
+        "program": "src/train.py",  # for the web page only
+        "method": "grid",
+        "metric": {"name": "val/miou", "goal": "maximize"},
+        "parameters": {"trial": {"values": [trial.name for trial in study.trials]}},
+        "command": ["${env}", "${interpreter}", *given, "${args_no_hyphens}"],
+    }

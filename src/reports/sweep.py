@@ -34,21 +34,21 @@ class Trial:
 
 
 def read_trials(folder: Path, score: str) -> list[Trial]:
-    """Return the trainings below a folder, such as a sweep's directory, whichever way they were started.
+    """Return the runs in the subfolders of a sweep's directory, whichever way they were started.
 
     Raises:
         UserError: there are none, or a finished phase does not have the score.
     """
-    return [_read(run, score) for run in runs_below(folder)]
+    return [read_trial(run, score) for run in run_folders(folder, "*")]
 
 
-def runs_below(folder: Path) -> list[Path]:
-    """Return the run directories below a folder, those of a multirun in the order of its jobs.
+def run_folders(folder: Path, pattern: str) -> list[Path]:
+    """Return the run directories that match a pattern in a folder, those of a multirun in the order of its jobs.
 
     Raises:
         UserError: there are none.
     """
-    runs = [path.parents[1] for path in folder.glob("**/.hydra/overrides.yaml") if path.parents[1] != folder]
+    runs = [path.parents[1] for path in folder.glob(f"{pattern}/.hydra/overrides.yaml")]
     if not runs:
         raise UserError(f"runs={folder} has no subfolders that are runs; give the hydra.sweep.dir of a multirun")
     numbers = {run: int(run.name) if run.name.isdigit() else len(runs) for run in runs}
@@ -57,11 +57,16 @@ def runs_below(folder: Path) -> list[Path]:
 
 def setting_of(run: Path) -> dict[str, str]:
     """Return the overrides of a run but for the seed, by key."""
-    overrides = dict(o.split("=", 1) for o in read_yaml(run / ".hydra" / "overrides.yaml"))
-    return {key.lstrip("+"): value for key, value in overrides.items() if key not in REPETITION}
+    overrides = [o.partition("=") for o in read_yaml(run / ".hydra" / "overrides.yaml")]
+    return {key.lstrip("+"): value for key, _, value in overrides if key not in REPETITION}
 
 
-def _read(run: Path, score: str) -> Trial:
+def read_trial(run: Path, score: str) -> Trial:
+    """Return the setting and scores of a training.
+
+    Raises:
+        UserError: a finished phase does not have the score.
+    """
     config = run / "config_resolved.yaml"
     phases = read_yaml(config)["model"]["phases"] if config.exists() else {"training": {}}
     pending = [name for name, spec in phases.items() if spec is not None and not spec.get("given")]
@@ -117,5 +122,6 @@ def _mean_and_spread(values: list[float]) -> str:
 def failures(trials: list[Trial]) -> list[str]:
     """Return a line for each trial that is not complete."""
     varied = _varied(trials)
-    settings = {t.name: " ".join(f"{k}={v}" for k, v in t.setting.items() if k in varied) for t in trials}
-    return [f"failed: {t.name} ({settings[t.name]}): {t.failure}" for t in trials if t.failure]
+    failed = [t for t in trials if t.failure]
+    settings = [" ".join(f"{k}={v}" for k, v in t.setting.items() if k in varied) for t in failed]
+    return [f"failed: {t.name} ({s}): {t.failure}" for t, s in zip(failed, settings, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from src.cli.studies import with_trials
 from src.commands.study import count_trials
 from src.errors import UserError
-from src.reports.study import parse_study, read_study, read_study_runs, study_table
+from src.reports.study import parse_study, read_study, read_study_runs, study_table, wandb_sweep
 from src.reports.sweep import failures
 from tests.support.configs import CONF, Compose
 from tests.unit.reports.test_sweep import leave
@@ -30,14 +31,40 @@ def test_rows_are_trials_beside_published_figures(tmp_path: Path) -> None:
     leave(tmp_path, "a/1", ["study=mine", "trial=one", "seed=1"], 0.64)
     leave(tmp_path, "2", ["study=mine", "trial=two"], None, "too large")
     leave(tmp_path, "3", ["study=other", "trial=two"], 0.9)
+    leave(tmp_path, "4", ["checkpoint=NET.ckpt"], None)
+    (tmp_path / "4" / "config_resolved.yaml").write_text("checkpoint: NET.ckpt\n")
     study = parse_study("mine", STUDY)
     runs = read_study_runs(study, tmp_path, "val/miou")
     assert list(study_table(study, runs, {("two", "low"): 12.0})) == [
         ["trial", "runs", "mIoU", "published", "GMACs", "published"],
-        ["one", "2", "62.00 \u00b1 2.83", "70.50", "-", "-"],
-        ["two", "0", "-", "-", "12.00", "-"],
+        ["one", "2", "62.00 \u00b1 2.83", "70.50", "-", "?"],
+        ["two", "0", "-", "?", "12.00", "?"],
     ]
     assert [line.rpartition(": ")[2] for line in failures([trial for trial, _ in runs])] == ["too large"]
+
+
+def test_an_evaluation_of_a_training_joins_its_row(tmp_path: Path) -> None:
+    leave(tmp_path, "sweep/0", ["study=mine", "trial=one"], 0.60)
+    leave(tmp_path, "eval", ["checkpoint=last.ckpt"], None)
+    low = str(tmp_path / "sweep" / "0" / "low" / "checkpoints" / "last.ckpt")
+    scores = {"constant": 0.7, "AR": 0.55}  # comparisons come before the network itself
+    rows = [
+        {"method": m, "checkpoint": low, "miou": v, "miou_by_distance": [v], "gmacs": {"amortised": 1.0}}
+        for m, v in scores.items()
+    ]
+    (tmp_path / "eval" / "metrics.json").write_text(json.dumps(rows))
+    study = parse_study("mine", STUDY)
+    head, first, second = study_table(study, read_study_runs(study, tmp_path, "val/miou"), {})
+    assert head == ["trial", "runs", "mIoU of src.eval", "mIoU", "published"]
+    assert [first, second] == [["one", "1", "55.00", "60.00", "70.50"], ["two", "0", "-", "-", "?"]]
+
+
+def test_a_sweep_of_wandb_has_the_trials_of_a_study() -> None:
+    sweep = wandb_sweep(parse_study("mine", STUDY))
+    assert sweep["parameters"] == {"trial": {"values": ["one", "two"]}}
+    assert "study=mine" in sweep["command"]
+    with pytest.raises(UserError, match=r"one of src.eval, which logs nothing"):
+        wandb_sweep(parse_study("mine", STUDY | {"command": "eval"}))
 
 
 def test_multiply_adds_agree_with_the_published_ones(composed: Compose, tmp_path: Path) -> None:
