@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from threading import Condition, Thread
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -132,12 +132,6 @@ class Feed(Generic[Item]):
                 return
         if isinstance(self._items, Generator):
             self._items.close()
-
-
-def wait_for_any(feeds: Sequence[Feed[Any]], changed: Condition, seconds: float | None = None) -> None:
-    """Wait until a feed is ready, at most some seconds; `changed` is what all of them were given."""
-    with changed:
-        changed.wait_for(lambda: any(feed.is_ready() for feed in feeds), seconds)
 
 
 class Consumer(Generic[Item]):

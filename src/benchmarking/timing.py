@@ -65,9 +65,8 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     net = inference_form(net, options.fold).to(device)
     if options.channels_last:
         net = net.to(memory_format=torch.channels_last)
-    tuned = tune(
-        net, options.backend, options.precision, [inputs(size)[0].to(device)], options.threads, 0
-    )  # labels of noise
+    image = inputs(size)[0].to(device)
+    tuned = tune(net, options.backend, options.precision, [image], options.threads, least=0)  # labels of noise
     net = tuned.network
     constant = [other for other in net.comparisons() if other.method == "constant" and other.scale == 1]
     networks = [net, *constant[:1]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -65,7 +65,7 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     with ExitStack() as stack:
         output = Path(options.output)
         folder = stack.enter_context(atomic_output_folder(output, keep=is_live(str(options.source))))
-        run = _Run(options, [""])
+        run = _Run(options, {"": str(options.source)})
         stream = run.stream(stack, folder, str(options.source), "")
         run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
     log.info("results: %s", options.output)
@@ -85,7 +85,7 @@ def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str
         UserError: a checkpoint or output that cannot be used; or, when all else is done, videos that could not.
     """
     run = _Run(options, videos)
-    run.segment(run.streams(videos), 0, len(videos) if any(map(is_live, videos.values())) else 1)
+    run.segment(run.streams(videos), 0)
     if run.failed:
         first = next(iter(run.failed.values()))
         more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
@@ -101,11 +101,13 @@ def _nothing() -> None: ...
 class _Run:
     """One network, and the videos that go through it."""
 
-    def __init__(self, options: PredictOptions, names: Iterable[str]) -> None:
-        self._options, self._left = options, set(names)
+    def __init__(self, options: PredictOptions, videos: Mapping[str, str]) -> None:
+        self._options, self._left = options, set(videos)
+        # live sources do not wait for one another
+        self._at_once = len(videos) if any(map(is_live, videos.values())) else min(options.streams, len(videos))
         # one budget of threads for network, decoders and encoders
         self._segmenter: StreamSegmenter = load_segmenter(
-            options.checkpoint, options.device, options.threads, options.backend, options.precision
+            options.checkpoint, options.device, options.threads, options.backend, options.precision, self._at_once
         )
         self._settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
         self._checkpoint = file_identity(options.checkpoint)
@@ -115,12 +117,12 @@ class _Run:
         self.summaries: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, UserError] = {}
 
-    def segment(self, streams: Iterator[Stream], frames: int, least: int = 1) -> None:
-        """Segment all streams, `least` of them at once at least; `frames` are expected, 0 for unknown."""
-        at_once = max(least, self._options.streams)
+    def segment(self, streams: Iterator[Stream], frames: int) -> None:
+        """Segment all streams; `frames` are expected, 0 for unknown."""
+        segmenter = self._segmenter
         with self._open, ProgressDisplay("frames", frames) as self._display:
             try:
-                segment_streams(streams, self._segmenter.runner, at_once, self._segmenter.ahead)
+                segment_streams(streams, segmenter.runner, self._at_once, segmenter.ahead, segmenter.workers)
             except (KeyboardInterrupt, Interruption):
                 live = list(self._live.values())
                 for end in live:

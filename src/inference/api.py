@@ -36,6 +36,7 @@ class StreamSegmenter:
         gop: frames from keyframe to keyframe in training.
         device: that the network is on.
         threads: of network and decoder together.
+        workers: threads that may run the network at the same time, each with its share of `threads`.
         ahead: frames that are decoded while the network runs; 0 with a single thread, where nothing is gained.
     """
 
@@ -46,13 +47,14 @@ class StreamSegmenter:
         threads: int,
         backend: str = "torch",
         precision: str = "fp32",
+        workers: int = 1,
     ) -> None:
         candidates(backend, precision, device.type)  # before any work
         self._wanted = None if (backend, precision) == PLAIN else (backend, precision)
         self.runner: FrameRunner = runner_of(loaded, device)
         self.classes: ClassSet = loaded.classes
         self.normalisation = loaded.normalisation
-        self.gop, self.device, self.threads = loaded.gop, device, threads
+        self.gop, self.device, self.threads, self.workers = loaded.gop, device, threads, workers
         self.ahead = AHEAD if threads > 1 else 0
 
     @property
@@ -129,7 +131,7 @@ class StreamSegmenter:
         else:
             frames = iter(Video(video.path, "none", video.on_damage, self.threads))
             images = [frame.image for frame in islice(frames, 0, step * count, step)]
-        self.runner.tune(images, backend, precision, self.threads)
+        self.runner.tune(images, backend, precision, self.threads // self.workers, self.workers)
         self._wanted = None
 
 
@@ -139,6 +141,7 @@ def load_segmenter(
     threads: int | None = None,
     backend: str = "torch",
     precision: str = "fp32",
+    streams: int = 1,
 ) -> StreamSegmenter:
     """Load a checkpoint of `src.train` or `src.convert` in its inference form.
 
@@ -149,12 +152,15 @@ def load_segmenter(
         backend: "torch", "compile", "openvino" or "onnxruntime", or "auto": what is fastest on the first frame.
         precision: "fp32", "bf16", "fp16" (GPUs), "int8" (OpenVINO, calibrated on the first video), or "auto": bf16
             where it is faster and its labels are those of fp32 (on files; live sources stay in fp32).
+        streams: videos that are segmented at the same time. On a CPU they share the threads, for one thread on each of
+            two frames does more than two on one.
 
     Raises:
         UserError: no such file, damaged, not written by this project, no such device, or a backend or precision
             that does not run on it.
     """
-    count = choose_threads(threads)
-    torch.set_num_threads(count)
+    count, chosen = choose_threads(threads), choose_device(device)
+    workers = min(streams, count) if chosen.type == "cpu" else 1
+    torch.set_num_threads(count // workers)  # of each
     keep_freed_memory()
-    return StreamSegmenter(load_checkpoint(checkpoint), choose_device(device), count, backend, precision)
+    return StreamSegmenter(load_checkpoint(checkpoint), chosen, count, backend, precision, workers)

@@ -99,19 +99,22 @@ class FrameRunner:
         """State after a frame whose labels are not needed; arguments as of `step`."""
         return self.network.advance(self._frame(image, motion), state)
 
-    def tune(self, images: Sequence[NDArray[np.uint8]], backend: str, precision: str, threads: int) -> Engine:
+    def tune(
+        self, images: Sequence[NDArray[np.uint8]], backend: str, precision: str, threads: int, workers: int = 1
+    ) -> Engine:
         """Put the method on a backend and precision, see `src.inference.engine.choose.tune`.
 
         Args:
             images: (H, W, 3) RGB of the video; the first one is measured on, all calibrate int8.
             backend, precision: "auto" or names.
-            threads: of the backend.
+            threads: of the backend, for one run.
+            workers: threads that may call `step` at the same time.
 
         Raises:
             UserError: what does not run here.
         """
         inputs = [self._frame(image, None).image for image in images]
-        tuned = tune(self.network, backend, precision, inputs, threads)
+        tuned = tune(self.network, backend, precision, inputs, threads, workers)
         self.network, self.engine = tuned.network, tuned.engine
         return tuned.engine
 

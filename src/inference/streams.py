@@ -1,21 +1,24 @@
-"""Several videos through one network: frames of one kind and size that wait at the same time are one batch."""
+"""Several videos through one network: on a GPU in batches, on a CPU each in a thread of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import Condition
 from time import perf_counter, thread_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import Decoded, Milliseconds, Segmented, timed
 from src.models.video import state_layout
-from src.pipeline import Feed, wait_for_any
+from src.pipeline import Feed
 from src.video.types import Frame, MotionField
 
 LATEST = 250  # frames of a live source that may wait, all but the newest without their images
@@ -44,11 +47,21 @@ class Stream:
     health: Health | None = None
 
 
+class _Labelled(NamedTuple):
+    labels: NDArray[np.uint8]
+    state: Any  # after the frame
+    seconds: float
+
+
 @dataclass(eq=False)
 class _Running:
     stream: Stream
     feed: Feed[Decoded]
     state: Any
+    step: tuple[_Waiting, Future[list[_Labelled]]] | None = None  # in another thread
+
+    def is_ready(self) -> bool:
+        return self.feed.is_ready() if self.step is None else self.step[1].done()
 
     def close(self) -> None:
         self.stream.stop()
@@ -67,7 +80,7 @@ class _Waiting:
         return self.motion is None, self.decoded.frame.image.shape, state_layout(self.running.state)
 
 
-def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int, ahead: int) -> None:
+def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int, ahead: int, workers: int = 1) -> None:
     """Label all frames of all streams, `at_once` streams at a time; the next one starts when one has ended.
 
     Results are those of each stream by itself, up to what a batch changes in the rounding of the network.
@@ -77,31 +90,62 @@ def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int
         runner: of all streams.
         at_once: streams that are open at the same time.
         ahead: frames of each that a thread decodes ahead; with 0 there are no threads.
+        workers: threads that run the network, each on a frame of another stream. With 1 it runs in the calling thread,
+            and frames of one kind and size that wait at the same time are one batch.
     """
     changed, waiting, running = Condition(), iter(streams), list[_Running]()
-    try:
+    with ExitStack() as stack:
+        stack.callback(_close_all, running)
+        pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         while True:
             while len(running) < at_once and (stream := next(waiting, None)) is not None:
                 running.append(_Running(stream, _feed(stream, ahead, changed), runner.init_state()))
             if not running:
                 return
-            wait_for_any([one.feed for one in running], changed, TICK)
+            with changed:
+                changed.wait_for(lambda: any(one.is_ready() for one in _open(running, workers)), TICK)
             for one in running:
                 if one.stream.health is not None:
                     one.stream.health.tick(len(one.feed))
+            for done, future in [one.step for one in running if one.step is not None and one.is_ready()]:
+                done.running.step = None
+                if not _hand_over(done, *future.result()):
+                    running.remove(done.running)
             groups: dict[Hashable, list[_Waiting]] = {}
-            for one in [one for one in running if one.feed.is_ready()]:
+            for one in list(running):
+                if one.step is not None or one not in _open(running, workers) or not one.is_ready():
+                    continue
                 item = _next(one, runner)
+                running.remove(one)
                 if item is None:
-                    running.remove(one)
-                else:
+                    continue
+                running.append(one)  # behind those that wait for a worker
+                if pool is None:
                     groups.setdefault(item.kind(), []).append(item)
+                else:
+                    future = pool.submit(_label, [item], runner)
+                    one.step = item, future
+                    future.add_done_callback(lambda _: _notify(changed))
             for group in groups.values():
-                for failed in _step(group, runner):
-                    running.remove(failed)
-    finally:
-        for one in running:
-            one.close()
+                for item, labelled in zip(group, _label(group, runner), strict=True):
+                    if not _hand_over(item, labelled):
+                        running.remove(item.running)
+
+
+def _open(running: list[_Running], workers: int) -> list[_Running]:
+    """The streams whose next event can be answered: without a free worker, only those that occupy one."""
+    busy = [one for one in running if one.step is not None]
+    return busy if len(busy) == workers else running
+
+
+def _close_all(running: list[_Running]) -> None:
+    for one in running:
+        one.close()
+
+
+def _notify(changed: Condition) -> None:
+    with changed:
+        changed.notify_all()
 
 
 def _feed(stream: Stream, ahead: int, changed: Condition) -> Feed[Decoded]:
@@ -142,25 +186,28 @@ def _next(one: _Running, runner: FrameRunner) -> _Waiting | None:
             health.dropped += 1
 
 
-def _step(group: list[_Waiting], runner: FrameRunner) -> list[_Running]:
-    """Label a batch and hand the results on; return the streams whose results could not be."""
-    began, failed = perf_counter(), []
+def _label(group: list[_Waiting], runner: FrameRunner) -> list[_Labelled]:
+    began = perf_counter()
     results = runner.step_batch(
         [item.decoded.frame.image for item in group],
         [item.running.state for item in group],
         [item.motion for item in group],
     )
-    network = (perf_counter() - began) / len(group)
-    for item, (labels, state) in zip(group, results, strict=True):
-        stream, decoded = item.running.stream, item.decoded
-        item.running.state = state
-        spent = Milliseconds(*(1000 * step for step in (decoded.seconds, item.chaining, network)))
-        if stream.health is not None:
-            stream.health.add(perf_counter() - decoded.at)
-        try:
-            stream.put(Segmented(decoded.frame, labels, item.motion is None, spent))
-        except Exception as error:
-            item.running.close()
-            stream.end(error)
-            failed.append(item.running)
-    return failed
+    seconds = (perf_counter() - began) / len(group)
+    return [_Labelled(labels, state, seconds) for labels, state in results]
+
+
+def _hand_over(item: _Waiting, labelled: _Labelled) -> bool:
+    """Keep the state and put the result; return whether that could be done, else the stream has ended."""
+    stream, decoded = item.running.stream, item.decoded
+    item.running.state = labelled.state
+    spent = Milliseconds(*(1000 * step for step in (decoded.seconds, item.chaining, labelled.seconds)))
+    if stream.health is not None:
+        stream.health.add(perf_counter() - decoded.at)
+    try:
+        stream.put(Segmented(decoded.frame, labelled.labels, item.motion is None, spent))
+    except Exception as error:
+        item.running.close()
+        stream.end(error)
+        return False
+    return True

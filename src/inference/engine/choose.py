@@ -49,7 +49,13 @@ class Tuned(Generic[Net]):
 
 
 def tune(
-    network: Net, backend: str, precision: str, images: Sequence[Tensor], threads: int, least: float = EQUAL
+    network: Net,
+    backend: str,
+    precision: str,
+    images: Sequence[Tensor],
+    threads: int,
+    workers: int = 1,
+    least: float = EQUAL,
 ) -> Tuned[Net]:
     """Put a method on the backend and precision that were asked for, or on the fastest of them.
 
@@ -59,7 +65,8 @@ def tune(
         network: in inference form, on its device.
         backend, precision: see `candidates`.
         images: (1, 3, H, W) of the video; the first one is what engines are compared on, all calibrate int8.
-        threads: of the backend.
+        threads: of the backend, for one run.
+        workers: threads that may run the method at the same time.
         least: share of equal labels for an engine of lower precision to be chosen by itself.
 
     Raises:
@@ -71,35 +78,43 @@ def tune(
         return Tuned(network, PLAIN)
     expected = _labels(network, images[0])
     if len(engines) == 1:
-        tuned = _named(network, engines[0], images, threads, expected)
+        tuned = _named(network, engines[0], images, threads, workers, expected)
     else:
-        key = _key(network, images[0], engines, threads, device)
+        key = _key(network, images[0], engines, (threads, workers), device)
         remembered = [e for e in engines if str(e) == _remembered().get(key)]
-        tuned = _fastest(network, remembered or engines, images, threads, expected, least)
+        tuned = _fastest(network, remembered or engines, images, threads, workers, expected, least)
         if remembered and tuned.engine not in remembered:  # its labels do not suit this video
-            tuned = _fastest(network, engines, images, threads, expected, least)
+            tuned = _fastest(network, engines, images, threads, workers, expected, least)
         _remember(key, str(tuned.engine))
     log.info("engine: %s", _line(tuned))
     return tuned
 
 
-def _named(network: Net, engine: Engine, images: Sequence[Tensor], threads: int, expected: list[Tensor]) -> Tuned[Net]:
+def _named(
+    network: Net, engine: Engine, images: Sequence[Tensor], threads: int, workers: int, expected: list[Tensor]
+) -> Tuned[Net]:
     try:
-        fast = accelerate(network, engine, threads, images)
+        fast = accelerate(network, engine, threads, images, workers)
         return Tuned(fast, engine, _share(expected, _labels(fast, images[0])))
     except Exception as error:  # of whatever kind the backend raises
         raise UserError(f"{engine} cannot run {network.method} ({_first_line(error)}); give backend=torch") from error
 
 
 def _fastest(
-    network: Net, engines: list[Engine], images: Sequence[Tensor], threads: int, expected: list[Tensor], least: float
+    network: Net,
+    engines: list[Engine],
+    images: Sequence[Tensor],
+    threads: int,
+    workers: int,
+    expected: list[Tensor],
+    least: float,
 ) -> Tuned[Net]:
     """Run the engines in turn; those that cannot run the network, or change its labels, are left out with a line."""
     image, best, shortest = images[0], Tuned(network, PLAIN), float("inf")
     milliseconds: dict[str, float] = {}
     for engine in engines:
         try:
-            fast = accelerate(network, engine, threads, images)
+            fast = accelerate(network, engine, threads, images, workers)
             equal = _share(expected, _labels(fast, image))  # the first run also compiles
         except Exception as error:  # of whatever kind a backend raises
             log.info("engine: %s left out, it cannot run %s (%s)", engine, network.method, _first_line(error))
@@ -147,7 +162,9 @@ def _line(tuned: Tuned[Any]) -> str:
     return f"{tuned.engine}{equal}{f' (two frames: {compared})' if compared else ''}"
 
 
-def _key(network: VideoSegmenter, image: Tensor, engines: list[Engine], threads: int, device: torch.device) -> str:
+def _key(
+    network: VideoSegmenter, image: Tensor, engines: list[Engine], threads: tuple[int, int], device: torch.device
+) -> str:
     versions = {"torch": str(torch.__version__)}
     for package in {package for packages in PACKAGES.values() for package in packages}:
         with contextlib.suppress(Exception):

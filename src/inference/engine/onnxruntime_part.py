@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import onnx
 import onnxruntime
@@ -19,23 +20,25 @@ class ONNXRuntimePart:
 
     Args:
         part: to translate.
-        threads: that it may use.
+        threads: that it may use, in all runs at the same time.
     """
 
     def __init__(self, part: Part, threads: int) -> None:
         self._part, self._options = part, onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads
         self._options.log_severity_level = 3
+        self._lock = threading.Lock()
         self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Output (B, C, h, w) in float32 for x (B, C', h', w'), channels_last."""
         x = x.float().contiguous()
-        session = self._sessions.get(tuple(x.shape))
-        if session is None:
-            while len(self._sessions) >= SIZES:
-                self._sessions.pop(next(iter(self._sessions)))
-            session = self._sessions[tuple(x.shape)] = self._session(x)
+        with self._lock:
+            session = self._sessions.get(tuple(x.shape))
+            if session is None:
+                while len(self._sessions) >= SIZES:
+                    self._sessions.pop(next(iter(self._sessions)))
+                session = self._sessions[tuple(x.shape)] = self._session(x)
         (out,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         return torch.from_numpy(out).contiguous(memory_format=torch.channels_last)
 

@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import openvino as ov
 import torch
@@ -22,6 +23,12 @@ SIZES = 4  # of inputs, whose compiled models are kept
 log = logging.getLogger(__name__)
 
 
+@dataclass
+class _Compiled:
+    model: ov.CompiledModel
+    idle: list[ov.InferRequest] = field(default_factory=list)  # one for each run at the same time
+
+
 class OpenVINOPart:
     """A part as a compiled OpenVINO model, made anew for each size of its input.
 
@@ -31,21 +38,24 @@ class OpenVINOPart:
     Args:
         part: to translate.
         precision: of the computation.
-        threads: that it may use.
+        threads: of one run.
+        workers: threads that may run it at the same time.
         samples: inputs to calibrate int8 with, from one video.
     """
 
-    def __init__(self, part: Part, precision: Precision, threads: int, samples: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self, part: Part, precision: Precision, threads: int, workers: int = 1, samples: Sequence[Tensor] = ()
+    ) -> None:
         self._part, self._precision, self._samples = part, precision, samples
         self._settings = {
             "INFERENCE_PRECISION_HINT": HINTS[precision],
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads * workers,
+            "NUM_STREAMS": workers,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_CPU_PINNING": False,
         }
         self._lock = threading.Lock()
-        self._requests: dict[tuple[int, ...], ov.InferRequest] = {}
+        self._compiled: dict[tuple[int, ...], _Compiled] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         """Output (B, C, h, w) for x (B, C', h', w'), both channels_last and of the type that is handed on."""
@@ -54,19 +64,21 @@ class OpenVINOPart:
 
     def _run(self, pixels: Tensor) -> Tensor:
         pixels = pixels.contiguous()
-        request = self._requests.get(tuple(pixels.shape))
-        if request is None:
-            while len(self._requests) >= SIZES:
-                self._requests.pop(next(iter(self._requests)))
-            request = self._requests[tuple(pixels.shape)] = self._compiled(pixels)
+        with self._lock:
+            compiled = self._compiled.get(tuple(pixels.shape))
+            if compiled is None:
+                while len(self._compiled) >= SIZES:
+                    self._compiled.pop(next(iter(self._compiled)))
+                compiled = self._compiled[tuple(pixels.shape)] = _Compiled(self._compile(pixels))
+            request = compiled.idle.pop() if compiled.idle else compiled.model.create_infer_request()
         out = torch.empty(tuple(request.model_outputs[0].shape), dtype=self._part.given)  # a state may keep it for long
-        with self._lock:  # one segmenter may serve several threads
-            request.set_input_tensor(_shared(pixels))
-            request.set_output_tensor(_shared(out))
-            request.infer()
+        request.set_input_tensor(_shared(pixels))
+        request.set_output_tensor(_shared(out))
+        request.infer()
+        compiled.idle.append(request)
         return out
 
-    def _compiled(self, pixels: Tensor) -> ov.InferRequest:
+    def _compile(self, pixels: Tensor) -> ov.CompiledModel:
         core = openvino_core()
         model = translated(self._part, pixels.float().permute(0, 3, 1, 2).contiguous())
         if self._precision == "int8":
@@ -75,7 +87,7 @@ class OpenVINOPart:
             name = model.inputs[0].any_name
             model = quantised(model, [{name: x[None].contiguous().numpy()} for x in images])
         _hand_over(model, self._part)
-        return core.compile_model(model, "CPU", self._settings).create_infer_request()
+        return core.compile_model(model, "CPU", self._settings)
 
 
 @functools.cache

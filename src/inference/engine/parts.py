@@ -20,7 +20,7 @@ MOST_SAMPLED = 10**9  # bytes
 Net = TypeVar("Net", bound=VideoSegmenter)
 
 
-def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tensor] = ()) -> Net:
+def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tensor] = (), workers: int = 1) -> Net:
     """Copy a method so that the parts of its networks run on a backend; what joins them stays in torch.
 
     What joins the parts computes in bfloat16 as well where the engine does and the method says that it can.
@@ -28,8 +28,9 @@ def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tens
     Args:
         network: in inference form, on its device.
         engine: that suits the device.
-        threads: of the backend.
+        threads: of the backend, for one run.
         images: (1, 3, H, W), what int8 is calibrated with.
+        workers: threads that may run the method at the same time.
     """
     if engine == PLAIN:
         return network
@@ -39,7 +40,7 @@ def accelerate(network: Net, engine: Engine, threads: int, images: Sequence[Tens
     types = {"features": (torch.float32, between), "classify": (between, torch.float32)}
     parts = {(net, name): Part(net, name, *types[name]).eval() for net in feature_networks(fast) for name in NAMES}
     samples = record(fast, images) if engine.precision == "int8" else {}
-    runs = {key: _made(part, engine, threads, samples.get(key, [])) for key, part in parts.items()}
+    runs = {key: _made(part, engine, threads, workers, samples.get(key, [])) for key, part in parts.items()}
     for (net, name), run in runs.items():
         setattr(net, name, run)  # on the instance; the class keeps its method
     return fast
@@ -84,15 +85,15 @@ def _watched(network: VideoSegmenter, see: Callable[[FeatureNetwork, str, Tensor
                 delattr(net, name)
 
 
-def _made(part: Part, engine: Engine, threads: int, samples: list[Tensor]) -> Run:
+def _made(part: Part, engine: Engine, threads: int, workers: int, samples: list[Tensor]) -> Run:
     if engine.backend == "openvino":
         from src.inference.engine.openvino_part import OpenVINOPart  # optional packages load where they are used
 
-        return OpenVINOPart(part, engine.precision, threads, samples)
+        return OpenVINOPart(part, engine.precision, threads, workers, samples)
     if engine.backend == "onnxruntime":
         from src.inference.engine.onnxruntime_part import ONNXRuntimePart
 
-        return ONNXRuntimePart(part, threads)
+        return ONNXRuntimePart(part, threads * workers)
     from src.inference.engine.torch_part import torch_part
 
     return torch_part(part, engine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [exact_film(folder / f"{n}.mp4", a, gop=b, height=h, width=w) for n, (a, b, h, w) in enumerate(sizes)]
 
 
-def run(videos: list[Path], runner: FrameRunner, at_once: int, ahead: int) -> tuple[list[list[Segmented]], list[Any]]:
+def run(
+    videos: list[Path], runner: FrameRunner, at_once: int, ahead: int, workers: int = 1
+) -> tuple[list[list[Segmented]], list[Any]]:
     results: list[list[Segmented]] = [[] for _ in videos]
     ends: list[Any] = []
     segment_streams(
@@ -41,18 +44,19 @@ def run(videos: list[Path], runner: FrameRunner, at_once: int, ahead: int) -> tu
         runner,
         at_once,
         ahead,
+        workers,
     )
     return results, ends
 
 
 @pytest.mark.parametrize("node", [AR, IMAGE, STATE], ids=["ar", "image", "state"])
-@pytest.mark.parametrize(("at_once", "ahead"), [(4, 0), (4, 3), (2, 3)])
+@pytest.mark.parametrize(("at_once", "ahead", "workers"), [(4, 0, 1), (4, 3, 1), (2, 3, 1), (4, 3, 3), (2, 3, 2)])
 def test_each_stream_gets_the_labels_that_it_gets_alone(
-    videos: list[Path], tmp_path: Path, node: dict[str, Any], at_once: int, ahead: int
+    videos: list[Path], tmp_path: Path, node: dict[str, Any], at_once: int, ahead: int, workers: int
 ) -> None:
     runner = runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", node)), torch.device("cpu"))
     alone = [list(segment(Video(path), runner, KeyedMotion(4))) for path in videos]
-    together, ends = run(videos, runner, at_once, ahead)
+    together, ends = run(videos, runner, at_once, ahead, workers)
     assert ends == [None] * 4
     for one, other in zip(alone, together, strict=True):
         assert [r.frame.index for r in other] == list(range(len(one)))
@@ -75,11 +79,31 @@ def test_frames_of_one_kind_and_size_are_one_batch(
     assert batches[:4] == [(3, True), (1, True), (3, False), (1, False)]
 
 
-def test_a_stream_that_fails_ends_alone(videos: list[Path], tmp_path: Path) -> None:
+def test_as_many_frames_as_workers_are_run_side_by_side(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR)), torch.device("cpu"))
+    together, whole = threading.Barrier(2, timeout=60), runner.step_batch
+    first = threading.Semaphore(2)
+
+    def step_batch(images: Any, states: Any, motions: Any) -> Any:
+        if first.acquire(blocking=False):
+            together.wait()  # until the other worker is here
+        assert len(images) == 1
+        return whole(images, states, motions)
+
+    monkeypatch.setattr(runner, "step_batch", step_batch)
+    results, ends = run(videos, runner, 3, 3, workers=2)
+    assert ends == [None] * 4
+    assert [len(found) for found in results] == [9, 6, 7, 5]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stream_that_fails_ends_alone(videos: list[Path], tmp_path: Path, workers: int) -> None:
     runner = runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR)), torch.device("cpu"))
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(exact_film(tmp_path / "whole.mkv", 12, gop=6).read_bytes()[:-600])
-    results, ends = run([videos[0], cut, videos[1]], runner, 3, 2)
+    results, ends = run([videos[0], cut, videos[1]], runner, 3, 2, workers)
     assert [len(found) for found in results][::2] == [9, 6]
     assert sorted(str(type(end)) for end in ends if end is not None) == [str(UserError)]
 
