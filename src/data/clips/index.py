@@ -20,6 +20,7 @@ from src.data.clips.files import (
     part_faults,
     place_of,
     read_record,
+    remove_leftovers,
     unfinished_folder,
 )
 
@@ -133,6 +134,7 @@ def _is_intact(cache: Path) -> bool:
 def write_manifest(cache: Path, made: Collection[str] = ()) -> Path:
     """Write the records of all clips of a cache, one a line, sorted by name and key; return the path.
 
+    What killed processes have left unfinished is removed.
     Lines of the manifest that is there are kept, and records are read of the clips that are not in it. Several machines
     may do so at the same time: each looks again after writing, so whoever finishes last has seen the clips of all.
 
@@ -141,6 +143,7 @@ def write_manifest(cache: Path, made: Collection[str] = ()) -> Path:
         made: keys of clips whose records are read in any case.
     """
     again = set(made)
+    remove_leftovers(cache)  # where no clip is missing, nothing else does
     while True:
         places = _places(cache)
         known = [record["key"] for record in manifest_records(cache)]
