@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from typing import ClassVar
 from src.errors import Exhausted, UserError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+START_AGAIN = "no results were written; start it again"
 SAME = 0.3  # seconds: a wrapper passes on the signal that its whole process group got, which is then one signal
 
 
@@ -39,14 +41,23 @@ class _Watch:
 def watch_signals() -> None:
     """Raise `Interruption` in the main thread at a signal from now on; a second Ctrl-C ends the process at once.
 
-    A signal that the parent has set to be ignored, as `nohup` does, remains ignored.
+    A signal that the parent has set to be ignored, as `nohup` does, remains ignored. While the interpreter ends, all
+    are: it has given up Python's handlers by then, and a complete command would have the exit status of a killed one.
     """
     if threading.current_thread() is not threading.main_thread():
         return
+    if not is_watching():
+        atexit.register(_ignore_signals)
     _Watch.process = os.getpid()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _answer)
+
+
+def _ignore_signals() -> None:
+    if is_watching():  # not in a forked child, which inherits what was registered
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def is_watching() -> bool:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from src.interruption import Interruption, defer_signals, is_watching, watch_signals
+from src.interruption import START_AGAIN, Interruption, defer_signals, is_watching, watch_signals
 
 interruption_notes: list[Callable[[], str]] = []  # of parts that wait for what lives on without this process
 RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")  # as Lightning reads them
@@ -36,7 +36,7 @@ def answers_signals() -> Iterator[None]:
     except Interruption as error:
         if not is_first_process():
             raise
-        notes = getattr(error, "__notes__", [note() for note in interruption_notes] or ["start it again"])
+        notes = getattr(error, "__notes__", [note() for note in interruption_notes] or [START_AGAIN])
         end_with(f"interrupted by {error.signal}: {'; '.join(notes)}", int(str(error.code)))
     finally:
         defer_signals("the last files to be closed")

@@ -19,6 +19,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 
 from src.errors import UserError
 from src.inference.device import choose_device
+from src.interruption import START_AGAIN
 from src.training.loggers import silence_warnings
 from src.training.ranks import ending_together, meet, slurm_tasks, tasks_per_node
 
@@ -62,7 +63,7 @@ def processes(name: str, devices: int | str) -> Iterator[torch.device]:
         plugins=[] if by_slurm or by_torchrun else [LightningEnvironment()],
     )
     meet()
-    with ending_together(lambda: "start it again"):
+    with ending_together(lambda: START_AGAIN):
         fabric.launch()
         if device.type == "cuda":
             device = torch.device("cuda", fabric.local_rank % torch.cuda.device_count())

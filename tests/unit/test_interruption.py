@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -133,12 +134,26 @@ entry_point("train")(print)()
     assert done.stderr == "error: interrupted by SIGTERM: the cat is fed; feed it again\n"
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_an_interpreter_that_ends_leaves_the_exit_status(name):
+    done = run(f"""
+class Late:
+    def __del__(self, kill=os.kill, process=os.getpid()):  # Python's handlers are gone by then
+        kill(process, {int(signal.Signals[name])})
+        print("here")
+
+late = Late()
+watch_signals()
+""")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "here\n", "")
+
+
 @pytest.mark.parametrize(
     ("launcher", "jobs", "answer"),
     [
         ("x.SlurmLauncher", ["7_0", "7_1"], "its jobs remain with SLURM and write to .*end them by scancel 7$"),
         ("x.SlurmLauncher", [], "no job was submitted; start it again$"),
-        ("x.BasicLauncher", [], "start it again$"),
+        ("x.BasicLauncher", [], "no results were written; start it again$"),
     ],
 )
 def test_an_interrupted_wait_for_slurm_names_the_jobs_that_remain(launcher, jobs, answer, tmp_path):
