@@ -27,9 +27,11 @@ class ConvNormAct(nn.Module):
         active: bool = True,
         bias: bool = False,
         groups: int = 1,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
         self.bn = nn.BatchNorm2d(outputs)
         self.active = active
         self.relu = nn.ReLU(inplace=True) if active else nn.Identity()
@@ -38,6 +40,12 @@ class ConvNormAct(nn.Module):
         """(B, inputs, h, w) -> (B, outputs, ceil(h / stride), ceil(w / stride))."""
         out: Tensor = self.relu(self.bn(self.conv(x)))
         return out
+
+
+def separable_conv(inputs: int, outputs: int, stride: int = 1, active: bool = True) -> nn.Sequential:
+    """Depthwise 3x3 with its batch norm, then `ConvNormAct` of 1x1: no activation between the two."""
+    depthwise = ConvNormAct(inputs, inputs, 3, stride, active=False, groups=inputs)
+    return nn.Sequential(depthwise, ConvNormAct(inputs, outputs, 1, active=active))
 
 
 def conv_norm_act(

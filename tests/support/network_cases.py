@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 from src.models.base import Segmenter
 from src.models.bisenet.net import BiSeNet
+from src.models.bisenetv2.net import BiSeNetV2
 from src.models.ddrnet.net import DDRNet
 from src.models.deploy.reparameterise import deployed_gcnet, deployed_rdrnet
 from src.models.dfanet.net import DFANet
 from src.models.efficientvit.net import EfficientViTSeg
+from src.models.fast_scnn.net import FastSCNN
 from src.models.gcnet.net import GCNet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
+from src.models.stdc.net import STDCSeg
 from src.models.tdnet.variants import td2_fa18, td4_bise18, td4_psp18
 from src.models.timm_segmenter import TimmSegmenter
 from src.models.video import FrameInput
@@ -119,8 +122,12 @@ CASES = {
     "pidnet": _image(lambda: PIDNet(**SLIM)),
     "gcnet": _image(lambda: GCNet(**TINY_GCNET)),
     "efficientvit_seg": _image(lambda: EfficientViTSeg(CLASSES, "b0")),
+    "pidnet_deep": _image(lambda: PIDNet(**SLIM, deep=True)),
     "dfanet_a": _image(lambda: DFANet(CLASSES, "a")),
     "dfanet_b": _image(lambda: DFANet(CLASSES, "b")),
+    "bisenetv2": _image(lambda: BiSeNetV2(CLASSES, 64)),
+    "stdc": _image(lambda: STDCSeg(CLASSES, 1)),
+    "fast_scnn": _image(lambda: FastSCNN(CLASSES)),
     "timm": _image(lambda: TimmSegmenter("tf_efficientnet_lite0", CLASSES)),
     "arseg": Case(tiny_arseg, _arseg_inputs, NonKey, _arseg_outputs),
     "arseg_gate": Case(lambda: tiny_arseg(mix="gate", init="identity"), _arseg_inputs, NonKey, _arseg_outputs),

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from src.models.ddrnet.net import plain_stem
 from src.models.layers import ConvNormAct
 from src.models.rdrnet.backbone import resize_like
-from src.models.rdrnet.layers import basic_blocks, bottlenecks, initialise
+from src.models.rdrnet.layers import NormConv, basic_blocks, bottlenecks, initialise
 from src.models.rdrnet.net import BranchSegmenter, Head, HeadFeatures
-from src.models.rdrnet.pooling import PAPPM
+from src.models.rdrnet.pooling import DAPPM, PAPPM
 
 
 class PIDNet(BranchSegmenter):
-    """PIDNet-S (`width` 32) or -M (64): proportional, integral and derivative branch.
+    """PIDNet-S (`width` 32), -M (64) or -L (64, `deep`): proportional, integral and derivative branch.
 
     Layer shapes follow the RDRNet authors' re-implementation, which the published comparison used.
 
@@ -24,49 +24,58 @@ class PIDNet(BranchSegmenter):
         width: c.
         head_channels: C of the features.
         pooling_channels: width of each scale of the pyramid pooling.
+        deep: PIDNet-L: a block more in each stage, a D branch of full width, DAPPM and Bag.
     """
 
-    def __init__(self, num_classes: int, width: int = 32, head_channels: int = 128, pooling_channels: int = 96) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        width: int = 32,
+        head_channels: int = 128,
+        pooling_channels: int = 96,
+        deep: bool = False,
+    ) -> None:
         head = BoundaryHead(width, head_channels, num_classes)
-        super().__init__(ThreeBranch(width, pooling_channels), head)
+        super().__init__(ThreeBranch(width, pooling_channels, deep), head)
 
 
 class ThreeBranch(nn.Module):
-    """The body of PIDNet-S and PIDNet-M (PIDNet table 2, figure 4).
+    """The body of the PIDNets (PIDNet table 2, figure 4).
 
     Args:
         width: c.
         pooling_channels: width of each scale of the pyramid pooling.
+        deep: PIDNet-L.
     """
 
-    def __init__(self, width: int, pooling_channels: int) -> None:
+    def __init__(self, width: int, pooling_channels: int, deep: bool) -> None:
         super().__init__()
-        c = width
-        self.stem = plain_stem(c, 2)
+        c, few, more = width, 2 + deep, 3 + deep
+        self.stem = plain_stem(c, few)
         self.i_branch_layers = nn.ModuleList(
             [
-                basic_blocks(2 * c, 4 * c, 3, 2),
-                basic_blocks(4 * c, 8 * c, 3, 2),
+                basic_blocks(2 * c, 4 * c, more, 2),
+                basic_blocks(4 * c, 8 * c, more, 2),
                 bottlenecks(8 * c, 8 * c, 2, 2),
             ]
         )
         self.p_branch_layers = nn.ModuleList(
             [
-                basic_blocks(2 * c, 2 * c, 2, 1),
-                basic_blocks(2 * c, 2 * c, 2, 1),
+                basic_blocks(2 * c, 2 * c, few, 1),
+                basic_blocks(2 * c, 2 * c, few, 1),
                 bottlenecks(2 * c, 2 * c, 1, 1),
             ]
         )
-        self.d_branch_layers = nn.ModuleList(
-            [basic_blocks(2 * c, c, 1, 1), bottlenecks(c, c, 1, 1), bottlenecks(2 * c, 2 * c, 1, 1)]
-        )
+        d = 2 * c if deep else c
+        second = basic_blocks(d, d, 1, 1) if deep else bottlenecks(d, d, 1, 1)
+        self.d_branch_layers = nn.ModuleList([basic_blocks(2 * c, d, 1, 1), second, bottlenecks(2 * c, 2 * c, 1, 1)])
         self.compression_1 = ConvNormAct(4 * c, 2 * c, 1, active=False)
         self.compression_2 = ConvNormAct(8 * c, 2 * c, 1, active=False)
         self.pag_1, self.pag_2 = PagFM(2 * c, c), PagFM(2 * c, c)
-        self.diff_1 = ConvNormAct(4 * c, c, 3, active=False)
+        self.diff_1 = ConvNormAct(4 * c, d, 3, active=False)
         self.diff_2 = ConvNormAct(8 * c, 2 * c, 3, active=False)
-        self.spp = PAPPM(16 * c, pooling_channels, 4 * c)
-        self.dfm = LightBag(4 * c)
+        self.spp = (DAPPM if deep else PAPPM)(16 * c, pooling_channels, 4 * c)
+        self.dfm = Bag(4 * c) if deep else LightBag(4 * c)
         initialise(self, zero_bias=True)
 
     def forward(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -106,6 +115,20 @@ class PagFM(nn.Module):
         share = torch.sigmoid(agreement)
         fused: Tensor = detail + share * (resize_like(context, detail) - detail)  # lerp takes operands of one type only
         return fused
+
+
+class Bag(nn.Module):
+    """Boundary-attention-guided merge of the branches by one 3x3 convolution (PIDNet section 3.4)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = NormConv(channels, channels, 3)
+
+    def forward(self, detail: Tensor, context: Tensor, boundary: Tensor) -> Tensor:
+        """Three maps (B, C, h, w) to one: detail at boundaries, context elsewhere."""
+        edge = torch.sigmoid(boundary)
+        merged: Tensor = self.conv(edge * detail + (1 - edge) * context)
+        return merged
 
 
 class LightBag(nn.Module):

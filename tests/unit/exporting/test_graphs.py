@@ -43,6 +43,7 @@ METHODS: dict[str, Callable[[], Any]] = {
 NETWORKS: dict[str, Callable[[], Any]] = {
     **{name: CASES[name].build for name in ("pspnet", "pspnet_full", "bisenet", "rdrnet", "ddrnet", "pidnet")},
     **{name: CASES[name].build for name in ("dfanet_a", "timm", "gcnet", "efficientvit_seg")},
+    **{name: CASES[name].build for name in ("bisenetv2", "stdc", "fast_scnn")},
 }
 TDNETS: dict[str, Callable[[], Any]] = {  # with two paths: three graphs
     "td2_fa18": CASES["td2_fa18"].build,

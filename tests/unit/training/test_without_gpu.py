@@ -33,6 +33,7 @@ from src.inference.runner import FrameRunner
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import PIDNetLoss
 from src.losses.segmentation import CrossEntropy, Presence, SegmentationLoss
+from src.losses.stdc import STDCLoss
 from src.models.base import Segmenter
 from src.models.deploy.frozen import frozen_features
 from src.models.deploy.inference_form import inference_form
@@ -96,6 +97,9 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "pidnet": image_module("pidnet", lambda: PIDNetLoss(OhemCrossEntropy(0.9, 131072), {"aux": CrossEntropy()})),
     "gcnet": image_module("gcnet", auxiliary("aux", criterion=hard_pixels)),
     "efficientvit_seg": image_module("efficientvit_seg", auxiliary()),
+    "bisenetv2": image_module("bisenetv2", auxiliary("aux4", "aux8", "aux16", "aux32", criterion=hard_pixels)),
+    "stdc": image_module("stdc", lambda: STDCLoss(CrossEntropy(), {"aux16": CrossEntropy(), "aux32": CrossEntropy()})),
+    "fast_scnn": image_module("fast_scnn", auxiliary("aux8", "aux32")),
     "dfanet": image_module("dfanet_b", auxiliary()),
     "timm": image_module("timm", auxiliary()),
     "xception": lambda: ClassifierModule(Xception("b"), 1000, 0.1, ["0"], **BASE),

@@ -3,18 +3,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from src.models.pidnet.net import LightBag, PagFM, PIDNet
+from src.models.pidnet.net import Bag, LightBag, PagFM, PIDNet
 from tests.support.rdrnet_variants import deployed, gmacs, parameters, randomise_batchnorm, relative
 
 TINY = {"num_classes": 5, "width": 8, "head_channels": 12, "pooling_channels": 8}
 
 
 # Parameters with the training-only heads, GMACs at 1024 x 2048, computed with public code.
-def test_published_size_of_the_wider_variant():
+@pytest.mark.parametrize(
+    ("arguments", "millions", "expected"),
+    [((64,), 28.763, 177.33), ((64, 256, 112, True), 37.314, 274.93)],
+    ids=["m", "l"],
+)
+def test_published_size_of_the_wider_variants(arguments, millions, expected):
     with torch.device("meta"):
-        net = PIDNet(19, 64)
-    assert parameters(net) == pytest.approx(28.763e6, rel=1e-4)
-    assert gmacs(net) == pytest.approx(177.33, rel=1e-3)
+        net = PIDNet(19, *arguments)
+    assert round(parameters(net) / 1e6, 3) == millions
+    assert gmacs(net) == pytest.approx(expected, rel=1e-3)
 
 
 def test_auxiliary_outputs():
@@ -41,6 +46,14 @@ def test_bag_drops_context_from_detail_at_boundaries_and_detail_from_context_els
     sure = torch.full_like(detail, 50.0)
     torch.testing.assert_close(bag(detail, context, sure), bag.f_p(detail) + bag.f_i(context + detail))
     torch.testing.assert_close(bag(detail, context, -sure), bag.f_p(detail + context) + bag.f_i(context))
+
+
+def test_bag_of_the_deepest_variant_takes_detail_at_boundaries_and_context_elsewhere():
+    bag = Bag(3).eval()
+    detail, context = torch.randn(1, 3, 2, 2), torch.randn(1, 3, 2, 2)
+    sure = torch.full_like(detail, 50.0)
+    torch.testing.assert_close(bag(detail, context, sure), bag.conv(detail))
+    torch.testing.assert_close(bag(detail, context, -sure), bag.conv(context))
 
 
 def test_folding_keeps_logits():

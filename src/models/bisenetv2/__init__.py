@@ -1,0 +1,1 @@
+"""BiSeNetV2, the two-branch rival without a pretrained backbone."""

@@ -1,0 +1,1 @@
+"""Fast-SCNN, the lightest rival."""

@@ -1,0 +1,1 @@
+"""STDC-Seg, BiSeNet with a backbone of its own and a detail loss."""
