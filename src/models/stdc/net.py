@@ -85,4 +85,5 @@ class FeatureFusion(nn.Module):
         """Two maps of together `inputs` channels to (B, outputs, h, w)."""
         features: Tensor = self.join(torch.cat([spatial, context], 1))
         weight = self.expand(F.relu(self.squeeze(features.mean((2, 3), keepdim=True))))
-        return features * weight.sigmoid() + features
+        fused: Tensor = features * weight.sigmoid() + features
+        return fused
