@@ -12,12 +12,15 @@ from torch import Tensor, nn
 from src.models.base import Segmenter
 from src.models.bisenet.net import BiSeNet
 from src.models.bisenetv2.net import BiSeNetV2
+from src.models.cgnet.net import CGNet
 from src.models.ddrnet.net import DDRNet
 from src.models.deploy.reparameterise import deployed_gcnet, deployed_rdrnet
 from src.models.dfanet.net import DFANet
 from src.models.efficientvit.net import EfficientViTSeg
+from src.models.erfnet.net import ERFNet
 from src.models.fast_scnn.net import FastSCNN
 from src.models.gcnet.net import GCNet
+from src.models.icnet.net import ICNet
 from src.models.pidnet.net import PIDNet
 from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
@@ -128,6 +131,9 @@ CASES = {
     "bisenetv2": _image(lambda: BiSeNetV2(CLASSES, 64)),
     "stdc": _image(lambda: STDCSeg(CLASSES, 1)),
     "fast_scnn": _image(lambda: FastSCNN(CLASSES)),
+    "icnet": _image(lambda: ICNet(CLASSES, 18)),
+    "erfnet": _image(lambda: ERFNet(CLASSES)),
+    "cgnet": _image(lambda: CGNet(CLASSES)),
     "timm": _image(lambda: TimmSegmenter("tf_efficientnet_lite0", CLASSES)),
     "arseg": Case(tiny_arseg, _arseg_inputs, NonKey, _arseg_outputs),
     "arseg_gate": Case(lambda: tiny_arseg(mix="gate", init="identity"), _arseg_inputs, NonKey, _arseg_outputs),

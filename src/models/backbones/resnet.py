@@ -21,6 +21,8 @@ BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 # Form -> dilations of block `i` in stage 3 and in stage 4. All forms but "none" keep stride 8.
 FORMS: dict[str, Callable[[int, int], Dilations]] = {
     "none": lambda stage, i: (1, 1),
+    # ICNet in mmsegmentation: the first convolution of each block, half as far in the first block.
+    "contracted": lambda stage, i: (2 ** (stage - 2) // (2 if i == 0 else 1), 1),
     # AR-Seg on CamVid: every block but the first.
     "later_blocks": lambda stage, i: (1, 1) if i == 0 else (2 ** (stage - 2),) * 2,
     # AR-Seg on Cityscapes: as above, and the second convolution of the first block.
@@ -35,8 +37,9 @@ class ResNet(nn.Module):
 
     Args:
         depth: 18, 34, 50 or 101.
-        dilation: "none" (strides 4, 8, 16, 32) or one of the stride-8 forms "later_blocks", "second_convs"
-            and "multigrid"; a bottleneck's only 3x3 convolution takes the first of a block's two dilations.
+        dilation: "none" (strides 4, 8, 16, 32) or one of the stride-8 forms "contracted", "later_blocks",
+            "second_convs" and "multigrid"; a bottleneck's only 3x3 convolution takes the first of a block's two
+            dilations.
         deep_stem: three 3x3 convolutions to 128 channels in place of one 7x7 to 64 (PSPNet, section 5.1).
         weights: see `load_backbone`.
         recompute: training keeps the inputs of blocks only and computes the rest again for the gradients.
@@ -53,7 +56,7 @@ class ResNet(nn.Module):
         super().__init__()
         self.depth, self.deep_stem, self.recompute = depth, deep_stem, recompute
         width = 128 if deep_stem else 64
-        self.conv1 = _deep_stem(width) if deep_stem else nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.conv1 = deep_stem_layers(width) if deep_stem else nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -166,7 +169,8 @@ def _shortcut(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
     return conv_norm_act(inputs, outputs, stride=stride)
 
 
-def _deep_stem(outputs: int) -> nn.Sequential:
+def deep_stem_layers(outputs: int) -> nn.Sequential:
+    """Three 3x3 convolutions from an image to `outputs` channels at stride 2, the last without its batch norm."""
     half = outputs // 2
     return nn.Sequential(
         *conv_norm_act(3, half, 3, 2, nn.ReLU(inplace=True)),

@@ -36,6 +36,7 @@ VARIANTS = {
     "pidnet_m",
     "pidnet_l",
     "stdc2",
+    "icnet50",
     "dfanet_b",
     "pspnet50",
     "pspnet101",

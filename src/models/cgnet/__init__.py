@@ -1,0 +1,1 @@
+"""CGNet, blocks that see each position with its surroundings and the whole image."""

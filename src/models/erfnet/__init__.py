@@ -1,0 +1,1 @@
+"""ERFNet, residual blocks of factorised convolutions."""
