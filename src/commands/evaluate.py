@@ -37,6 +37,7 @@ from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
 from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
+from src.metrics.collection import ON_IMAGES, ON_VIDEOS, build_metrics
 from src.reports.evaluation import print_results
 from src.video.reading.decode import Video
 
@@ -86,6 +87,12 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     stills = module.images(config.split) if config.inputs == "stills" else None
     if stills == []:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
+    metrics = build_metrics(
+        instantiate(config.metrics),
+        ON_VIDEOS if stills is None else ON_IMAGES,
+        num_classes=len(first.classes),
+        distances=module.encoding.gop if stills is None else 1,
+    )
     with processes(config.device, config.devices) as device:
         torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
         clips, scored = _prepared(module, config.split) if stills is None else (None, 0)
@@ -99,20 +106,20 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                 left_out.append(error)
 
             tune = OneEngine(config, module, lambda: _first(stills)[0])
-            scores = score_stills(systems, stills, len(first.classes), device, damaged, tune)
+            scores = score_stills(systems, stills, metrics, device, damaged, tune)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
             about |= {"gop": 1, "codec": None, "frames": len(stills) - missing, **tune.engine._asdict()}
         elif clips is not None:
-            gop, start = module.encoding.gop, module.first_scored(config.split)
+            start = module.first_scored(config.split)
             tune = OneEngine(config, module, lambda: _key_image(clips[0]))
-            scores = score_clips(systems, clips, len(first.classes), gop, data.video.motion, device, start, tune)
+            scores = score_clips(systems, clips, metrics, data.video.motion, device, start, tune)
             about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
     if not is_first_process():
         return []
     size = _key_image(clips[0]).shape[:2] if clips is not None else _first(stills or [])[1].shape
     results = [
-        {**result_of(system, metric, first.classes, (size[0], size[1]), about["gop"]), **about}
-        for system, metric in zip(systems, scores, strict=True)
+        {**result_of(system, computed, first.classes, (size[0], size[1]), about["gop"]), **about}
+        for system, computed in zip(systems, scores, strict=True)
     ]
     print_results(results)  # first, as the disk may be full
     with atomic_write(run_dir / "config_evaluated.yaml") as temporary:

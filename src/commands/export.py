@@ -23,6 +23,8 @@ from src.files import write_json
 from src.inference.device import choose_threads
 from src.inference.output_folder import atomic_output_folder
 from src.instantiate import instantiate
+from src.metrics.collection import CONFUSION, ON_VIDEOS, build_metrics
+from src.metrics.confusion import DistanceConfusion, iou
 from src.models.deploy.inference_form import inference_form
 from src.models.video import FrameInput, VideoSegmenter
 from src.reports.export import print_export
@@ -107,11 +109,13 @@ def _scores(
 ) -> dict[str, float]:
     """Mean IoU of the network and of its files on a split of the data set."""
     systems = [System(net, loaded.normalisation, loaded.fit, "", str(config.checkpoint)) for net in networks]
-    device, split, classes = torch.device("cpu"), config.split, len(loaded.classes)
+    device, split = torch.device("cpu"), config.split
+    confusion = {CONFUSION: DistanceConfusion}
+    metrics = build_metrics(confusion, ON_VIDEOS, num_classes=len(loaded.classes), distances=module.encoding.gop)
     if loaded.network.cycle(2).is_constant:
-        metrics = score_stills(systems, module.images(split), classes, device)
+        scores = score_stills(systems, module.images(split), metrics, device)
     else:
         clips, start = module.prepared(split), module.first_scored(split)
-        metrics = score_clips(systems, clips, classes, module.encoding.gop, module.motion, device, start)
-    own, exported = (float(metric.compute().nanmean(1).nanmean()) for metric in metrics)
+        scores = score_clips(systems, clips, metrics, module.motion, device, start)
+    own, exported = (float(iou(computed[CONFUSION]).nanmean(1).nanmean()) for computed in scores)
     return {"network": own, "exported": exported}

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from src.data.labels import ClassSet
 from src.evaluation.scoring import System
-from src.metrics.confusion import DistanceConfusion, iou
+from src.metrics.collection import CONFUSION
+from src.metrics.confusion import iou
 from src.metrics.cost import inference_cost
 
 
 def result_of(
-    system: System, metric: DistanceConfusion, classes: ClassSet, size: tuple[int, int], gop: int
+    system: System, computed: Mapping[str, Tensor], classes: ClassSet, size: tuple[int, int], gop: int
 ) -> dict[str, Any]:
     """One row of `metrics.json`: IoU in 0..1, null for classes that never occur; GMACs per frame.
 
     Args:
         system: that was scored.
-        metric: its confusion matrices.
+        computed: its metrics by name, the confusion matrices (D, K, K) among them; (K,) are taken as of the classes.
         classes: of the data set.
         size: (height, width) of the images before they are fitted to the size of the training.
         gop: frames from keyframe to keyframe; 1: each image is a keyframe.
     """
-    scores = iou(metric.counts)  # `compute` would sum over processes once more
+    counts = computed[CONFUSION]
+    scores = iou(counts)
     by_distance = scores.nanmean(1)
     height, width = system.fit.size(*size) if system.fit else size
     cost = inference_cost(system.network, (height, width), gop)
@@ -36,10 +39,13 @@ def result_of(
         "network": system.architecture,
         "checkpoint": system.checkpoint,
         "miou": float(by_distance.nanmean()),
+        "miou_worst": _number(by_distance[~by_distance.isnan()].min()),
         "miou_by_distance": [round(float(v), 6) for v in by_distance],
         "iou": dict(zip(classes.names, _numbers(scores.nanmean(0)), strict=True)),
         "iou_by_distance": dict(zip(classes.names, (_numbers(row) for row in scores.T), strict=True)),
-        "confusion": metric.counts.tolist(),
+        "pixel_accuracy": _number(counts.diagonal(dim1=-2, dim2=-1).sum() / counts.sum()),
+        "metrics": {name: _plain(value, classes) for name, value in computed.items() if name != CONFUSION},
+        "confusion": counts.tolist(),
         "gmacs": {
             "key": cost.gmacs_key,
             "nonkey": later,
@@ -50,5 +56,17 @@ def result_of(
     }
 
 
+def _plain(value: Tensor, classes: ClassSet) -> Any:
+    """Return a number, a list, or numbers by class."""
+    numbers = _numbers(value.flatten())
+    if value.ndim == 0:
+        return numbers[0]
+    return dict(zip(classes.names, numbers, strict=True)) if value.shape == (len(classes),) else numbers
+
+
 def _numbers(values: Tensor) -> list[float | None]:
-    return [None if math.isnan(v) else v for v in map(float, values)]
+    return [_number(value) for value in values]
+
+
+def _number(value: Tensor) -> float | None:
+    return None if math.isnan(value) else float(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torchmetrics import MetricCollection
 
 from src.checkpoints.load import LoadedModel
 from src.data.clips.dataset import is_scored
@@ -17,10 +19,10 @@ from src.data.clips.table import Clip
 from src.data.datasets.base import LabelledImage
 from src.data.images import Normalisation
 from src.data.transforms import FitSize
-from src.distributed import all_reduce_sum, rank_and_world_size, together
+from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.inference.runner import FrameRunner
-from src.metrics.confusion import DistanceConfusion
+from src.metrics.collection import Scores
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.video.motion.field import MotionChain
@@ -85,22 +87,20 @@ def _rank(system: System) -> int:
 def score_clips(
     systems: list[System],
     clips: Sequence[Clip],
-    num_classes: int,
-    gop: int,
+    metrics: MetricCollection,
     motion: str,
     device: torch.device,
     first: int | None = None,
     tune: Callable[[FrameRunner], object] | None = None,
-) -> list[DistanceConfusion]:
-    """One confusion matrix per system and distance, over the frames that occur at every distance.
+) -> list[Scores]:
+    """Compute the metrics of each system over the frames that occur at every distance.
 
-    Several processes divide the clips, and all of them return the sums.
+    Several processes divide the clips, and all of them return the scores of all.
 
     Args:
         systems: their networks are moved to the device.
         clips: coded with the same GOP.
-        num_classes: K.
-        gop: frames from keyframe to keyframe.
+        metrics: updated with `ON_VIDEOS`, one copy for each system.
         motion: "exact", "estimate" or "auto".
         device: that the networks run on.
         first: see `is_scored`.
@@ -109,7 +109,7 @@ def score_clips(
     Raises:
         UserError: a clip cannot be read.
     """
-    metrics = [DistanceConfusion(num_classes, gop) for _ in systems]
+    counted = [metrics.clone() for _ in systems]
     runners = _runners(systems, device, tune)
 
     def score(clip: Clip) -> None:
@@ -120,7 +120,7 @@ def score_clips(
                     states[k] = runner.advance(frame.image, states[k], to_key)
                     continue
                 found, states[k] = runner.step(frame.image, states[k], to_key, (labels.shape[0], labels.shape[1]))
-                _count(metrics[k], found, labels, distance)
+                _count(counted[k], found, labels, distance, video=clip.name, index=frame.index)
 
     def score_own() -> None:
         for number in _own(len(clips)):
@@ -128,22 +128,24 @@ def score_clips(
             log.info("scored video %d/%d (%s)", number + 1, len(clips), clips[number].name)
 
     together(score_own)
-    return _summed(metrics)
+    return _computed(counted)
 
 
 def score_stills(
     systems: list[System],
     stills: list[LabelledImage],
-    num_classes: int,
+    metrics: MetricCollection,
     device: torch.device,
     damaged: Callable[[UserError], None] | None = None,
     tune: Callable[[FrameRunner], object] | None = None,
-) -> list[DistanceConfusion]:
-    """One confusion matrix per system, over labelled images each of which is a keyframe; arguments as above.
+) -> list[Scores]:
+    """Compute the metrics of each system over labelled images, each of which is a keyframe; arguments as above.
+
+    The metrics are updated with `ON_IMAGES`.
 
     Images that cannot be read are left out where `damaged` is given, which is called for each, in one process.
     """
-    metrics = [DistanceConfusion(num_classes, 1) for _ in systems]
+    counted = [metrics.clone() for _ in systems]
     runners = _runners(systems, device, tune)
 
     def score_own() -> None:
@@ -155,14 +157,14 @@ def score_stills(
                     raise
                 damaged(error)
                 continue
-            for runner, metric in zip(runners, metrics, strict=True):
+            for runner, metric in zip(runners, counted, strict=True):
                 found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
                 _count(metric, found, labels, 0)
             if (number + 1) % PROGRESS_STEP == 0 or number + 1 == len(stills):
                 log.info("scored still image %d/%d", number + 1, len(stills))
 
     together(score_own)
-    return _summed(metrics)
+    return _computed(counted)
 
 
 def _runners(
@@ -180,10 +182,10 @@ def _own(items: int) -> range:
     return range(rank, items, world_size)
 
 
-def _summed(metrics: list[DistanceConfusion]) -> list[DistanceConfusion]:
-    for metric in metrics:
-        metric.counts = all_reduce_sum(metric.counts)
-    return metrics
+def _computed(counted: list[MetricCollection]) -> list[Scores]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*before the ``update`` method.*")  # by a process that had no item
+        return [metrics.compute() for metrics in counted]
 
 
 def _frames(
@@ -202,6 +204,8 @@ def _frames(
         yield frame, None if distance == 0 else to_key, labels, distance
 
 
-def _count(metric: DistanceConfusion, found: NDArray[np.uint8], labels: NDArray[np.uint8], distance: int) -> None:
-    predictions, known = (torch.from_numpy(x).long()[None] for x in (found, labels))
-    metric.update(predictions, known, torch.tensor([distance]))
+def _count(
+    metrics: MetricCollection, found: NDArray[np.uint8], labels: NDArray[np.uint8], distance: int, **place: Any
+) -> None:
+    preds, target = (torch.from_numpy(x).long()[None] for x in (found, labels))
+    metrics.update(preds=preds, target=target, distance=torch.tensor([distance]), **place)

@@ -28,17 +28,17 @@ class DistanceConfusion(Metric):
         shape = (distances, num_classes, num_classes)
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def update(self, predictions: Tensor, labels: Tensor, distance: Tensor) -> None:
+    def update(self, preds: Tensor, target: Tensor, distance: Tensor) -> None:
         """Count (B, H, W) class indices against labels (B, H, W), 255 = ignore, at distances (B,)."""
         size = self.num_classes
-        row = distance.view(-1, 1, 1) * size + labels
-        index = (row * size + predictions)[labels != IGNORE]
+        row = distance.view(-1, 1, 1) * size + target
+        index = (row * size + preds)[target != IGNORE]
         counted = torch.bincount(index, minlength=self.distances * size * size)
         self.counts += counted.view(self.distances, size, size)
 
     def compute(self) -> Tensor:
-        """IoU (D, K) in 0..1; NaN where a class occurs neither in labels nor predictions of a distance."""
-        return iou(self.counts)
+        """Return the matrices (D, K, K); see `iou`."""
+        return self.counts
 
 
 def iou(counts: Tensor) -> Tensor:

@@ -76,19 +76,24 @@ def row_names(results: list[dict[str, Any]]) -> list[str]:
 
 
 def print_results(results: list[dict[str, Any]]) -> None:
-    """Print mIoU by distance with GMACs, then IoU by class, all IoU in percent."""
+    """Print mIoU by distance with GMACs, then IoU by class, all IoU in percent, then all other metrics."""
     names, classes = row_names(results), list(results[0]["iou"])
     distances = range(len(results[0]["miou_by_distance"]))
     width = max(120, 48 + 8 * len(distances))
-    scores = [[row["miou"], *row["miou_by_distance"]] for row in results]
+    scores = [[row["miou"], row.get("miou_worst"), *row["miou_by_distance"]] for row in results]
     rows = [
         [name, *map(_percent, score), *(as_cell(row["gmacs"][kind]) for kind in COST)]
         for name, score, row in zip(names, scores, results, strict=True)
     ]
-    head = ["method", "mean", *map(str, distances), "key", "non-key", "amortised"]
-    print_table(head, rows, title="mIoU (%): mean and by distance to the keyframe; GMACs per frame", width=width)
+    head = ["method", "mean", "worst", *map(str, distances), "key", "non-key", "amortised"]
+    title = "mIoU (%): mean, worst and each distance to the keyframe; GMACs per frame"
+    print_table(head, rows, title=title, width=width)
     rows = [[name, *(_percent(row["iou"][c]) for c in classes)] for name, row in zip(names, results, strict=True)]
     print_table(["method", *classes], rows, title="IoU (%) by class, mean over distances", width=width)
+    others = [{"pixel_accuracy": row.get("pixel_accuracy"), **row.get("metrics", {})} for row in results]
+    numbers = [key for key in others[0] if not any(isinstance(row.get(key), (dict, list)) for row in others)]
+    rows = [[name, *(as_cell(row.get(key), 4) for key in numbers)] for name, row in zip(names, others, strict=True)]
+    print_table(["method", *numbers], rows, title="other metrics, 0..1 (-: nothing to count)", width=width)
 
 
 def _percent(iou: float | None) -> str:

@@ -15,7 +15,8 @@ from src.training.modules.segmentation import SegmentationModule
 def network_of(module: Mapping[str, Any], resolved: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Name and arguments of a phase's network, and the rest of what its module is built from.
 
-    Optimiser, schedule and decay are those of the model where the phase has none of its own.
+    Optimiser, schedule and decay are those of the model where the phase has none of its own; modules that segment also
+    get the metrics.
 
     Args:
         module: of the phase, resolved.
@@ -27,7 +28,7 @@ def network_of(module: Mapping[str, Any], resolved: Mapping[str, Any]) -> tuple[
     model = resolved["model"]
     shared = {key: model[key] for key in ("optimizer", "scheduler", "decay")}
     if issubclass(_class_of(module["_target_"]), SegmentationModule):
-        shared["distances"] = resolved["video"]["gop"]
+        shared |= {"distances": resolved["video"]["gop"], "metrics": resolved["metrics"]}
     rest = {key: value for key, value in module.items() if key != "net"}
     return network_of_node(module["net"]), {**shared, **rest}
 

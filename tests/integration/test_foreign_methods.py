@@ -24,6 +24,7 @@ from src.models.video import FrameInput
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.foreign_methods import FOLLOWER, SMOOTHER, Follower, Smoother
+from tests.support.scores import default_metrics
 from tests.support.tiny_runner import AR, CLASSES, save_checkpoint
 from tests.support.videos import pan
 
@@ -50,8 +51,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Clip:
 def test_evaluation_scores_it_beside_other_methods(method: dict[str, Any], clip: Clip, tmp_path: Path) -> None:
     files = {name: save_checkpoint(tmp_path / f"{name}.ckpt", net) for name, net in (("own", method), ("ar", AR))}
     systems = systems_of({name: load_checkpoint(path) for name, path in files.items()})
-    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
-    rows = [result_of(s, metric, CLASSES, SIZE, GOP) for s, metric in zip(systems, found, strict=True)]
+    found = score_clips(systems, [clip], default_metrics(len(CLASSES), GOP), "exact", CPU)
+    rows = [result_of(s, computed, CLASSES, SIZE, GOP) for s, computed in zip(systems, found, strict=True)]
     by_method = {row["method"]: row for row in rows}
     assert {method["name"], "AR", "warp only"} <= by_method.keys()
     own = by_method[method["name"]]

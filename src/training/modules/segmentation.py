@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from src.checkpoints.load import network_state, read_checkpoint
 from src.data.batch import ClipBatch
 from src.errors import UserError
-from src.metrics.confusion import DistanceConfusion
+from src.metrics.collection import CONFUSION, ON_IMAGES, Makers, build_metrics
+from src.metrics.confusion import iou
 from src.models.base import Segmenter
 from src.ops.resize import resize, size_of
 from src.training.modules.base import TrainingModule
@@ -71,13 +72,14 @@ class SegmentationModule(TrainingModule):
         net: the network.
         class_names: names of the classes 0..K-1, for the log.
         distances: number of distances to the keyframe that validation tells apart.
+        metrics: constructors of the metrics of validation by name.
         base: arguments of `TrainingModule`.
     """
 
-    def __init__(self, net: nn.Module, class_names: list[str], distances: int, **base: Any) -> None:
+    def __init__(self, net: nn.Module, class_names: list[str], distances: int, metrics: Makers, **base: Any) -> None:
         super().__init__(net, **base)
         self.class_names = class_names
-        self.confusion = DistanceConfusion(len(class_names), distances)
+        self.metrics = build_metrics(metrics, ON_IMAGES, num_classes=len(class_names), distances=distances)
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the last frame of each clip of the validation batch number `index`."""
@@ -87,17 +89,19 @@ class SegmentationModule(TrainingModule):
         """Class indices (B, H, W) of the last frames at the size of their labels, counted at their distances."""
         logits = resize(self.predict_logits(batch, index), size_of(batch.labels))
         predictions = logits.argmax(1)
-        self.confusion.update(predictions, batch.labels, batch.distance)
+        self.metrics.update(preds=predictions, target=batch.labels, distance=batch.distance)
         return predictions
 
     def on_validation_epoch_end(self) -> None:
-        """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen."""
-        iou = self.confusion.compute()
-        by_distance = iou.nanmean(1)
+        """Log val/miou, val/miou_d<k> and val/iou/<class> over all distances seen, and val/<name> of single numbers."""
+        computed = self.metrics.compute()
+        scores = iou(computed.pop(CONFUSION))
+        by_distance = scores.nanmean(1)
         seen = ~by_distance.isnan()
         values = {f"val/miou_d{int(d)}": by_distance[d] for d in seen.nonzero().flatten()}
         values["val/miou"] = by_distance[seen].mean()
-        per_class = iou[seen].nanmean(0)
+        per_class = scores[seen].nanmean(0)
         values |= {f"val/iou/{name}": per_class[k] for k, name in enumerate(self.class_names)}
-        self.confusion.reset()
+        values |= {f"val/{name}": value for name, value in computed.items() if value.ndim == 0}
+        self.metrics.reset()
         self.log_dict({key: value.float() for key, value in values.items()})

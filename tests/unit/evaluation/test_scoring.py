@@ -15,8 +15,10 @@ from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.inference.engine.options import Engine
 from src.inference.runner import FrameRunner
+from src.metrics.collection import CONFUSION
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
+from tests.support.scores import default_metrics
 from tests.support.tiny_runner import AR, CLASSES, IMAGE, STATE, exact_film, save_checkpoint
 
 CPU = torch.device("cpu")
@@ -63,7 +65,7 @@ def test_methods_without_memory_come_first_and_each_names_its_checkpoint(tmp_pat
 @torch.inference_mode()
 def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
     systems = systems_of(checkpoints(tmp_path, ar=AR))
-    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
+    found = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU)
     for system, metric in zip(systems, found, strict=True):
         expected = np.zeros((4, len(CLASSES), len(CLASSES)), np.int64)
         runner, chain = FrameRunner(system.network, system.normalisation, CPU), MotionChain()
@@ -75,23 +77,23 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
             labels, state = runner.step(frame.image, state, None if frame.index % 4 == 0 else to_key)
             if frame.index in (5, 7):
                 np.add.at(expected[frame.index % 4], (clip.read_labels(frame.index, labels.shape), labels), 1)
-        assert np.array_equal(metric.counts.numpy(), expected), system.network.method
+        assert np.array_equal(metric[CONFUSION].numpy(), expected), system.network.method
 
 
 def test_systems_are_scored_on_the_engine_that_was_asked_for(clip, tmp_path):
     systems = systems_of(checkpoints(tmp_path, ar=AR))
     images = [frame.image for frame in Video(clip.video, motion="none")][:1]
-    plain = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU)
+    plain = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU)
     used = []
 
     def tune(runner: FrameRunner) -> None:
         used.append(runner.tune(images, "torch", "bf16", 1))
 
-    found = score_clips(systems, [clip], len(CLASSES), clip.gop, "exact", CPU, tune=tune)
+    found = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU, tune=tune)
     assert used == [Engine("torch", "bf16")] * 3
-    total = sum(metric.counts.sum() for metric in plain)
-    assert sum(metric.counts.sum() for metric in found) == total
-    moved = sum((a.counts - b.counts).abs().sum() for a, b in zip(plain, found, strict=True))
+    total = sum(metric[CONFUSION].sum() for metric in plain)
+    assert sum(metric[CONFUSION].sum() for metric in found) == total
+    moved = sum((a[CONFUSION] - b[CONFUSION]).abs().sum() for a, b in zip(plain, found, strict=True))
     assert 0 < moved < 0.05 * total, "close, not equal"
 
 
@@ -101,16 +103,16 @@ def test_processes_divide_what_is_scored(clip, tmp_path, monkeypatch):
     pixels = rng.integers(0, len(CLASSES), (3, 48, 64, 4), np.uint8)
     stills = [Drawn(f"{n}", drawn[..., :3], drawn[..., 3]) for n, drawn in enumerate(pixels)]
     for score in (
-        lambda: score_clips(systems, [clip] * 3, len(CLASSES), clip.gop, "exact", CPU),
-        lambda: score_stills(systems, stills, len(CLASSES), CPU),
+        lambda: score_clips(systems, [clip] * 3, default_metrics(len(CLASSES), clip.gop), "exact", CPU),
+        lambda: score_stills(systems, stills, default_metrics(len(CLASSES), 1, videos=False), CPU),
     ):
         (alone,) = score()
         parts = []
         for rank in range(2):
             monkeypatch.setattr("src.evaluation.scoring.rank_and_world_size", lambda rank=rank: (rank, 2))
-            parts += [metric.counts for metric in score()]
+            parts += [metric[CONFUSION] for metric in score()]
         monkeypatch.undo()
-        assert torch.equal(alone.counts, sum(parts))
+        assert torch.equal(alone[CONFUSION], sum(parts))
         assert all(part.any() for part in parts)
 
 
@@ -121,10 +123,10 @@ def test_still_images_are_keyframes(tmp_path):
         for n in range(3)
     ]
     systems = systems_of(checkpoints(tmp_path, ar=AR))
-    constant, warp, ar = score_stills(systems, stills, len(CLASSES), CPU)
-    assert torch.equal(ar.counts, constant.counts)
-    assert torch.equal(ar.counts, warp.counts)
-    assert int(ar.counts.sum()) == 3 * 48 * 64
+    constant, warp, ar = score_stills(systems, stills, default_metrics(len(CLASSES), 1, videos=False), CPU)
+    assert torch.equal(ar[CONFUSION], constant[CONFUSION])
+    assert torch.equal(ar[CONFUSION], warp[CONFUSION])
+    assert int(ar[CONFUSION].sum()) == 3 * 48 * 64
     row = result_of(systems[0], constant, CLASSES, (48, 64), 4)
     assert np.asarray(row["confusion"]).shape == (1, len(CLASSES), len(CLASSES))
     assert set(row["iou_by_distance"]) == set(CLASSES.names)
@@ -134,7 +136,12 @@ def test_still_images_are_keyframes(tmp_path):
 def test_classes_that_never_occur_are_null(tmp_path):
     image = np.zeros((48, 64, 3), np.uint8)
     systems = systems_of(checkpoints(tmp_path, image=IMAGE))
-    (metric,) = score_stills(systems, [Drawn("dark", image, np.zeros((48, 64), np.uint8))], len(CLASSES), CPU)
+    (metric,) = score_stills(
+        systems,
+        [Drawn("dark", image, np.zeros((48, 64), np.uint8))],
+        default_metrics(len(CLASSES), 1, videos=False),
+        CPU,
+    )
     assert None in result_of(systems[0], metric, CLASSES, (48, 64), 4)["iou"].values()
 
 

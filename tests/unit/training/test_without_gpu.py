@@ -54,11 +54,12 @@ from src.video.motion.field import identity
 from tests.support import trainings
 from tests.support.network_cases import CASES, CLASSES, DEPLOYED
 from tests.support.processes import together
+from tests.support.scores import IOU
 
 SIZE = (64, 96)
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BASE: dict[str, Any] = {"optimizer": torch.optim.SGD, "scheduler": None, "decay": "all"}
-SCORED = {**BASE, "class_names": [str(k) for k in range(CLASSES)], "distances": 12}
+SCORED = {**BASE, "class_names": [str(k) for k in range(CLASSES)], "distances": 12, "metrics": IOU}
 
 
 def image_module(name: str, loss: Callable[[], nn.Module]) -> Callable[[], TrainingModule]:

@@ -11,6 +11,7 @@ import torch
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
 from src.training.modules.arseg import ARSegModule
 from src.training.schedules import cosine
+from tests.support.scores import IOU
 from tests.support.tiny_arseg import tiny_arseg
 
 
@@ -35,6 +36,7 @@ def module(net, tmp_path, monkeypatch):
         scheduler=partial(cosine, warmup=0.0),
         class_names=["a", "b"],
         distances=2,
+        metrics=IOU,
         decay="all",
     )
     module._trainer = SimpleNamespace(estimated_stepping_batches=10, strategy=None)
