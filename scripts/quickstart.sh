@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the environment where there is none, trains AR-Seg and its baseline on the embedded street films and
-# prints the table. A second call goes on where the first stopped, and only evaluates where all is trained.
+# Makes the environment where there is none, trains AR-Seg and its baseline on the generated street videos
+# and prints the table. A second call resumes where the first stopped, and only evaluates where all is trained.
 set -euo pipefail
 source "$(dirname "$0")/environment.sh"
 run=logs/quickstart
