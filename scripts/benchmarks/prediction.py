@@ -5,14 +5,13 @@
 
 `memory` repeats a video, made small, and prints the largest resident memory in each minute of it. `streams` segments
 videos in one process with all threads and in one process for each with its share of them, in turns. Printed are the
-seconds from start to end of all processes, and the frames per second of the loops, without start and choice of engine.
+seconds from start to end of all processes, and the steady frames per second, without start and choice of engine.
 KEY=VALUE are keys of `src.predict`. Both need ffmpeg.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -74,36 +73,44 @@ def measure_memory(
 def compare_streams(
     checkpoint: Path, videos: list[Path], folder: Path, rounds: int, frames: int, keys: list[str]
 ) -> tuple[float, float]:
-    """Print seconds and frames per second of both forms; return both ratios in favour of the one process."""
-    parts = [folder / f"{n}.mp4" for n in range(len(videos))]
-    for part, video in zip(parts, videos, strict=True):
-        _ffmpeg("-i", str(video), "-an", "-c", "copy", "-frames:v", str(frames), str(part))
+    """Print seconds and steady frames per second of both forms; return both ratios in favour of the one process.
+
+    Each round is run at one and at three times the number of frames: what the further ones take is the steady rate,
+    without the start, which several processes share out differently.
+    """
+    parts = {count: [folder / f"{count}_{n}.mp4" for n in range(len(videos))] for count in (frames, 3 * frames)}
+    for count, paths in parts.items():
+        for path, video in zip(paths, videos, strict=True):
+            _ffmpeg("-stream_loop", "-1", "-i", str(video), "-an", "-c", "copy", "-frames:v", str(count), str(path))
     threads = choose_threads(None)
-    share = f"threads={max(1, threads // len(parts))}"
-    together, apart = [f"threads={threads}", f"streams={len(parts)}", *keys], [share, *keys]
+    share = f"threads={max(1, threads // len(videos))}"
+    together, apart = [f"threads={threads}", f"streams={len(videos)}", *keys], [share, *keys]
     seconds: dict[str, list[float]] = {"together": [], "apart": []}
     rates: dict[str, list[float]] = {"together": [], "apart": []}
-    for turn in range(rounds + 1):  # the first one fills caches
+    for turn in range(rounds):
         for form in ("together", "apart") if turn % 2 else ("apart", "together"):
-            output = folder / f"{form}{turn}"
-            began = time.perf_counter()
-            if form == "together":
-                running = [_predict(checkpoint, f"[{','.join(map(str, parts))}]", output, together)]
-            else:
-                running = [_predict(checkpoint, str(part), output / part.name, apart) for part in parts]
-            codes = [process.wait() for process in running]
-            if any(codes):
-                sys.exit(f"src.predict ended with {codes}")
-            if turn:
-                seconds[form].append(time.perf_counter() - began)
-                summaries = [json.loads((output / part.name / "timing.json").read_text())["summary"] for part in parts]
-                rates[form].append(sum(summary["frames_per_second"] for summary in summaries))
+            took = []
+            for count, paths in parts.items():
+                output = folder / f"{form}{turn}_{count}"
+                began = time.perf_counter()
+                if form == "together":
+                    running = [_predict(checkpoint, f"[{','.join(map(str, paths))}]", output, together)]
+                else:
+                    running = [_predict(checkpoint, str(path), output / path.name, apart) for path in paths]
+                codes = [process.wait() for process in running]
+                if any(codes):
+                    sys.exit(f"src.predict ended with {codes}")
+                took.append(time.perf_counter() - began)
+            seconds[form].append(took[0])
+            rates[form].append(2 * frames * len(videos) / (took[1] - took[0]))
     for form in seconds:
-        print(f"{form}: {median(seconds[form]):.1f} s, {median(rates[form]):.1f} frames/s in the loops")
+        print(
+            f"{form}: {frames} frames each in {median(seconds[form]):.1f} s; {median(rates[form]):.1f} further frames/s"
+        )
     whole = median(a / t for t, a in zip(seconds["together"], seconds["apart"], strict=True))
-    loops = median(t / a for t, a in zip(rates["together"], rates["apart"], strict=True))
-    print(f"one process with {threads} threads over {len(parts)} with {share}: {whole:.2f}x, loops {loops:.2f}x")
-    return whole, loops
+    steady = median(t / a for t, a in zip(rates["together"], rates["apart"], strict=True))
+    print(f"one process with {threads} threads over {len(videos)} with {share}: {whole:.2f}x, steady {steady:.2f}x")
+    return whole, steady
 
 
 def _predict(checkpoint: Path, source: str, output: Path, keys: list[str]) -> subprocess.Popen[bytes]:
