@@ -28,5 +28,5 @@ def test_the_campaign_finds_what_goes_wrong(tmp_path: Path, monkeypatch: pytest.
     assert campaign.ask(("checkpoint", "x", b"")).outcome == "silent"
     monkeypatch.setattr(campaign, "_read", lambda reader, path: 1 / 0)
     assert campaign.ask(("checkpoint", "x", b"")).outcome == "traceback"
-    monkeypatch.setattr(campaign, "_read", lambda reader, path: bytearray(8 << 30))  # freed memory that this process keeps is less
+    monkeypatch.setattr(campaign, "_read", lambda reader, path: bytearray(8 << 30))  # more than this process keeps
     assert campaign.ask(("checkpoint", "x", b"")).outcome in ("traceback", "memory")
