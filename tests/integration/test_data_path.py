@@ -22,11 +22,13 @@ from src.inference.options import LiveOptions, PredictOptions
 from tests.support import miniatures
 
 GOP = 4
-DATA = {  # how the miniature is made, the split evaluated, its labelled frames, what else is set
-    "cityscapes": (miniatures.cityscapes_of_two_sizes, "val", 2, ["video.codec=hevc", "video.bitrate=5000"]),
-    "camvid_films": (miniatures.camvid_with_films, "test", 2, ["video.codec=hevc", "video.bitrate=3000"]),
-    "voc2012": (miniatures.voc, "val", 2, ["data.fit.short=64", "data.fit.long=256"]),
-    "folder": (miniatures.folder, "val", 3, []),
+DATA = {  # how the miniature is made, the split evaluated, frames scored, what else is set
+    "cityscapes": (miniatures.cityscapes_of_two_sizes, "val", 2 * GOP, ["video.codec=hevc", "video.bitrate=5000"]),
+    "camvid_films": (miniatures.camvid_with_films, "test", 2 * GOP, ["video.codec=hevc", "video.bitrate=3000"]),
+    "voc2012": (miniatures.voc, "val", 2 * GOP, ["data.fit.short=64", "data.fit.long=256"]),
+    "folder": (miniatures.folder, "val", 3 * GOP, []),
+    "vspw": (miniatures.vspw, "val", 18, []),
+    "nyudv2": (miniatures.nyudv2, "test", 2 * GOP, []),
 }
 EXPERIMENTS = {"cityscapes": "arseg_cityscapes", "camvid_films": "arseg_camvid_films"}
 SMALL = [
@@ -52,7 +54,7 @@ REST = ("png", True, 1, LiveOptions("none", 0, 10.0))  # of `PredictOptions`
 
 @pytest.mark.parametrize("name", DATA)
 def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
-    make, split, labelled, settings = DATA[name]
+    make, split, scored, settings = DATA[name]
     root, cache, run = make(tmp_path / "root"), tmp_path / "cache", tmp_path / "run"
     given = [f"data.root={root}", f"paths.cache={cache}", *SMALL, *settings]
 
@@ -71,12 +73,20 @@ def test_from_archive_to_prediction(name: str, composed: Callable[..., DictConfi
     assert (drawn[:, -1] == 0).any(), "clips of two sizes, the narrower filled up"
 
     checkpoint = run / "low" / "checkpoints" / "last.ckpt"
-    scored = [f"checkpoint={checkpoint}", f"data.root={root}", f"split={split}", f"paths.cache={cache}"]
-    results = evaluate(composed("eval", tmp_path / "eval", *scored), _made(tmp_path / "eval"))
+    evaluated = [f"checkpoint={checkpoint}", f"data.root={root}", f"split={split}", f"paths.cache={cache}"]
+    results = evaluate(composed("eval", tmp_path / "eval", *evaluated), _made(tmp_path / "eval"))
     assert sorted(path.name for path in cache.rglob("*.*")) == made
     for row in results:
-        assert row["frames"] == labelled * GOP, "each labelled frame at each distance"
+        assert row["frames"] == scored, "each labelled frame at each distance, or once where all of a video are"
         assert not any(math.isnan(value) for value in row["miou_by_distance"])
+
+    if name == "cityscapes":
+        for inputs in ("stills", "videos"):
+            files = [*evaluated, f"inputs={inputs}", "split=test", f"submission={tmp_path / inputs}"]
+            assert evaluate(composed("eval", tmp_path / "eval", *files), tmp_path / "eval") == []
+            (written,) = (tmp_path / inputs).iterdir()
+            assert written.name == "berlin_000000_000019_pred_labelIds.png"
+            assert cv2.imread(str(written), cv2.IMREAD_UNCHANGED).shape == miniatures.OTHER_SIZE
 
     film = next(cache.rglob(f"{at_labels[0]['key']}.mp4"))
     request = PredictOptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -52,8 +53,10 @@ def snippet(root: Path, split: str, city: str, sequence: int, frame: int, seed: 
 
 
 def cityscapes_of_two_sizes(root: Path) -> Path:
-    """`cityscapes` with a second snippet for validation, of another size."""
+    """`cityscapes` with a second snippet for validation, of another size, and one of test, whose labels are blank."""
     snippet(root, "val", "lindau", 0, 19, 3, OTHER_SIZE)
+    snippet(root, "test", "berlin", 0, 19, 4, OTHER_SIZE)
+    write(root / "gtFine/test/berlin/berlin_000000_000019_gtFine_labelIds.png", np.zeros(OTHER_SIZE, np.uint8))
     return cityscapes(root)
 
 
@@ -136,6 +139,38 @@ def voc(root: Path) -> Path:
     folder.mkdir(parents=True)
     for split, names in {**lists, "trainval": lists["train"] + lists["val"]}.items():
         (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+    return root
+
+
+VSPW_VIDEOS = {"train": {"1_one": SIZE, "12_two": OTHER_SIZE}, "val": {"100_three": SIZE, "9_four": OTHER_SIZE}}
+
+
+def vspw(root: Path, frames: int = 9) -> Path:
+    """Videos of two sizes, all frames labelled with values of 0..124 and 255; those of test have no labels."""
+    table = {"others": "0", **{f"class_{value}": str(value) for value in range(1, 125)}}
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "label_num_dic_final.json").write_text(json.dumps(table))
+    for split, videos in VSPW_VIDEOS.items():
+        (root / f"{split}.txt").write_text("".join(f"{name}\n" for name in videos))
+        for seed, (name, size) in enumerate(videos.items()):
+            labels = blocks([0, 1, 60, 124, 255], seed, size)
+            for number in range(frames):
+                write(root / "data" / name / "origin" / f"{number:08d}.jpg", moving(number, seed, size))
+                write(root / "data" / name / "mask" / f"{number:08d}.png", labels)
+    (root / "test.txt").write_text("2_test\n")
+    write(root / "data" / "2_test" / "origin" / "00000000.jpg", moving(0))
+    return root
+
+
+def nyudv2(root: Path) -> Path:
+    """Images, one of another size, with the values 0..40; lists with one column, or with more."""
+    lists = {"train": ["0", "2", "1448"], "test": ["1", "10"]}
+    for seed, name in enumerate(lists["train"] + lists["test"]):
+        size = OTHER_SIZE if name == "10" else SIZE
+        write(root / "RGB" / f"{name}.jpg", texture(*size, seed))
+        write(root / "Label" / f"{name}.png", blocks(list(range(41)), seed, size))
+    (root / "train.txt").write_text("".join(f"RGB/{name}.jpg\n" for name in lists["train"]))
+    (root / "test.txt").write_text("".join(f"RGB/{name}.jpg Label/{name}.png\n" for name in lists["test"]))
     return root
 
 

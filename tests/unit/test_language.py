@@ -31,6 +31,7 @@ IDENTIFIERS = [  # parts of users' configurations, files and commands, and names
     r"picture_type|pict_type|PictureType",  # PyAV, and the field of timing.json that holds it
     r"val/pictures|\"pictures\"|/pictures\b",
     r"\[tool\.|FILM_NUMBER",
+    r'"bookshelf", "picture", "counter"',  # a class of NYUDv2
 ]
 
 FILES = sorted(

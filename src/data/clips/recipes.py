@@ -98,9 +98,11 @@ class ClipsFromVideos(ClipRecipe):
 
     Args:
         phases: how many of the L phases; None: all, so that every frame occurs at every distance.
+        every_frame: score the first frames of a video, too, which do not occur at every distance.
     """
 
     phases: int | None
+    every_frame: bool = False
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per video and phase.
@@ -117,6 +119,10 @@ class ClipsFromVideos(ClipRecipe):
                 raise UserError(f"video '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
         starts = range(gop if self.phases is None else self.phases)
         return [VideoClipJob(f"{s.name}_from{start:02d}", start, len(s), s) for s in sequences for start in starts]
+
+    def first_scored(self, gop: int, longest_gop: int) -> int:
+        """Index in its video of the first frame that is scored."""
+        return 0 if self.every_frame else super().first_scored(gop, longest_gop)
 
     def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
         """Readers of the label maps of the videos."""
