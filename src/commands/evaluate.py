@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from torchmetrics import MetricCollection
 
 from src.checkpoints.load import LoadedModel, load_checkpoint
 from src.cli.config import plain
@@ -24,6 +26,7 @@ from src.commands.evaluated_data import data_config
 from src.commands.processes import processes
 from src.commands.provenance import check_unused, write_provenance
 from src.data.clips.dataset import scored_candidates
+from src.data.clips.recipes import ClipsAtLabels
 from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
@@ -32,6 +35,7 @@ from src.distributed import all_reduce_sum, from_first, rank_and_world_size, tog
 from src.errors import UserError
 from src.evaluation.results import result_of
 from src.evaluation.scoring import REMEDY, score_clips, score_stills, systems_of
+from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
@@ -42,6 +46,7 @@ from src.reports.evaluation import print_results
 from src.video.reading.decode import Video
 
 INPUTS = ("videos", "stills")
+FILES = "files"  # name of what writes a submission among the metrics
 
 
 def evaluate_checkpoint(config: DictConfig) -> None:
@@ -82,17 +87,21 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     used = plain(data)  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
-    module.check_labels(config.split, config.inputs == "stills", trained=False)
+    if config.submission is not None:
+        systems = [s for s in systems if s.checkpoint == next(iter(checkpoints))][-1:]  # itself, after its comparisons
+        if isinstance(module.val_clips, ClipsAtLabels):
+            module.val_clips = replace(module.val_clips, distances="last")
+    else:
+        module.check_labels(config.split, config.inputs == "stills", trained=False)
     about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
     stills = module.images(config.split) if config.inputs == "stills" else None
     if stills == []:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
-    metrics = build_metrics(
-        instantiate(config.metrics),
-        ON_VIDEOS if stills is None else ON_IMAGES,
-        num_classes=len(first.classes),
-        distances=module.encoding.gop if stills is None else 1,
-    )
+    distances = module.encoding.gop if stills is None else 1
+    given = ON_VIDEOS if stills is None else ON_IMAGES
+    metrics = build_metrics(instantiate(config.metrics), given, num_classes=len(first.classes), distances=distances)
+    if config.submission is not None:
+        metrics = MetricCollection({FILES: SubmissionFiles(Path(config.submission), module.source)})
     with processes(config.device, config.devices) as device:
         torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
         clips, scored = _prepared(module, config.split) if stills is None else (None, 0)
@@ -115,6 +124,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
             scores = score_clips(systems, clips, metrics, data.video.motion, device, start, tune)
             about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
     if not is_first_process():
+        return []
+    if config.submission is not None:
+        print(f"{int(scores[0][FILES])} label PNGs for the test server: {config.submission}")
         return []
     size = _key_image(clips[0]).shape[:2] if clips is not None else _first(stills or [])[1].shape
     results = [

@@ -159,7 +159,7 @@ def score_stills(
                 continue
             for runner, metric in zip(runners, counted, strict=True):
                 found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
-                _count(metric, found, labels, 0)
+                _count(metric, found, labels, 0, name=stills[number].name)
             if (number + 1) % PROGRESS_STEP == 0 or number + 1 == len(stills):
                 log.info("scored still image %d/%d", number + 1, len(stills))
 

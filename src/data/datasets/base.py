@@ -86,6 +86,7 @@ class LabelledDataset(ABC):
         roles: what the classes are in space, for videos rendered from still images.
         splits: names of the splits that have labels.
         generated: labels are drawn with the frames, so that they need no checking.
+        server_values: what the data set's test server calls each class in label PNGs; None where none is known.
         label_remedy: how labels that are wrong as a whole are corrected, for messages.
     """
 
@@ -94,6 +95,7 @@ class LabelledDataset(ABC):
     roles: SceneRoles = SceneRoles()
     splits: Sequence[str] = ("train", "val")
     generated: bool = False
+    server_values: Sequence[int] | None = None
     label_remedy: str = "correct the label maps"
 
     def images(self, split: str) -> list[LabelledImage]:
@@ -103,6 +105,10 @@ class LabelledDataset(ABC):
     def videos(self, split: str) -> list[LabelledVideo]:
         """List the labelled videos of one split, sorted by name; empty where there are only still images."""
         return []
+
+    def server_file(self, name: str) -> str:
+        """Return the name of the file that its test server takes for an image, or for a clip of a video."""
+        raise NotImplementedError
 
 
 def plain_fields(settings: Any) -> dict[str, Any]:

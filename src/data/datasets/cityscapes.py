@@ -56,6 +56,8 @@ class Cityscapes(LabelledDataset):
         UserError: no root, or no labels below it.
     """
 
+    splits = ("train", "val", "test")  # whose labels are held back: for src.eval submission=FOLDER
+    server_values = LABEL_IDS
     roles = SceneRoles(sky=(10,), ground=(0, 1, 9), thin=(5, 6, 7), moving=tuple(range(11, 19)))
 
     def __init__(self, root: str | None, fps: int, mean: list[float], std: list[float], on_damage: str) -> None:
@@ -73,7 +75,7 @@ class Cityscapes(LabelledDataset):
         self.normalisation = Normalisation.of(mean, std)
 
     def images(self, split: str) -> list[LabelledImage]:
-        """Labelled images of train (2975) or val (500); from the snippets where leftImg8bit/ is not unpacked."""
+        """Images of train (2975), val (500) or test (1525); from the snippets where leftImg8bit/ is not unpacked."""
         folder = "leftImg8bit" if (self.root / "leftImg8bit").is_dir() else "leftImg8bit_sequence"
         self._check_unpacked(folder, "leftImg8bit_trainvaltest.zip")
         return [
@@ -85,6 +87,10 @@ class Cityscapes(LabelledDataset):
         """The snippets of train or val, each with its one labelled frame."""
         self._check_unpacked("leftImg8bit_sequence", "leftImg8bit_sequence_trainvaltest.zip (324 GB)")
         return [self._snippet(*found) for found in self._labels(split)]
+
+    def server_file(self, name: str) -> str:
+        """Return CITY_SEQUENCE_FRAME_pred_labelIds.png; the server looks for one CITY_SEQUENCE_FRAME*.png per image."""
+        return f"{'_'.join(name.split('_')[:3])}_pred_labelIds.png"
 
     def _snippet(self, labels: Path, place: str, frame: int) -> ImageSequence:
         first = frame - LABELLED
