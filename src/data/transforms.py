@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +20,8 @@ from torch import Tensor
 from src.data.batch import Sample
 from src.data.labels import IGNORE
 from src.errors import check_range
+
+PLACES = 10  # drawn again for a crop in which one class has too much
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class FitSize:
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """Random scale, crop, horizontal flip and colour jitter.
+    """Random rotation, scale, crop, horizontal flip and colour jitter.
 
     Args:
         fit: the size that `scale` is a factor of; None: that of the image.
@@ -68,6 +71,8 @@ class TrainTransform:
     flip: float
     jitter: ColourJitter | None
     fit: FitSize | None = None
+    rotation: float = 0.0
+    class_share: float = 1.0
 
     def __post_init__(self) -> None:
         crop, scale = list(self.crop), list(self.scale)
@@ -75,9 +80,13 @@ class TrainTransform:
         rising = len(scale) != 2 or scale[0] <= scale[1]
         check_range(bool(scale) and min(scale) > 0 and rising, "data.scale", scale, "[low, high] with 0 < low <= high")
         check_range(0 <= self.flip <= 1, "data.module.transform.flip", self.flip, "a probability from 0 to 1")
+        check_range(0 <= self.rotation < 90, "data.rotation", self.rotation, "degrees from 0, below 90")
+        check_range(0 < self.class_share <= 1, "data.class_share", self.class_share, "a share above 0, up to 1")
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """The augmented clip of size `crop`."""
+        if self.rotation:
+            sample = rotate(sample, float(rng.uniform(-self.rotation, self.rotation)))
         sample = crop_and_scale(sample, self._window(sample, rng), (self.crop[0], self.crop[1]))
         if rng.random() < self.flip:
             sample = mirror(sample)
@@ -94,9 +103,16 @@ class TrainTransform:
             scale = float(rng.choice(np.asarray(self.scale)))
         scale *= self.fit.ratio(height, width) if self.fit else 1.0
         tall, wide = (max(1, round(side / scale)) for side in self.crop)
-        top = int(rng.integers(min(0, height - tall), max(0, height - tall) + 1))
-        left = int(rng.integers(min(0, width - wide), max(0, width - wide) + 1))
+        for _ in range(1 + (PLACES if self.class_share < 1 else 0)):
+            top = int(rng.integers(min(0, height - tall), max(0, height - tall) + 1))
+            left = int(rng.integers(min(0, width - wide), max(0, width - wide) + 1))
+            if self.class_share == 1 or self._is_mixed(_part(sample.labels, (top, left, tall, wide), IGNORE)):
+                break
         return top, left, tall, wide
+
+    def _is_mixed(self, labels: NDArray[np.uint8]) -> bool:
+        counts = np.bincount(labels.ravel(), minlength=IGNORE)[:IGNORE]
+        return bool(counts.max() <= self.class_share * counts.sum() and counts.any())
 
 
 def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tuple[int, int]) -> Sample:
@@ -119,6 +135,30 @@ def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tupl
     motion = np.stack([cut(component, 0, cv2.INTER_LINEAR) for component in sample.motion]) * factor
     valid = cut(sample.motion_valid.astype(np.uint8), 0, cv2.INTER_NEAREST_EXACT).astype(bool)
     return Sample(frames, labels, motion, valid & _inside(motion), sample.distance, sample.name)
+
+
+def rotate(sample: Sample, angle: float) -> Sample:
+    """The clip turned about its centre by degrees counter-clockwise, motion with it.
+
+    Where the corners become empty, pixels are black, labels ignored and motion invalid.
+    """
+    height, width = sample.labels.shape
+    turn = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, 1.0)
+
+    def turned(image: NDArray[Any], fill: int, interpolation: int) -> NDArray[Any]:
+        value = [fill] * 3
+        return np.asarray(cv2.warpAffine(image, turn, (width, height), flags=interpolation, borderValue=value))
+
+    motion = np.stack([turned(component, 0, cv2.INTER_LINEAR) for component in sample.motion])
+    motion = np.tensordot(turn[:, :2].astype(np.float32), motion, 1)
+    valid = turned(sample.motion_valid.astype(np.uint8), 0, cv2.INTER_NEAREST).astype(bool)
+    return replace(
+        sample,
+        frames=np.stack([turned(frame, 0, cv2.INTER_LINEAR) for frame in sample.frames]),
+        labels=turned(sample.labels, IGNORE, cv2.INTER_NEAREST),
+        motion=motion,
+        motion_valid=valid & _inside(motion),
+    )
 
 
 def mirror(sample: Sample) -> Sample:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from src.data.batch import Sample
-from src.data.transforms import ColourJitter, TrainTransform, crop_and_scale, mirror
+from src.data.transforms import ColourJitter, TrainTransform, crop_and_scale, mirror, rotate
 from src.video.motion.field import MotionField, warp
 
 
@@ -51,6 +51,49 @@ def test_labels_follow_the_picture() -> None:
     augmented = TrainTransform((64, 80), (0.7, 1.5), 0.5, None)(panned_pair(), np.random.default_rng(3))
     known = augmented.labels != 255
     assert ((augmented.frames[1][..., 0] > 127) == augmented.labels)[known].mean() > 0.95
+
+
+@pytest.mark.parametrize("angle", [5.0, -5.0, 40.0])
+def test_motion_and_labels_turn_with_the_pictures(angle: float) -> None:
+    sample = panned_pair()
+    turned = rotate(sample, angle)
+    assert warp_error(turned) < 3.0
+    for name in ("motion", "labels"):
+        wrong = Sample(**{**vars(turned), name: getattr(sample, name)})
+        assert warp_error(wrong) > 2 * warp_error(turned) or name == "labels"
+    known = turned.labels != 255
+    assert ((turned.frames[1][..., 0] > 127) == turned.labels)[known].mean() > 0.95
+    assert not known[0, 0]
+    assert not turned.motion_valid[0, 0]
+    up = rotate(Sample(**{**vars(sample), "motion": np.stack([sample.motion[0] * 0 + 1, sample.motion[1] * 0])}), 90)
+    np.testing.assert_allclose(up.motion[:, 48, 64], [0, -1], atol=1e-6)  # to the right becomes upwards
+
+
+def test_rotation_is_drawn_to_both_sides_only_where_it_is_asked_for() -> None:
+    sample = panned_pair()
+    plain = TrainTransform((96, 128), (1.0, 1.0), 0.0, None)
+    np.testing.assert_array_equal(plain(sample, np.random.default_rng(0)).labels, sample.labels)
+    turning = TrainTransform((96, 128), (1.0, 1.0), 0.0, None, rotation=5.0)
+    drawn = [turning(sample, np.random.default_rng(seed)).motion[1, 48, 64] + 4 for seed in range(20)]
+    assert min(drawn) < -0.1
+    assert max(drawn) > 0.1
+    limit = 6 * np.sin(np.radians(5)) + 4 * (1 - np.cos(np.radians(5)))
+    assert max(map(abs, drawn)) <= limit + 1e-4
+
+
+def test_crops_of_one_class_are_drawn_again() -> None:
+    sample = panned_pair()
+    sample.labels[:] = 0
+    sample.labels[:, 60:70] = 1
+    sample.labels[:30] = 255
+
+    def shares(class_share: float) -> list[float]:
+        transform = TrainTransform((32, 20), (1.0, 1.0), 0.0, None, class_share=class_share)
+        found = [transform(sample, np.random.default_rng(seed)).labels for seed in range(60)]
+        return [float(np.bincount(labels[labels < 255], minlength=2).max() / (labels < 255).sum()) for labels in found]
+
+    assert sum(share > 0.75 for share in shares(1.0)) > 30
+    assert sum(share > 0.75 for share in shares(0.75)) < 15  # the eleventh place is taken as it is
 
 
 def test_outside_of_the_picture_is_ignored_and_invalid() -> None:
