@@ -10,16 +10,18 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.cli.config import plain
+from src.commands.recipes import compose_recipes
 from src.errors import UserError
 from src.reports.benchmark import plot_benchmarks
 from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
+from src.reports.recipes import read_recipes, recipes_table
 from src.reports.study import Study, parse_study, read_study_runs, study_table, wandb_sweep
 from src.reports.sweep import failures, read_trials, sweep_table
 from src.reports.tables import as_markdown
 
-TABLES = ("all", "results", "sweep", "cost")  # beside those of studies
+TABLES = ("all", "results", "sweep", "cost", "recipes")  # beside those of studies
 
 
 def report(config: DictConfig) -> None:
@@ -43,6 +45,8 @@ def _lines(config: DictConfig) -> Iterator[str]:
         from src.commands.cost import compare  # imported here, as it loads all networks
 
         yield from cost_table(compare(read_references()))
+    elif table == "recipes":
+        yield from recipes_table(compose_recipes(read_recipes()))
     elif table == "results":
         results = read_results(_given(config, "metrics", "RUN/metrics.json of src.eval"))
         yield results_markdown(results, list(config.distances or []))
