@@ -33,33 +33,38 @@ class CReFF(nn.Module):
     Args:
         channels: C of the features.
         window: side of the attention window, odd, up to 63.
-        mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it; "none" leaves the
-            keyframe out, the ablation without CReFF.
+        mix: "residual" adds the attended feature (the paper), "gate" interpolates towards it; "attended" puts it in
+            the place of the own one, the ablation without direct connection; "none" leaves the keyframe out, the
+            ablation without CReFF.
         init: "kaiming" (the official code), or "identity": convolutions that change nothing and a learned
             position term that starts on the centre tap, so that attention starts as the bare warp.
         warp: false attends to keyframe features that stay in their place, the ablation without motion.
         legacy: conventions of the official code, for its weights: its warp, zero padding, unscaled products.
+        grouped: each channel has convolutions of its own; false: the ablation with convolutions over all channels.
 
     Raises:
-        UserError: an unknown `mix` or `init`, a gate in the official form, or a number out of its range.
+        UserError: an unknown `mix` or `init`, parts that do not go together, or a number out of its range.
     """
 
     def __init__(
         self,
         channels: int,
         window: int = 7,
-        mix: Literal["residual", "gate", "none"] = "residual",
+        mix: Literal["residual", "gate", "attended", "none"] = "residual",
         init: Literal["kaiming", "identity"] = "kaiming",
         warp: bool = True,
         legacy: bool = False,
+        grouped: bool = True,
     ) -> None:
         super().__init__()
-        choices_of = {"mix": ("residual", "gate", "none"), "init": ("kaiming", "identity")}
+        choices_of = {"mix": ("residual", "gate", "attended", "none"), "init": ("kaiming", "identity")}
         for (name, choices), value in zip(choices_of.items(), (mix, init), strict=True):
             if value not in choices:
                 raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
+        if not grouped and init != "kaiming":
+            raise UserError(f"model.fusion.grouped=false: init={init} is of convolutions by channel; give init=kaiming")
         if channels < 1:
             raise UserError(f"the features have {channels} channels; build the fusion for 1 or more")
         allowed = f"an odd number from 1 to {WIDEST}"
@@ -67,16 +72,13 @@ class CReFF(nn.Module):
         self.channels, self.window, self.mix, self.warp, self.legacy = channels, window, mix, warp, legacy
         self.scale = 1.0 if legacy else channels**-0.5
         self.query, self.key, self.value = (
-            nn.Conv2d(channels, channels, 3, padding=1, groups=channels) for _ in range(3)
+            nn.Conv2d(channels, channels, 3, padding=1, groups=channels if grouped else 1) for _ in range(3)
         )
+        # whether one kernel computes all of it on CPUs
+        self.has_kernel = window == 7 and not legacy and grouped and mix != "attended"
         self.position: nn.Parameter | None = None
         self.gate = Gate(channels) if mix == "gate" else None
         self._initialise(init)
-
-    @property
-    def has_kernel(self) -> bool:
-        """Whether one kernel computes all of it on CPUs."""
-        return self.window == 7 and not self.legacy
 
     def _initialise(self, init: str) -> None:
         for conv in (self.query, self.key, self.value):
@@ -117,7 +119,7 @@ class CReFF(nn.Module):
             window=self.window,
             scale=self.scale,
             zero_padding=self.legacy,
-            residual=low_up if self.gate is None else None,
+            residual=low_up if self.mix == "residual" else None,
         )
         if self.gate is None or valid is None:
             return attended
@@ -137,6 +139,17 @@ class CReFF(nn.Module):
         positions = torch.stack((x, y), 1)
         fused: Tensor = fuse(low, key_features, positions, valid, convolutions, self.position, self.scale, gate)
         return fused
+
+    def _aligned(
+        self, low: Tensor, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both features (B, C, H, W) at one place, and 1 in (B, 1, H, W) where those of the keyframe are valid."""
+        size = size_of(key_features)
+        if not self.warp:
+            motion, motion_valid = torch.zeros_like(motion), None
+        warped, valid = self.move(key_features, motion, motion_valid)
+        known = torch.ones_like(warped[:, :1]) if valid is None else valid[:, None].to(warped.dtype)
+        return resize(low, size), warped, known
 
     def move(self, key_features: Tensor, motion: Tensor, motion_valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Keyframe features warped to the current frame, and their validity (B, H, W); None in legacy form."""

@@ -64,6 +64,7 @@ class ARSeg(VideoSegmenter):
         legacy: None, or the outputs of the official code, for its weights: "logits", "log_probabilities"
             (CamVid PSPNet), or "coarse_logits" (Cityscapes PSPNet: non-keyframes at feature resolution). The low
             branch then also gets unfiltered images, resized by the corner-aligned convention.
+        share_classifier: false leaves the low branch its own, which is trained: an ablation.
 
     Raises:
         UserError: the scale is out of range, or the fusion is made for other features.
@@ -71,6 +72,7 @@ class ARSeg(VideoSegmenter):
 
     method = "AR"
     uses_motion = True
+    fuses_inside = False  # the network, in place of before its classifier
 
     def __init__(
         self,
@@ -79,10 +81,11 @@ class ARSeg(VideoSegmenter):
         fusion: CReFF,
         lr_scale: float = 0.5,
         legacy: Literal["logits", "log_probabilities", "coarse_logits"] | None = None,
+        share_classifier: bool = True,
     ) -> None:
         super().__init__()
         check_range(0 < lr_scale <= 1, "model.lr_scale", lr_scale, "a number above 0, up to 1")
-        if low.feature_channels != fusion.channels:
+        if not self.fuses_inside and low.feature_channels != fusion.channels:
             raise UserError(
                 f"the network's features have {low.feature_channels} channels, the fusion is built for "
                 f"{fusion.channels}; build it for those of the features"
@@ -91,7 +94,9 @@ class ARSeg(VideoSegmenter):
         self.lr_scale, self.legacy = lr_scale, legacy
         self.scale = lr_scale
         self.num_classes = high.num_classes
-        _share_classifier(high, low)
+        self.share_classifier = share_classifier
+        if share_classifier:
+            _share_classifier(high, low)
         self.train(self.training)
 
     def train(self, mode: bool = True) -> ARSeg:
@@ -204,8 +209,10 @@ class ARSeg(VideoSegmenter):
         if key_features is not None:
             features = self.fusion(low, key_features, motion, motion_valid)
 
+        branch = self.high if self.share_classifier else self.low
+
         def decode(x: Tensor) -> Tensor:
-            return resize(to_float_nchw(self.high.classify(x)), size, self.high.align_corners)
+            return resize(to_float_nchw(branch.classify(x)), size, branch.align_corners)
 
         auxiliary = self.low.auxiliary(taps)
         return PairOutput(decode(features), features, low_features, target, auxiliary, decode)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
@@ -30,6 +31,8 @@ class ARSegModule(SegmentationModule):
         start_from: checkpoint of the high branch, which stays as it is.
         low_start: the low branch starts from its "own" initial weights or from the "high" branch's.
         feature_weight: factor of the mean squared error.
+        feature_loss: "mse", or the ablation "kl": divergence from the high branch's features, each position a
+            distribution over channels by softmax. The paper names it without its form.
         low_weight: factor of the segmentation loss on the unfused low branch.
         fusion_from_epoch: until this epoch the low branch learns without keyframes.
         fusion_lr: factor of the learning rate for the fusion, which unlike the low branch starts untrained.
@@ -51,6 +54,7 @@ class ARSegModule(SegmentationModule):
         low_weight: float,
         fusion_from_epoch: int,
         fusion_lr: float,
+        feature_loss: str = "mse",
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
@@ -62,11 +66,14 @@ class ARSegModule(SegmentationModule):
             ("fusion_lr", fusion_lr),
         ):
             check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
+        known = feature_loss in FEATURE_LOSSES
+        check_range(known, "model.phases.low.module.feature_loss", feature_loss, " or ".join(FEATURE_LOSSES))
         load_net(net.high, start_from)
         if low_start == "high":
             load_net(net.low, start_from)
         self.loss = loss
         self.high_features: Callable[[Tensor], Tensor] = net.high.features
+        self.feature_loss = FEATURE_LOSSES[feature_loss]
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
         self.graph_changes = fusion_from_epoch > 0
@@ -88,7 +95,7 @@ class ARSegModule(SegmentationModule):
         pair = self.net.forward_pair(key, current, batch.motion, batch.motion_valid, fuse, self.high_features)
         losses = {
             "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
-            "feature": self.feature_weight * mean_squared_error(pair.features, pair.target),
+            "feature": self.feature_weight * self.feature_loss(pair.features, pair.target),
         }
         if self.low_weight and fuse:
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
@@ -104,3 +111,12 @@ class ARSegModule(SegmentationModule):
 def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:
     """As `F.mse_loss` in float32, but its gradient has the features' memory format, as all has that is added to it."""
     return (features.float() - target.float()).square().sum() / target.numel()
+
+
+def channel_divergence(features: Tensor, target: Tensor) -> Tensor:
+    """KL(target || features) of distributions over channels, mean over positions, in nats."""
+    guess, expected = features.float().log_softmax(1), target.float().log_softmax(1)
+    return F.kl_div(guess, expected, reduction="none", log_target=True).sum(1).mean()
+
+
+FEATURE_LOSSES = {"mse": mean_squared_error, "kl": channel_divergence}
