@@ -26,6 +26,7 @@ class InferenceCost:
         gmacs_nonkey: mean of the frames with a complete past; None where no frame has one.
         gmacs_amortised: mean of a long video.
         gop: frames from one frame without past to the next; None where only the first frame of a video is one.
+        state_mb: 10^6 bytes that one stream keeps between frames, in float32.
     """
 
     params_inference: int
@@ -33,6 +34,7 @@ class InferenceCost:
     gmacs_nonkey: float | None
     gmacs_amortised: float
     gop: int | None
+    state_mb: float
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python form."""
@@ -60,7 +62,7 @@ def inference_cost(net: VideoSegmenter, size: tuple[int, int], gop: int) -> Infe
     """
     kinds, repeated = net.cycle(gop)
     with _inference(net), _used_parameters(net) as used:
-        counts = _macs_of_frames(net, kinds, size)
+        counts, state = _macs_of_frames(net, kinds, size)
     by_kind = {kind: [n for k, n in zip(kinds, counts, strict=True) if k == kind] for kind in ("key", "nonkey")}
     lasting = [n for k, n in zip(kinds, counts, strict=True) if k in repeated]
     return InferenceCost(
@@ -69,15 +71,25 @@ def inference_cost(net: VideoSegmenter, size: tuple[int, int], gop: int) -> Infe
         _mean(by_kind["nonkey"]),
         sum(lasting) / len(lasting) / 1e9,
         None if "key" not in repeated else len(kinds) if by_kind["nonkey"] else 1,
+        4 * sum(tensor.numel() for tensor in _tensors(state)) / 1e6,
     )
+
+
+def _tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [tensor for part in state for tensor in _tensors(part)] if isinstance(state, (tuple, list)) else []
 
 
 def _mean(counts: list[int]) -> float | None:
     return sum(counts) / len(counts) / 1e9 if counts else None
 
 
-def _macs_of_frames(net: VideoSegmenter, kinds: tuple[str, ...], size: tuple[int, int]) -> list[int]:
-    """Multiply-adds of each frame; frames of one kind that meet states of equal shape are counted once."""
+def _macs_of_frames(net: VideoSegmenter, kinds: tuple[str, ...], size: tuple[int, int]) -> tuple[list[int], Any]:
+    """Count multiply-adds of each frame, and return the last state too.
+
+    Frames of one kind that meet states of equal shape are counted once.
+    """
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
     known: dict[Any, tuple[int, Any]] = {}
     counts = []
@@ -92,7 +104,7 @@ def _macs_of_frames(net: VideoSegmenter, kinds: tuple[str, ...], size: tuple[int
                 known[signature] = count, after
             count, state = known[signature]
             counts.append(count)
-    return counts
+    return counts, state
 
 
 def _counted(function: Callable[[], Any]) -> tuple[int, Any]:

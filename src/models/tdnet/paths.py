@@ -43,7 +43,7 @@ class PSPPath(SubNetwork):
     Args:
         num_classes: K.
         group: which of the groups of channels the features are.
-        groups: number of groups.
+        groups: number of groups; where they do not divide the channels, groups differ by one.
         depth: of the ResNet; from 50 on it has the deep stem.
         value_channels: of what the head reads.
         head_channels: inside the head.
@@ -67,9 +67,11 @@ class PSPPath(SubNetwork):
         super().__init__()
         self.backbone = ResNet(depth, "multigrid", depth >= 50, weights)
         *_, middle, deep = self.backbone.channels
+        self.group, self.groups = group, groups
         self.slice = slice(group * deep // groups, (group + 1) * deep // groups)
-        self.channels, self.value_channels, self.num_classes = 2 * deep // groups, value_channels, num_classes
-        self.pyramid = PyramidPooling(deep, deep // 4 // groups)
+        self.channels = len(group_channels(deep, groups, group))
+        self.value_channels, self.num_classes = value_channels, num_classes
+        self.pyramid = PyramidPooling(deep, (self.channels - self.slice.stop + self.slice.start) // 4)
         self.norm = SpatialNorm(norm_size)
         self.head = ConvHead(value_channels, head_channels, 0.1, num_classes)
         self.aux = ConvHead(middle, middle // 4, 0.1, num_classes) if auxiliary else None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from src.errors import check_range
+from src.models.tdnet.direct import DirectTDNet
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import BisePath, FAPath, PSPPath
 
 MOST_PATHS = 16
+PROPAGATIONS = {"chain": TDNet, "direct": DirectTDNet}
 GROUPS = 2  # of channels; with four paths, every other one has the same (official code)
 
 
@@ -17,6 +19,9 @@ def td4_psp18(
     auxiliary: bool = True,
     weights: str = "none",
     num_paths: int = 4,
+    groups: int = GROUPS,
+    shared: bool = False,
+    propagation: str = "chain",
 ) -> TDNet:
     """TD4-PSP18: four paths on dilated ResNet-18.
 
@@ -27,14 +32,22 @@ def td4_psp18(
         auxiliary: with auxiliary heads for training.
         weights: ImageNet initialisation, see `load_backbone`.
         num_paths: m, 2 to 16, for comparisons with fewer or more paths.
+        groups: of channels, which the paths take in turn; distillation needs a divisor of their number.
+        shared: all paths have one backbone, an ablation; the paper does not say which parts are shared there.
+        propagation: "chain", or the ablation "direct", see `DirectTDNet`.
 
     Raises:
-        UserError: another number of paths.
+        UserError: another number of paths or groups, or another propagation.
     """
     check_range(2 <= num_paths <= MOST_PATHS, "network.num_paths", num_paths, f"2 to {MOST_PATHS}")
+    check_range(1 <= groups <= num_paths, "network.arguments.groups", groups, f"1 to {num_paths}")
+    known = propagation in PROPAGATIONS
+    check_range(known, "network.arguments.propagation", propagation, " or ".join(PROPAGATIONS))
     form = (18, 512, 128, norm_size, auxiliary, weights)
-    paths = [PSPPath(num_classes, i % GROUPS, GROUPS, *form) for i in range(num_paths)]
-    return TDNet(paths, subsampling=subsampling)
+    paths = [PSPPath(num_classes, i % groups, groups, *form) for i in range(num_paths)]
+    for path in paths[1:] if shared else ():
+        path.backbone = paths[0].backbone
+    return PROPAGATIONS[propagation](paths, subsampling=subsampling)
 
 
 def td2_psp50(

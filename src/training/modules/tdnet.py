@@ -13,6 +13,7 @@ from src.errors import UserError
 from src.losses.segmentation import SegmentationLoss
 from src.models.pspnet.net import PSPNet
 from src.models.tdnet.net import TDNet
+from src.models.tdnet.paths import PSPPath
 from src.models.tdnet.variants import GROUPS
 from src.models.video import FrameInput, SingleFrame
 from src.training.modules.segmentation import SegmentationModule, load_net
@@ -36,8 +37,8 @@ class TDNetModule(SegmentationModule):
         net: the student.
         loss: on the fused logits and the auxiliary outputs, at label resolution.
         own_weight: factor of the main segmentation loss on the path's own logits.
-        distillation: against the teacher's logits of the last frame.
-        teacher_from: checkpoint of a PSPNet of any depth.
+        distillation: against the teacher's logits of the last frame; None: no teacher is computed, an ablation.
+        teacher_from: checkpoint of a PSPNet of any depth; None without distillation.
         start_from: checkpoint of a TDNet like `net`, or of the single-image network that all paths start as;
             None for the student's own initial weights.
         base: arguments of `SegmentationModule`.
@@ -54,17 +55,23 @@ class TDNetModule(SegmentationModule):
         net: TDNet,
         loss: SegmentationLoss,
         own_weight: float,
-        distillation: GroupedDistillation,
-        teacher_from: Path,
+        distillation: GroupedDistillation | None,
+        teacher_from: Path | None = None,
         start_from: Path | None = None,
         **base: Any,
     ) -> None:
         if not isinstance(net, TDNet):
             raise UserError(f"a {type(net).__name__} is no TDNet; give network=td4_psp18 or another variant of it")
+        if (distillation is None) != (teacher_from is None):
+            raise UserError(
+                "distillation and teacher go together; without both: model.distillation=null model.phases.teacher=null "
+                "model.phases.stills.needs.teacher_from=null model.phases.clips.needs.teacher_from=null"
+            )
         super().__init__(net, **base)
-        check_groups(net.num_paths, GROUPS)
+        if distillation is not None:
+            check_groups(net.num_paths, _groups(net))
         self.loss, self.own_weight, self.distillation = loss, own_weight, distillation
-        self.teacher = _teacher(teacher_from, net)
+        self.teacher = None if teacher_from is None else _teacher(teacher_from, net)
         if start_from is not None:
             _start(net, start_from)
 
@@ -76,8 +83,9 @@ class TDNetModule(SegmentationModule):
         losses = {
             "segmentation": self.loss(output.fused, output.auxiliary, batch.labels),
             "own": self.own_weight * self.loss.of_main(output.own, batch.labels),
-            **self.distillation(output, *self.teacher(clip[:, -1], path)),
         }
+        if self.teacher is not None and self.distillation is not None:
+            losses |= self.distillation(output, *self.teacher(clip[:, -1], path))
         return self.log_losses(losses)
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
@@ -96,6 +104,8 @@ class TDNetModule(SegmentationModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the teacher as it is."""
+        if self.teacher is None:
+            return
         for key in STATES & checkpoint.keys():
             checkpoint[key] |= {TEACHER + k: v for k, v in self.teacher.state_dict().items()}
 
@@ -111,7 +121,12 @@ def _teacher(path: Path, student: TDNet) -> GroupedTeacher:
     net = method.net if isinstance(method, SingleFrame) else method
     if not isinstance(net, PSPNet):
         raise UserError(f"teacher '{path}' is a {type(net).__name__}; give the checkpoint of a PSPNet at stride 8")
-    return GroupedTeacher(net, student.num_paths, GROUPS)
+    return GroupedTeacher(net, student.num_paths, _groups(student))
+
+
+def _groups(net: TDNet) -> int:
+    path = net.paths[0]
+    return path.groups if isinstance(path, PSPPath) else GROUPS
 
 
 def _start(net: TDNet, path: Path) -> None:

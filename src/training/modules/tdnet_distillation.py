@@ -46,16 +46,15 @@ class GroupedTeacher(nn.Module):
         UserError: the paths cannot share out the groups evenly.
     """
 
-    channels: Tensor
-
     def __init__(self, net: PSPNet, num_paths: int, student_groups: int) -> None:
         super().__init__()
         check_groups(num_paths, student_groups)
         self.net = net.requires_grad_(False).eval()
         self.num_paths, self.student_groups = num_paths, student_groups
         deep = net.backbone.channels[-1]
-        channels = [group_channels(deep, num_paths, self.group(path)) for path in range(num_paths)]
-        self.register_buffer("channels", torch.tensor(channels), persistent=False)  # on the device: a list is copied
+        for path in range(num_paths):  # buffers, as a list would be copied to the device at each step
+            channels = torch.tensor(group_channels(deep, num_paths, self.group(path)))
+            self.register_buffer(f"channels_{path}", channels, persistent=False)
 
     def train(self, mode: bool = True) -> GroupedTeacher:
         """Stays in eval mode: its batch norms must not follow the student's batches."""
@@ -74,7 +73,7 @@ class GroupedTeacher(nn.Module):
         """Logits (B, K, H/8, W/8) of an image (B, 3, H, W), from all channels and from the path's group."""
         *_, deep = self.net.backbone(image)
         context = self.net.pyramid(deep)
-        channels, convolution = self.channels[path], cast(nn.Conv2d, self.net.head[0])
+        channels, convolution = self.get_buffer(f"channels_{path}"), cast(nn.Conv2d, self.net.head[0])
         weight = convolution.weight.index_select(1, channels)
         part = F.conv2d(context.index_select(1, channels), weight, padding=convolution.padding)
         return self._segment(convolution(context)), self._segment(self.num_paths * part)

@@ -43,7 +43,7 @@ def _start_path(path: PSPPath, image: PSPNet) -> None:
         )
     path.backbone.load_state_dict(image.backbone.state_dict())
     pooled = image.backbone.channels[-1] // 4
-    kept = slice(path.slice.start // 4, path.slice.stop // 4)
+    kept = slice(path.group * pooled // path.groups, (path.group + 1) * pooled // path.groups)
     pyramid = {k: _rows(v, kept, pooled) for k, v in image.pyramid.state_dict().items()}
     path.pyramid.load_state_dict(pyramid)
     _start_head(path, image)
@@ -53,8 +53,7 @@ def _start_path(path: PSPPath, image: PSPNet) -> None:
 
 def _start_head(path: PSPPath, image: PSPNet) -> None:
     deep = image.backbone.channels[-1]
-    width = path.slice.stop - path.slice.start
-    channels = group_channels(deep, deep // width, path.slice.start // width)
+    channels = group_channels(deep, path.groups, path.group)
     convolution = cast(nn.Conv2d, image.head[0]).weight[:, channels]
     classifier = {f"4.{k}": v for k, v in image.final_conv.state_dict().items()}
     _load_if_it_fits(path.head, {**image.head.state_dict(), "0.weight": convolution, **classifier})
