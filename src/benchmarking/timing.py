@@ -28,6 +28,7 @@ class TimingOptions:
         threads: of networks and decoder together.
         backend, precision: of the parts of the networks, see `src.inference.engine`.
         channels_last: memory format of weights and images.
+        merge: parallel branches of the training form into one convolution.
         fold: batch norms into the convolutions before them.
         warmup: rounds before the clock; a round is one cycle of the method.
         rounds: measured.
@@ -40,6 +41,7 @@ class TimingOptions:
     backend: str
     precision: str
     channels_last: bool
+    merge: bool
     fold: bool
     warmup: int
     rounds: int
@@ -62,7 +64,7 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     torch.set_num_threads(options.threads)
     torch.backends.cudnn.benchmark = True  # one or two image sizes, so the search pays
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False  # fp32 is meant
-    net = inference_form(net, options.fold).to(device)
+    net = inference_form(net, options.fold, options.merge).to(device)
     if options.channels_last:
         net = net.to(memory_format=torch.channels_last)
     image = inputs(size)[0].to(device)

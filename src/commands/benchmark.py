@@ -39,7 +39,7 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
-    result = {"model": _name(), **count(net, size, config.video.gop)}
+    result = {"model": _name(), **count(net, size, config.video.gop, config.merge)}
     if config.latency:
         result["latency"] = time_it(build(config, torch.device("cpu")), _options(config), size)
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
@@ -68,16 +68,18 @@ def _name() -> str:
     return str(choices["network"] if choices["model"] == "image" else f"{choices['model']}_{choices['network']}")
 
 
-def count(net: VideoSegmenter, size: tuple[int, int], gop: int) -> dict[str, Any]:
+def count(net: VideoSegmenter, size: tuple[int, int], gop: int, merged: bool = True) -> dict[str, Any]:
     """Count parameters in training form, and the cost of the form that is run, without computing anything.
 
     Args:
         net: on the meta device, in training form; its blocks are merged in place.
         size: (H, W) of the images.
         gop: frames from keyframe to keyframe.
+        merged: false counts the training form.
     """
     trained = sum(p.numel() for p in net.parameters())
-    merge(net)
+    if merged:
+        merge(net)
     cost = inference_cost(net, size, gop).as_dict()
     return {"params_train": trained, **cost, "height": size[0], "width": size[1]}
 
@@ -108,6 +110,7 @@ def _options(config: DictConfig) -> TimingOptions:
         precision=config.precision,
         channels_last=config.channels_last,
         fold=config.fold,
+        merge=config.merge,
         warmup=config.warmup,
         rounds=config.rounds,
         video=Path(config.film) if config.film else None,

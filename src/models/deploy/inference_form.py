@@ -22,7 +22,7 @@ Net = TypeVar("Net", bound=VideoSegmenter)
 log = logging.getLogger(__name__)
 
 
-def inference_form(net: Net, fold: bool = True) -> Net:
+def inference_form(net: Net, fold: bool = True, merged: bool = True) -> Net:
     """Copy a method in eval mode, its re-parameterisable blocks merged and its batch norms folded.
 
     Both forms are compared on every frame of a cycle before the copy is handed out. A network whose batch norms
@@ -31,19 +31,20 @@ def inference_form(net: Net, fold: bool = True) -> Net:
     Args:
         net: on its device; stays as it is.
         fold: batch norms into the convolutions before them.
+        merged: false keeps the parallel branches that training has.
 
     Raises:
         UserError: the network gives values that are not finite.
         RuntimeError: merging blocks changed the outputs by more than 1e-4 of the largest logit.
     """
     reference = deepcopy(net).requires_grad_(False).eval()
-    merged = deepcopy(reference)
-    blocks = merge(merged)
+    run = deepcopy(reference)
+    blocks = merge(run) if merged else 0
     if blocks:
-        difference = _difference(reference, merged)
+        difference = _difference(reference, run)
         if not difference <= TOLERANCE:
             raise RuntimeError(f"merging blocks of {net.method} changes its outputs by {difference:.1e} of the largest")
-    folded, norms = _folded(merged) if fold else (merged, 0)
+    folded, norms = _folded(run) if fold else (run, 0)
     log.info("inference form: %d blocks merged, %d batch norms folded", blocks, norms)
     return folded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -97,14 +98,15 @@ class Encoder(nn.Module):
         widths: output channels of the stages.
         inputs: input channels of the stages, more than the stage before gives where features of the previous
             backbone are concatenated (sub-stage aggregation).
+        attention: false leaves the fc attention out, an ablation.
     """
 
-    def __init__(self, widths: Widths, inputs: tuple[int, int, int]) -> None:
+    def __init__(self, widths: Widths, inputs: tuple[int, int, int], attention: bool = True) -> None:
         super().__init__()
         self.enc2 = _stage(inputs[0], widths.enc2, REPEATS[0])
         self.enc3 = _stage(inputs[1], widths.enc3, REPEATS[1])
         self.enc4 = _stage(inputs[2], widths.enc4, REPEATS[2])
-        self.attention = Attention(widths.enc4)
+        self.attention = Attention(widths.enc4) if attention else nn.Identity()
 
     def forward(self, x: Tensor, before: Levels | None = None) -> Levels:
         """The levels of (B, C, h, w); enc3 and enc4 of the backbone `before` join the same stages here."""
@@ -119,13 +121,14 @@ class Xception(nn.Module):
 
     Args:
         variant: "a" or "b", the two columns of paper table 1.
+        attention: of `Encoder`; without it there is no classifier.
     """
 
-    def __init__(self, variant: str) -> None:
+    def __init__(self, variant: str, attention: bool = True) -> None:
         super().__init__()
         widths = XCEPTION[variant]
         self.stem = conv_norm_act(3, STEM_CHANNELS, kernel=3, stride=2)
-        self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3))
+        self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3), attention)
 
     def levels(self, x: Tensor) -> Levels:
         """Stages at 1/4, 1/8, 1/16 of an image (B, 3, H, W)."""
@@ -134,7 +137,7 @@ class Xception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """ImageNet logits (B, 1000) of normalised RGB (B, 3, H, W); `attention.gate` takes no part."""
-        return self.encoder.attention.logits(self.levels(x).enc4)
+        return cast(Attention, self.encoder.attention).logits(self.levels(x).enc4)
 
 
 def _stage(inputs: int, outputs: int, repeats: int) -> nn.Sequential:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
+from src.models.dfanet.aspp import ASPP
 from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
 from src.models.layers import conv_norm_act
 from src.ops.resize import resize, size_of
+
+HEADS = ("decoder", "plain", "aspp")
 
 
 class DFANet(Segmenter):
@@ -34,24 +37,41 @@ class DFANet(Segmenter):
         variant: "a" or "b", the backbone of paper table 1.
         width: channels of the decoder and of the features handed to `classify`.
         weights: "none", or the path of a checkpoint of its backbone as classifier, see `load_classifier`.
+        towers: number of backbones, 1 to 3, an ablation.
+        attention: false leaves the fc attention out, an ablation.
+        head: "decoder"; or an ablation at stride 16 on the last backbone alone: "plain", a 1x1 convolution, or "aspp".
 
     Raises:
-        UserError: an unknown variant, or weights of another network.
+        UserError: an unknown variant or head, another number of backbones, or weights of another network.
     """
 
-    def __init__(self, num_classes: int, variant: str = "a", width: int = 64, weights: str = "none") -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        variant: str = "a",
+        width: int = 64,
+        weights: str = "none",
+        towers: int = 3,
+        attention: bool = True,
+        head: str = "decoder",
+    ) -> None:
         super().__init__()
         if variant not in XCEPTION:
             raise UserError(f"DFANet variant '{variant}' is not known; take one of {sorted(XCEPTION)}")
-        self.feature_channels, self.num_classes = width, num_classes
+        check_range(1 <= towers <= 3, "network.arguments.towers", towers, "1, 2 or 3")
+        check_range(head in HEADS, "network.arguments.head", head, " or ".join(HEADS))
+        self.feature_channels, self.num_classes, self.has_decoder = width, num_classes, head == "decoder"
         w = XCEPTION[variant]
         # a later backbone reads the attended enc4 beside enc2, then enc3 and enc4 of the one before
         inputs = (w.enc4 + w.enc2, w.enc2 + w.enc3, w.enc3 + w.enc4)
-        self.first = Xception(variant)
-        self.later = nn.ModuleList([Encoder(w, inputs), Encoder(w, inputs)])
-        self.low = nn.ModuleList(_unit(w.enc2, width) for _ in range(3))
-        self.merge = _unit(width, width)
-        self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(3))
+        self.first = Xception(variant, attention)
+        self.later = nn.ModuleList(Encoder(w, inputs, attention) for _ in range(towers - 1))
+        if self.has_decoder:
+            self.low = nn.ModuleList(_unit(w.enc2, width) for _ in range(towers))
+            self.merge = _unit(width, width)
+            self.high = nn.ModuleList(_unit(w.enc4, width) for _ in range(towers))
+        else:
+            self.high = nn.ModuleList([ASPP(w.enc4, width) if head == "aspp" else _unit(w.enc4, width)])
         self.head = nn.Conv2d(width, num_classes, 1)
         if weights != "none":
             state = read_weights(weights)  # of a checkpoint of this project, or bare
@@ -65,6 +85,8 @@ class DFANet(Segmenter):
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features (B, width, ceil(H/4), ceil(W/4)); no taps, the paper has no auxiliary loss."""
         levels = self._aggregate(x)
+        if not self.has_decoder:
+            return self.high[0](levels[-1].attended), {}
         size = size_of(levels[0].enc2)
         low = [resize(f(found.enc2), size) for f, found in zip(self.low, levels, strict=True)]
         high = [resize(f(found.attended), size) for f, found in zip(self.high, levels, strict=True)]
