@@ -17,7 +17,7 @@ from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
 from src.reports.recipes import read_recipes, recipes_table
-from src.reports.study import Study, parse_study, read_study_runs, study_table, wandb_sweep
+from src.reports.study import Study, curve_lines, parse_study, read_study_runs, study_table, wandb_sweep
 from src.reports.sweep import failures, read_trials, sweep_table
 from src.reports.tables import as_markdown
 
@@ -75,6 +75,7 @@ def _study(study: Study, config: DictConfig) -> Iterator[str]:
     head, *rows = study_table(study, runs, counted)
     yield f"### {study.title}\n"
     yield as_markdown(head, rows)
+    yield from curve_lines(study, runs, counted)
     yield from failures(trials)
 
 

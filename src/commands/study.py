@@ -28,14 +28,14 @@ def count_trials(study: Study, runs: Sequence[Trial]) -> dict[tuple[str, str], f
         10^9 multiply-adds per frame at the study's size, by names of trial and phase.
     """
     counted: dict[tuple[str, str], float] = {}
-    if study.size is None:
-        return counted
     for trial in study.trials:
+        if trial.size is None:
+            continue
         config = _config(study, trial.name, runs)
         for result in trial.published:
             spec = OmegaConf.select(config, f"model.phases.{result}.module")
             if spec is not None:
-                counted[trial.name, result] = _gmacs(_plain(spec), study.size, int(config.video.gop))
+                counted[trial.name, result] = _gmacs(_plain(spec), trial.size, int(config.video.gop))
     return counted
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from src.errors import UserError
 from src.files import read_yaml
@@ -20,9 +24,12 @@ MEASURES = {  # of results: heading and decimals
     "miou": ("mIoU", 2),
     "gmacs": ("GMACs", 2),
     "params": ("M parameters", 2),
+    "state_mb": ("state MB", 1),
     "ms": ("ms", 1),
     "fps": ("FPS", 1),
 }
+DEGREE = 3  # of the polynomials through curves
+Curve = Sequence[tuple[float, float]]
 Figures = Mapping[str, Mapping[str, float]]  # measures by name of the result
 
 
@@ -33,12 +40,14 @@ class StudyTrial:
     Attributes:
         name: chosen by `trial=`.
         overrides: of this trial.
+        size: (height, width) of the image that multiply-adds are counted for; None: they are not counted.
         published: figures of the paper by name of the result, which is a phase of a training, a method of an
             evaluation, or "network" of a benchmark; those not known are left out.
     """
 
     name: str
     overrides: tuple[str, ...]
+    size: tuple[int, int] | None
     published: Figures
 
 
@@ -51,16 +60,16 @@ class Study:
         title: the paper, and its table or figure.
         command: that runs a trial: train, eval or benchmark.
         overrides: of all trials.
-        size: (height, width) of the image that multiply-adds are counted for; None: they are not counted.
         trials: in the order of the table.
+        curves: two results, the second the anchor, whose mIoU over multiply-adds is compared; or none.
     """
 
     name: str
     title: str
     command: str
     overrides: tuple[str, ...]
-    size: tuple[int, int] | None
     trials: tuple[StudyTrial, ...]
+    curves: tuple[str, ...] = ()
 
 
 def read_study(path: Path) -> Study:
@@ -78,20 +87,25 @@ def parse_study(name: str, content: Any) -> Study:
     Raises:
         UserError: it lacks a part or has another one.
     """
-    _check_keys(name, "", content, {"title", "command", "trials"}, {"overrides", "size"})
+    _check_keys(name, "", content, {"title", "command", "trials"}, {"overrides", "size", "curves"})
     if content["command"] not in COMMANDS:
         raise UserError(f"study={name}: command={content['command']} is not one of {', '.join(COMMANDS)}")
+    size = _size(content)
     trials = []
     for trial, spec in content["trials"].items():
-        _check_keys(name, f"trials.{trial}.", spec, {"published"}, {"overrides"})
+        _check_keys(name, f"trials.{trial}.", spec, {"published"}, {"overrides", "size"})
         published = {result: dict(figures or {}) for result, figures in spec["published"].items()}
         for result, figures in published.items():
             _check_keys(name, f"trials.{trial}.published.{result}.", figures, set(), set(MEASURES) - {"evaluated"})
-        trials.append(StudyTrial(str(trial), tuple(spec.get("overrides") or ()), published))
-    size = content.get("size")
+        trials.append(StudyTrial(str(trial), tuple(spec.get("overrides") or ()), _size(spec) or size, published))
     shared = tuple(content.get("overrides") or ())
-    place = (int(size[0]), int(size[1])) if size else None
-    return Study(name, str(content["title"]), content["command"], shared, place, tuple(trials))
+    curves = tuple(content.get("curves") or ())
+    return Study(name, str(content["title"]), content["command"], shared, tuple(trials), curves)
+
+
+def _size(node: Mapping[str, Any]) -> tuple[int, int] | None:
+    size = node.get("size")
+    return (int(size[0]), int(size[1])) if size else None
 
 
 def _check_keys(name: str, place: str, found: Any, needed: set[str], other: set[str]) -> None:
@@ -153,6 +167,7 @@ def _of_benchmark(run: Path) -> Figures | None:
         return None
     result = read_benchmark(path)
     figures = {"gmacs": result["gmacs_amortised"], "params": result["params_inference"] / 1e6}
+    figures |= {key: result[key] for key in ("state_mb",) if result.get(key)}
     if "latency" in result:
         figures["ms"] = result["latency"]["milliseconds"]["network"]["amortised"]["median"]
         figures["fps"] = 1000 / figures["ms"]
@@ -173,9 +188,7 @@ def study_table(
         counted: multiply-adds of trainings in 10^9, by names of trial and result.
     """
     rows = [(trial, result) for trial in study.trials for result in trial.published]
-    measured = {(trial.name, result): _measured(trial.name, result, runs) for trial, result in rows}
-    for place, value in counted.items():
-        measured[place].setdefault("gmacs", [value])
+    measured = _all_measured(study, runs, counted)
     always = {} if study.command == "benchmark" else {"miou": 0.0}
     known = [always, *(trial.published[result] for trial, result in rows), *measured.values()]
     shown = [measure for measure in MEASURES if any(measure in figures for figures in known)]
@@ -190,6 +203,61 @@ def study_table(
             cells += _pair(measure, _mean_and_spread(own.get(measure, []), digits), theirs)
         complete = sum(t.setting.get("trial") == trial.name and t.failure is None for t, _ in runs)
         yield [trial.name, *([result] if results else []), str(complete), *cells]
+
+
+def curve_lines(
+    study: Study, runs: Sequence[tuple[Trial, Figures]], counted: Mapping[tuple[str, str], float]
+) -> Iterator[str]:
+    """Yield how far apart the two curves of a study are, own and published, where each has four points or more."""
+    measured = _all_measured(study, runs, counted)
+    own = {place: {key: statistics.mean(v) for key, v in found.items()} for place, found in measured.items()}
+    published = {(t.name, result): figures for t in study.trials for result, figures in t.published.items()}
+    for title, figures in (("measured", own), ("published", published)):
+        curves = [
+            [
+                (found["gmacs"], found["miou"])
+                for (_, name), found in figures.items()
+                if name == result and "miou" in found
+            ]
+            for result in study.curves
+        ]
+        if curves and min(map(len, curves)) > DEGREE:
+            miou, gmacs = mean_differences(*curves)
+            names = " against ".join(study.curves)
+            yield f"{title}, {names}: {miou:+.2f} mIoU at the same GMACs, {gmacs:+.1f} % GMACs at the same mIoU"
+
+
+def mean_differences(curve: Curve, anchor: Curve) -> tuple[float, float]:
+    """Return the mean vertical and horizontal distance of two curves (Bjontegaard 2001, VCEG-M33).
+
+    Args:
+        curve: points (GMACs, mIoU), four or more.
+        anchor: the same of what it is compared with.
+
+    Returns:
+        mIoU at the same GMACs, and GMACs in percent at the same mIoU; means over the range that both cover, of cubics
+        fitted over the logarithm of GMACs.
+    """
+    points = [(np.log([x for x, _ in c]), np.array([y for _, y in c])) for c in (curve, anchor)]
+    growth = _mean_distance([(miou, cost) for cost, miou in points])
+    return _mean_distance(points), 100 * (math.exp(growth) - 1)
+
+
+def _mean_distance(curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
+    start, end = max(x.min() for x, _ in curves), min(x.max() for x, _ in curves)
+    areas = [np.polyint(np.polyfit(x, y, DEGREE)) for x, y in curves]
+    one, other = (np.polyval(area, end) - np.polyval(area, start) for area in areas)
+    return float((one - other) / (end - start))
+
+
+def _all_measured(
+    study: Study, runs: Sequence[tuple[Trial, Figures]], counted: Mapping[tuple[str, str], float]
+) -> dict[tuple[str, str], dict[str, list[float]]]:
+    places = [(trial.name, result) for trial in study.trials for result in trial.published]
+    measured = {place: _measured(*place, runs) for place in places}
+    for place, value in counted.items():
+        measured[place].setdefault("gmacs", [value])
+    return measured
 
 
 def _pair(measure: str, own: str, published: str) -> list[str]:

@@ -8,9 +8,16 @@ from pathlib import Path
 import pytest
 
 from src.cli.studies import with_trials
-from src.commands.study import count_trials
 from src.errors import UserError
-from src.reports.study import parse_study, read_study, read_study_runs, study_table, wandb_sweep
+from src.reports.study import (
+    curve_lines,
+    mean_differences,
+    parse_study,
+    read_study,
+    read_study_runs,
+    study_table,
+    wandb_sweep,
+)
 from src.reports.sweep import failures
 from tests.support.configs import CONF, Compose
 from tests.unit.reports.test_sweep import leave
@@ -67,16 +74,6 @@ def test_a_sweep_of_wandb_has_the_trials_of_a_study() -> None:
         wandb_sweep(parse_study("mine", STUDY | {"command": "eval"}))
 
 
-def test_multiply_adds_agree_with_the_published_ones(composed: Compose, tmp_path: Path) -> None:
-    """PSPNet's are right in the paper, and its count leaves a little of CReFF to the reading."""
-    composed("report", tmp_path, "study=arseg_lr_scale")
-    study = read_study(CONF / "study" / "arseg_lr_scale.yaml")
-    counted = count_trials(study, [])
-    for trial in study.trials:
-        for result, figures in trial.published.items():
-            assert counted[trial.name, result] == pytest.approx(figures["gmacs"], rel=0.01)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -111,3 +108,15 @@ def test_a_file_that_is_no_study_is_refused() -> None:
         parse_study("mine", {key: value for key, value in STUDY.items() if key != "title"})
     with pytest.raises(UserError, match=r"trials\.one\.published\.low\.mioo is none of"):
         parse_study("mine", STUDY | {"trials": {"one": {"published": {"low": {"mioo": 1.0}}}}})
+
+
+def test_mean_differences_of_curves() -> None:
+    anchor = [(10.0 * 2**k, 60.0 + 3 * k) for k in range(5)]
+    higher = [(gmacs, miou + 2) for gmacs, miou in anchor]
+    cheaper = [(gmacs / 4, miou) for gmacs, miou in anchor]
+    assert mean_differences(higher, anchor)[0] == pytest.approx(2)
+    assert mean_differences(cheaper, anchor)[1] == pytest.approx(-75)
+    study = read_study(CONF / "study" / "arseg_lr_scale.yaml")
+    [line] = curve_lines(study, [], {})
+    assert line.startswith("published, low against constant: +")
+    assert float(line.split("GMACs, ")[1].split(" %")[0]) == pytest.approx(-76.73, abs=1), "as the paper has it"
