@@ -64,7 +64,8 @@ class CReFF(nn.Module):
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
         if not grouped and init != "kaiming":
-            raise UserError(f"model.fusion.grouped=false: init={init} is of convolutions by channel; give init=kaiming")
+            given = f"model.fusion.grouped=false with model.fusion.init={init}, which is of convolutions by channel"
+            raise UserError(f"{given}; give model.fusion.init=kaiming")
         if channels < 1:
             raise UserError(f"the features have {channels} channels; build the fusion for 1 or more")
         allowed = f"an odd number from 1 to {WIDEST}"

@@ -24,7 +24,7 @@ from src.training.modules.base import TrainingModule
 from src.training.networks import network_of
 from tests.support.configs import CONF, ROOT, Compose
 
-CLASSES = [f"class{k}" for k in range(11)]
+CLASSES = [f"class{k}" for k in range(19)]  # as many as Cityscapes has, whose losses weight them
 HEIGHT, WIDTH = 32, 64
 STUDIES = {path.stem: read_study(path) for path in sorted((CONF / "study").glob("*.yaml"))}
 STEPPED: set[str] = set()  # phases of all studies, as many are the same
@@ -33,7 +33,7 @@ STEPPED: set[str] = set()  # phases of all studies, as many are the same
 @pytest.fixture
 def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks keep their random weights, and a small one is the teacher."""
-    teacher = SimpleNamespace(network=SingleFrame(PSPNet(11, dilation="multigrid")))
+    teacher = SimpleNamespace(network=SingleFrame(PSPNet(19, dilation="multigrid")))
     monkeypatch.setattr("src.training.modules.tdnet.load_checkpoint", lambda _: teacher)
     for method in ("arseg", "image"):
         monkeypatch.setattr(f"src.training.modules.{method}.load_net", lambda *_: None)
@@ -47,7 +47,7 @@ def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_trial_composes_and_builds_and_trains_a_step(study: str, composed: Compose, tmp_path: Path) -> None:
     """Overrides are keys that something reads, and none is lost to another file; equal phases are stepped once."""
     command = STUDIES[study].command
-    given = {"train": ["data.root=none", "num_classes=11"], "eval": ["checkpoint=NET.ckpt"], "benchmark": []}[command]
+    given = {"train": ["data.root=none", "num_classes=19"], "eval": ["checkpoint=NET.ckpt"], "benchmark": []}[command]
     for trial in STUDIES[study].trials:
         config = composed(command, tmp_path, f"study={study}", f"trial={trial.name}", *given)
         assert (config.study, config.trial) == (study, trial.name)
@@ -91,7 +91,7 @@ def _module(spec: dict[str, Any], resolved: dict[str, Any]) -> Any:
 
 def _batch(data: dict[str, Any]) -> ClipBatch:
     frames = {"pair": 2, "window": int(data.get("window") or 1)}.get(data.get("view", "still"), 1)
-    labels = torch.randint(0, 11, (2, HEIGHT, WIDTH))
+    labels = torch.randint(0, 19, (2, HEIGHT, WIDTH))
     motion, valid = torch.zeros(2, 2, HEIGHT, WIDTH), torch.ones(2, HEIGHT, WIDTH, dtype=torch.bool)
     images = torch.randn(2, frames, 3, HEIGHT, WIDTH)
     return ClipBatch(images, labels, motion, valid, torch.tensor([4, 4]), ["a", "b"])
