@@ -68,6 +68,7 @@ def warns_only(show: Callable[Arguments, None]) -> Callable[Arguments, None]:
     return shown
 
 
+LONGEST_SIDE = 16384  # pixels of an image or video frame that is asked for: 16K
 MAX_PIXELS = 2**27  # of an image or video frame: 16K; a header may promise any number, which memory is then taken for
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import torch
 
-from tests.support.configs import ROOT, TINY
-from tests.support.trainings import ARSEG, FILMS
+from tests.support.configs import ARSEG, FILMS, ROOT, TINY
 from tests.support.videos import pan, write
 from tests.unit.checkpoints.official.parity import recipe
 
@@ -27,7 +26,7 @@ RESULTS = {  # the last file of each command; of one that has written it, nothin
     "predict": "timing.json",
     "motion": "vectors.npz",
     "benchmark": "metrics/benchmark.json",
-    "prepare": "manifest.json",
+    "prepare": "manifest.jsonl",
     "convert": "net.ckpt",
 }
 
@@ -90,7 +89,8 @@ class Commands:
 
 def environment(**variables: str) -> dict[str, str]:
     """Return environment variables by which commands are found in any folder."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    inherited = {name: value for name, value in os.environ.items() if not name.endswith("_ROOT")}  # of data sets
+    return {**inherited, "PYTHONPATH": str(ROOT), **variables}
 
 
 def wait(process: subprocess.Popen[str]) -> End:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from scripts.campaigns.commands import PLUGIN, RELEASE, RESULTS, Commands, End, session, wait
-from tests.support.trainings import FILMS
+from tests.support.configs import FILMS
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 TWICE, KILLED = "SIGINT twice", "a killed worker"

@@ -16,13 +16,13 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from src.errors import UserError
-from tests.support import trainings
+from tests.support import configs, trainings
 from tests.support.configs import compose_config
 
 SECONDS = 10
 BASE = [
     "experiment=arseg_street",
-    *trainings.FILMS,
+    *configs.FILMS,
     "data.source.films={train:1,val:1}",
     "model.high_epochs=1",
     "model.low_epochs=1",

@@ -20,9 +20,8 @@ from pathlib import Path
 
 from scripts.campaigns import altered_data
 from scripts.campaigns.commands import PATIENCE, PLUGIN, Commands, End, environment, session
-from tests.support.configs import ROOT, TINY
+from tests.support.configs import ARSEG, FILMS, ROOT, TINY
 from tests.support.processes import CONTEXT, start
-from tests.support.trainings import ARSEG, FILMS
 
 LONGEST = 1200  # characters of an answer
 STEP = ["model.high_epochs=1", "model.low_epochs=1", "+limits.limit_train_batches=1", "+limits.limit_val_batches=2"]
@@ -173,6 +172,8 @@ def _command(name: str, arguments: list[str], folder: Path) -> None:
     """Be `python -m src.NAME` in a folder, with a file for standard output."""
     os.setsid()
     os.chdir(folder)
+    for variable in os.environ.keys() - environment().keys():
+        del os.environ[variable]
     with folder.with_suffix(".out").open("wb") as file:
         os.dup2(file.fileno(), 1)
     sys.argv[1:] = arguments

@@ -13,7 +13,7 @@ import lightning as L
 import numpy as np
 import torch
 
-from tests.support import trainings
+from tests.support import configs, trainings
 from tests.support.processes import finish, start
 
 EXACT = ["+callbacks.kill={_target_: scripts.campaigns.training_kills.Killer}", "callbacks.last.every_n_steps=2"]
@@ -21,8 +21,8 @@ AVERAGED = [
     "callbacks=ema", "callbacks.ema.decay=0.7", "data.distance=balanced", "trainer.accumulate_grad_batches=2"
 ]  # fmt: skip
 METHODS = {
-    "arseg": [*trainings.ARSEG, *AVERAGED, "data.workers=1", *EXACT],
-    "tdnet": [*trainings.TDNET, *EXACT],
+    "arseg": [*configs.ARSEG, *AVERAGED, "data.workers=1", *EXACT],
+    "tdnet": [*configs.TDNET, *EXACT],
 }
 STEPS = {"arseg": {"high": 12, "low": 12}, "tdnet": {"stills": 12}}  # batches of each phase that is killed
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.benchmarking.timing import TimingOptions, time_it
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
-from src.errors import UserError
+from src.errors import LONGEST_SIDE, UserError
 from src.files import as_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import candidates
@@ -126,8 +126,10 @@ def _size(config: DictConfig) -> tuple[int, int]:
 
 def _check_values(config: DictConfig) -> None:
     least = {"input.height": SMALLEST, "input.width": SMALLEST, "video.gop": 2, "warmup": 1, "rounds": 1, "threads": 1}
-    for key, minimum in least.items():
+    for key, minimum in {**least, "num_classes": 1}.items():
         value = OmegaConf.select(config, key)
+        if key.startswith("input.") and isinstance(value, int) and value > LONGEST_SIDE:
+            raise UserError(f"{key}={value} is above {LONGEST_SIDE}; give {key}={LONGEST_SIDE} or less")
         if not (key == "threads" and value is None) and (not isinstance(value, int) or value < minimum):
             raise UserError(f"{key}={value} is not a number from {minimum} up; give {key}={minimum} or more")
     if config.film and not config.latency:

@@ -20,7 +20,7 @@ from src import interruption
 from src.errors import UserError
 from src.training.callbacks.checkpoint import LAST
 from src.training.slurm import SaveAndStop, TimeUp
-from tests.support import trainings
+from tests.support import configs, trainings
 from tests.support.wandb_server import offline_history, offline_records
 
 
@@ -38,7 +38,7 @@ def test_a_killed_training_ends_like_an_undisturbed_one(campaign: TrainingKills,
 
 
 def test_a_training_whose_disk_is_full_stops_and_goes_on(tmp_path: Path, street_cache: Path) -> None:
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
     run = tmp_path / "run"
     trainings.run(run, [*overrides, "model.high_epochs=1"])
     (run / "high" / "done.json").unlink()
@@ -74,9 +74,7 @@ def test_a_refused_command_leaves_the_run_as_it_is(
     before = content(undisturbed)
     caplog.set_level("INFO", "src")  # what Hydra appends to train.log
     with pytest.raises(UserError, match=answer):
-        trainings.run(
-            undisturbed, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", *overrides]
-        )
+        trainings.run(undisturbed, [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", *overrides])
     assert content(undisturbed) == before
     assert "precision" not in caplog.text
 
@@ -87,7 +85,7 @@ def test_finished_phases_get_more_epochs_and_lost_checkpoints_are_made_again(
     run = tmp_path / "run"
     shutil.copytree(undisturbed, run)
     began = (run / "config_resolved.yaml").read_text(), (run / "provenance.json").read_text()
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "ckpt_path=last"]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "ckpt_path=last"]
     trainings.run(run, [*overrides, "model.high_epochs=3", "model.phases.low=null", "data.workers=1"])
     assert json.loads((run / "high" / "done.json").read_text())["epochs"] == 3
     last = run / "high" / "checkpoints" / "last.ckpt"
@@ -126,7 +124,7 @@ def test_a_training_stops_where_numbers_are_not_finite(
     batch: int, found: str, tmp_path: Path, street_cache: Path
 ) -> None:
     poison = f"+callbacks.poison={{_target_: tests.integration.test_interruption.Poison, batch: {batch}}}"
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", poison]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", poison]
     with pytest.raises(UserError, match=rf"phase high: {found} not finite; .*last\.ckpt'.*lower model\.optimizer\.lr"):
         trainings.run(tmp_path, [*overrides, "callbacks.best=null"])
     kept = trainings.last(tmp_path, "high")
@@ -136,7 +134,7 @@ def test_a_training_stops_where_numbers_are_not_finite(
 
 
 def test_a_learning_rate_that_is_far_too_high_leaves_no_checkpoint(tmp_path: Path, street_cache: Path) -> None:
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.optimizer.lr=1e10"]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "model.optimizer.lr=1e10"]
     with pytest.raises(UserError, match=r"not finite; there is no checkpoint before that"):
         trainings.run(tmp_path, overrides)
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -155,7 +153,7 @@ class TimeLimit(L.Callback):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
-    trainings.run(folder, [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"])
+    trainings.run(folder, [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"])
     return folder
 
 
@@ -163,7 +161,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) ->
 def test_a_requeued_training_ends_like_an_undisturbed_one(
     batch: int, undisturbed: Path, tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setattr(SaveAndStop, "announced", False)
     limit = f"+callbacks.limit={{_target_: tests.integration.test_interruption.TimeLimit, batch: {batch}}}"
@@ -203,7 +201,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_training_saves_its_step_at_sigterm(
     watched: None, undisturbed: Path, tmp_path: Path, street_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
+    overrides = [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null"]
     with pytest.raises(interruption.Interruption) as ended:
         trainings.run(tmp_path, [*overrides, "+callbacks.kill._target_=tests.integration.test_interruption.Kill"])
     assert ended.value.code == 143
@@ -216,7 +214,7 @@ def test_a_training_saves_its_step_at_sigterm(
 
 
 def test_a_sweep_goes_on_with_trials_that_had_not_begun(tmp_path: Path, street_cache: Path) -> None:
-    short = [*trainings.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", "model.high_epochs=1"]
+    short = [*configs.ARSEG, f"paths.cache={street_cache}", "model.phases.low=null", "model.high_epochs=1"]
     trainings.run(tmp_path / "sweep" / "0", short)
     resumed = [*short, "ckpt_path=last", "hydra.mode=MULTIRUN"]
     for trial in ("0", "1"):
@@ -231,9 +229,9 @@ def test_a_resumed_training_goes_on_with_its_run_of_wandb(
 ) -> None:
     monkeypatch.delenv("WANDB_RUN_ID", raising=False)
     wandb = ["logger=wandb", "logger.wandb.offline=true", f"paths.cache={street_cache}", "callbacks.pictures.count=0"]
-    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "model.high_epochs=1", "model.phases.low=null"])
+    trainings.run(tmp_path, [*configs.ARSEG, *wandb, "model.high_epochs=1", "model.phases.low=null"])
     (tmp_path / "high" / "done.json").unlink()  # as if the time had been up after one of two epochs
-    trainings.run(tmp_path, [*trainings.ARSEG, *wandb, "ckpt_path=last"])
+    trainings.run(tmp_path, [*configs.ARSEG, *wandb, "ckpt_path=last"])
     before, after = sorted(tmp_path.glob("*/wandb/offline-run-*/*.wandb"), key=os.path.getmtime)
     [run] = {record.run.run_id for log in (before, after) for record in offline_records(log) if record.run.run_id}
     assert run == (tmp_path / "wandb_id").read_text()

@@ -21,7 +21,7 @@ from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
 from src.training.ranks import meet
-from tests.support import trainings
+from tests.support import configs, trainings
 from tests.support.configs import ROOT, TINY
 from tests.support.failing_rank import FAILURE
 from tests.support.processes import finish, start, together
@@ -77,7 +77,7 @@ def test_losses_are_those_of_the_global_batch(world: int, tmp_path: Path) -> Non
 
 
 GROUP = [
-    *trainings.ARSEG,
+    *configs.ARSEG,
     "network.name=group_tiny",
     "loss@network.loss=ohem_rdrnet",
     "network.loss.main.min_kept=0.3",
@@ -169,7 +169,7 @@ LOST = r"error: rank 1 \(process \d+\) was killed by SIGKILL, perhaps for want o
 
 
 def test_a_process_that_fails_ends_a_training_with_one_line(tmp_path: Path, street_cache: Path) -> None:
-    given = [*trainings.FILMS, *GROUP, *SHARED, "model.phases.low=null", f"paths.cache={street_cache}"]
+    given = [*configs.FILMS, *GROUP, *SHARED, "model.phases.low=null", f"paths.cache={street_cache}"]
     line = ends("src.train", "kill", tmp_path, *given)
     assert re.fullmatch(f"{LOST}; no checkpoint was written; start it again", line)
     assert ends("src.train", "bad item", tmp_path, *given) == "error: item 7 is damaged"
@@ -231,14 +231,14 @@ def test_the_first_process_reports_what_another_cannot_do(tmp_path: Path) -> Non
 
 def test_tdnet_paths_agree_between_processes(tmp_path: Path, street_cache: Path) -> None:
     four = "data.batch_size=4"  # batch norm after pooling to one pixel needs more than one picture in each process
-    overrides = [*trainings.TDNET, *SHARED, four, f"paths.cache={street_cache}", "model.still_epochs=1"]
+    overrides = [*configs.TDNET, *SHARED, four, f"paths.cache={street_cache}", "model.still_epochs=1"]
     together(2, trainings.run, tmp_path / "run", overrides, log=tmp_path / "log")
     assert json.loads((tmp_path / "run" / "stills" / "done.json").read_text())["steps"] == 3
 
 
 def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
     own = [TINY, "plugins=[tests.support.tiny_arseg]"]
-    overrides = [*own, *trainings.FILMS, *GROUP, *SHARED, f"paths.cache={street_cache}", "debug=limit"]
+    overrides = [*own, *configs.FILMS, *GROUP, *SHARED, f"paths.cache={street_cache}", "debug=limit"]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["-m", "src.train", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -260,4 +260,4 @@ def test_torchrun_starts_a_training(tmp_path: Path, street_cache: Path) -> None:
 )
 def test_what_needs_gpus_is_refused_on_the_cpu(overrides: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        trainings.run(tmp_path, [*trainings.ARSEG, *overrides])
+        trainings.run(tmp_path, [*configs.ARSEG, *overrides])

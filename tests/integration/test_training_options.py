@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from src.checkpoints.load import load_checkpoint
 from src.training.summary import read_curves
-from tests.support import trainings
+from tests.support import configs, trainings
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, street_cache: Path) -> Path:
     folder = tmp_path_factory.mktemp("options")
     options = ["callbacks=ema", "callbacks.ema.decay=0.5", "compile=eager", "trainer.accumulate_grad_batches=2"]
     options += ["data.distance=balanced", "logger=tensorboard", "callbacks.pictures.count=2"]
-    trainings.run(folder, [*trainings.ARSEG, *options, f"paths.cache={street_cache}"])
+    trainings.run(folder, [*configs.ARSEG, *options, f"paths.cache={street_cache}"])
     return folder
 
 

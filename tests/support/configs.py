@@ -16,6 +16,38 @@ ROOT = Path(__file__).parents[2]
 CONF = ROOT / "conf"
 Compose = Callable[..., DictConfig]  # the fixture `composed`
 TINY = f"hydra.searchpath=[file://{ROOT}/tests/support/conf]"  # an override: configurations of the tests' own networks
+FILMS = [
+    "data.source.films={train:2,val:1}",
+    "data.source.length=24",
+    "data.source.height=48",
+    "data.source.width=64",
+    "data.crop=[32,48]",
+    "data.batch_size=2",
+    "data.workers=0",
+    "data.val_distances=[1,3]",
+    "data.val_stride=5",
+    "video.gop=4",
+    "video.preset=veryfast",
+    "trainer.accelerator=cpu",
+    "trainer.log_every_n_steps=1",
+]
+ARSEG = [
+    "model=arseg",
+    "network=tiny",
+    "model.phases.constant=null",
+    "model.high_epochs=2",
+    "model.low_epochs=2",
+]
+TDNET = [
+    "model=tdnet",
+    "network=tiny_tdnet",
+    "network@model.teacher=pspnet18",
+    "model.phases.image=null",
+    "model.phases.stills.needs.start_from=null",
+    "model.phases.clips=null",
+    "model.image_epochs=1",
+    "model.still_epochs=2",
+]
 
 
 def compose_config(name: str, run_dir: Path, *overrides: str) -> DictConfig:

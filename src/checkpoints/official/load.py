@@ -69,7 +69,10 @@ def convert(name: str, source: Path, key_source: Path | None = None) -> tuple[nn
     release = find_release(name)
     state = read_state_dict(source, REMEDY, foreign=True)
     key_state = None if key_source is None else read_state_dict(key_source, REMEDY, foreign=True)
-    module = load_official(name, state, key_state)
+    try:
+        module = load_official(name, state, key_state)
+    except UserError as error:
+        raise UserError(f"'{source}': {error}") from error
     if isinstance(module, ARSeg) and module.high.classifier is not module.low.classifier:
         raise UserError(
             f"'{source}' and '{key_source}' differ in the classifier that the branches share; "

@@ -11,7 +11,7 @@ from src.data.datasets.base import LabelledDataset, LabelledVideo
 from src.data.datasets.camvid import camvid_classes
 from src.data.images import ImageArray, Normalisation
 from src.data.street import render
-from src.errors import check_range
+from src.errors import LONGEST_SIDE, check_range
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Street(LabelledDataset):
         fps: frames per second.
 
     Raises:
-        UserError: no videos or frames, or frames below 32 pixels.
+        UserError: no videos or frames, or frames below 32 pixels or above 16384.
     """
 
     generated = True
@@ -56,8 +56,10 @@ class Street(LabelledDataset):
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
         for split, number in films.items():
             check_range(number > 0, f"data.source.films.{split}", number, "a number of videos above 0")
-        for key, value, least in (("length", length, 1), ("height", height, 32), ("width", width, 32), ("fps", fps, 1)):
+        for key, value, least in (("length", length, 1), ("fps", fps, 1)):
             check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
+        for key, value in (("height", height), ("width", width)):
+            check_range(32 <= value <= LONGEST_SIDE, f"data.source.{key}", value, f"32 to {LONGEST_SIDE}")
         self.counts, self.length, self.height, self.width, self.fps = films, length, height, width, fps
         self.splits = tuple(films)
         self.classes = camvid_classes(void=False)

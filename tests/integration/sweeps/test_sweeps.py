@@ -18,16 +18,16 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+import tests.support.trainings  # noqa: F401  # registers the tiny networks
 from src.cli.arguments import comparable
 from src.cli.config import check_keys
 from src.cli.studies import with_trials
 from src.commands.trials import BuildTrials, build_trial
 from tests.integration.test_train import TINY
-from tests.support.configs import CONF, ROOT
+from tests.support.configs import CONF, FILMS, ROOT
 from tests.support.configs import TINY as TINY_SEARCHPATH
 from tests.support.miniatures import camvid_with_films
 from tests.support.miniatures import cityscapes as miniature_cityscapes
-from tests.support.trainings import FILMS
 from tests.support.wandb_server import expand, offline_summary, serving
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))

@@ -137,7 +137,18 @@ def test_the_table_of_a_video_shows_its_pipelined_times():
     assert rows[1][-3:] == ["-", "5.00", "0.50"]
 
 
-@pytest.mark.parametrize("wrong", ["input.height=0", "input.width=96.5", "video.gop=1", "rounds=0", "threads=0"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "input.height=0",
+        "input.width=96.5",
+        "input.width=99999",
+        "num_classes=0",
+        "video.gop=1",
+        "rounds=0",
+        "threads=0",
+    ],
+)
 def test_values_out_of_range_are_named(wrong, composed, tmp_path):
     with pytest.raises(UserError, match=wrong):
         benchmark(composed("benchmark", tmp_path, "network=bisenet18", wrong))

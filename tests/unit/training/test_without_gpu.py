@@ -51,7 +51,7 @@ from src.training.modules.tdnet import TDNetModule
 from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
 from src.training.sync_batchnorm import SyncBatchNorms
 from src.video.motion.field import identity
-from tests.support import trainings
+from tests.support import configs, trainings
 from tests.support.network_cases import CASES, CLASSES, DEPLOYED
 from tests.support.processes import together
 from tests.support.scores import IOU
@@ -375,7 +375,7 @@ def test_processes_wait_for_each_other_only_where_they_must(tmp_path: Path, stre
     count = f"+callbacks.count={{_target_: {__name__}.CollectivesOfSteps, file: {file}}}"
     options = ["trainer.devices=2", "data.batch_size=4", "model.phases.low=null", "model.high_epochs=2"]
     options += ["trainer.log_every_n_steps=4", "+limits.limit_val_batches=1"]  # epochs have three steps
-    overrides = [*trainings.ARSEG, *options, count, f"paths.cache={street_cache}"]
+    overrides = [*configs.ARSEG, *options, count, f"paths.cache={street_cache}"]
     together(2, trainings.run, tmp_path / "run", overrides, log=tmp_path / "log")
     found = json.loads(file.read_text())
     _, quiet, _, logged, _ = found["steps"]
