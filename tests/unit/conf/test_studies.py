@@ -35,6 +35,7 @@ def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks keep their random weights, and a small one is the teacher."""
     teacher = SimpleNamespace(network=SingleFrame(PSPNet(19, dilation="multigrid")))
     monkeypatch.setattr("src.training.modules.tdnet.load_checkpoint", lambda _: teacher)
+    monkeypatch.setattr("src.training.modules.tdnet._start", lambda *_: None)
     for method in ("arseg", "image"):
         monkeypatch.setattr(f"src.training.modules.{method}.load_net", lambda *_: None)
     monkeypatch.setattr(TrainingModule, "log_dict", lambda *_, **__: None)
@@ -68,13 +69,14 @@ def test_every_trial_composes_and_builds_and_trains_a_step(study: str, composed:
 
 def _train_a_step(config: DictConfig, phases: list[str], trial: str) -> None:
     model: Any = OmegaConf.to_container(config.model, resolve=True)
+    metrics = OmegaConf.to_container(config.metrics, resolve=True)
     for name in phases:
         spec = model["phases"][name]
         known = json.dumps([spec["module"], spec.get("needs"), spec["data"]])
         if known in STEPPED:
             continue
         STEPPED.add(known)
-        module = _module(spec, {"model": model, "video": {"gop": int(config.video.gop)}})
+        module = _module(spec, {"model": model, "video": {"gop": int(config.video.gop)}, "metrics": metrics})
         loss = module.train().training_step(_batch(spec["data"]), 0)
         loss.backward()
         assert loss.isfinite(), trial

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -69,3 +70,4 @@ def test_bisenet_on_camvid_costs_what_the_official_code_does():
     assert round(cost.gmacs_key, 2) == 39.12
     assert round(cost.gmacs_nonkey, 2) == 10.30
     assert round(cost.gmacs_amortised / cost.gmacs_key, 3) == 0.325
+    assert cost.state_mb == pytest.approx(256 * 90 * 120 * 4 / 1e6), "the keyframe's features"

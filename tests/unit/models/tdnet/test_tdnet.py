@@ -7,11 +7,15 @@ import torch
 from torch import Tensor
 
 from src.errors import UserError
+from src.models.pspnet.net import PSPNet
+from src.models.tdnet.direct import DirectTDNet
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.propagation import subsample, tokens
+from src.models.tdnet.variants import td4_psp18
 from src.models.video import FrameInput
 from src.ops.resize import resize
-from tests.support.tiny_tdnet import tiny_tdnet
+from src.training.modules.tdnet_start import start_from_image_network
+from tests.support.tiny_tdnet import TinyPath, tiny_tdnet
 
 CLASSES = 5
 
@@ -104,3 +108,41 @@ def test_wrong_input_is_named(tiny):
         tiny.step(FrameInput(torch.randn(1, 3, 80, 56)), state)
     with pytest.raises(UserError, match="set the clip length to"):
         tiny(torch.randn(1, 3, 3, 40, 56), path=0)
+
+
+@torch.no_grad()
+def test_direct_attention_reads_each_past_frame():
+    """V' = V + sum phi(softmax(Q k / sqrt(d)) v), and clips give what streams give."""
+    torch.manual_seed(0)
+    net = DirectTDNet([TinyPath(CLASSES) for _ in range(3)], key_channels=8, subsampling=3).eval()
+    frames = torch.randn(1, 7, 3, 40, 56)
+    logits = stream(net, frames)
+    for last in (2, 6):
+        path = last % 3
+        clip = net(frames[:, last - 2 : last + 1], path)
+        torch.testing.assert_close(resize(clip.fused, (40, 56), align_corners=True), logits[last])
+        features = net.paths[path].features(frames[:, last])
+        query, value = tokens(net.encodings[path].query(features)), tokens(net.encodings[path].value(features))
+        for past in (last - 2, last - 1):
+            source = past % 3
+            small = subsample(net.paths[source].features(frames[:, past]), 3)
+            key, gathered = (tokens(f(small)) for f in (net.encodings[source].key, net.encodings[source].value))
+            weights = torch.softmax(query @ key.mT / 8**0.5, -1)
+            value = value + net.projections[f"{path}_{source}"].linear(weights @ gathered)
+        expected = net.paths[path].classify(value.mT.reshape(1, 16, *features.shape[-2:]))
+        torch.testing.assert_close(clip.fused, expected)
+
+
+def test_three_paths_share_out_all_channels_and_start_from_one_network():
+    net = td4_psp18(CLASSES, num_paths=3, groups=3)
+    assert [path.slice for path in net.paths] == [slice(0, 170), slice(170, 341), slice(341, 512)]
+    image = PSPNet(CLASSES, dilation="multigrid")
+    start_from_image_network(net, image)
+    pooled = torch.cat([path.pyramid.stages[0][1].weight for path in net.paths])
+    assert torch.equal(pooled, image.pyramid.stages[0][1].weight)
+
+
+def test_shared_paths_have_one_backbone():
+    net = td4_psp18(CLASSES, shared=True)
+    assert len({id(path.backbone) for path in net.paths}) == 1
+    assert len({id(path.head) for path in net.paths}) == 4

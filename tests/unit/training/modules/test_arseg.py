@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
-from src.training.modules.arseg import ARSegModule
+from src.training.modules.arseg import ARSegModule, channel_divergence
 from src.training.schedules import cosine
 from tests.support.scores import IOU
 from tests.support.tiny_arseg import tiny_arseg
@@ -58,3 +58,12 @@ def test_the_frozen_branch_takes_a_faster_form_unless_it_is_compiled(net, module
         module.compile_net("eager")
     module.on_fit_start()
     assert (module.high_features == net.high.features) is compiled
+
+
+def test_channel_divergence_is_zero_for_equal_distributions_and_that_of_torch_else():
+    features, target = torch.randn(2, 5, 3, 4), torch.randn(2, 5, 3, 4)
+    assert channel_divergence(target + 7, target) == pytest.approx(0, abs=1e-6), "softmax leaves out what all share"
+    expected = torch.distributions.kl_divergence(
+        *(torch.distributions.Categorical(logits=x.movedim(1, -1)) for x in (target, features))
+    )
+    torch.testing.assert_close(channel_divergence(features, target), expected.mean())
