@@ -27,7 +27,6 @@ from tests.integration.test_train import TINY
 from tests.support.configs import CONF, FILMS, ROOT
 from tests.support.configs import TINY as TINY_SEARCHPATH
 from tests.support.miniatures import camvid_with_films
-from tests.support.miniatures import cityscapes as miniature_cityscapes
 from tests.support.wandb_server import expand, offline_summary, serving
 
 SWEEPS = sorted((ROOT / "sweeps").glob("*.yaml"))
@@ -58,11 +57,6 @@ def camvid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def cityscapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return miniature_cityscapes(tmp_path_factory.mktemp("cityscapes"))
-
-
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
 def test_every_trial_can_be_built(
     path: Path,
@@ -70,10 +64,8 @@ def test_every_trial_can_be_built(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     camvid: Path,
-    cityscapes: Path,
 ) -> None:
     monkeypatch.setenv("CAMVID_ROOT", str(camvid))
-    monkeypatch.setenv("CITYSCAPES_ROOT", str(cityscapes))
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     sweep = yaml.safe_load(path.read_text())
     commands = trials(sweep, monkeypatch, tmp_path)
