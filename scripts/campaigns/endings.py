@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -152,8 +153,9 @@ def _kill_child(process: subprocess.Popen[str], latest: float) -> None:
         found = [child for child in session(process.pid) if child != process.pid and not _tracks(child)]
         if found:
             time.sleep(latest / 10)
-            os.kill(found[0], signal.SIGKILL)
-            return
+            with suppress(ProcessLookupError):  # it has ended by itself; there may be others
+                os.kill(found[0], signal.SIGKILL)
+                return
         time.sleep(0.01)
 
 
