@@ -154,8 +154,9 @@ def _kill_child(process: subprocess.Popen[str], latest: float) -> None:
         if found:
             time.sleep(latest / 10)
             with suppress(ProcessLookupError):  # it has ended by itself; there may be others
-                os.kill(found[0], signal.SIGKILL)
-                return
+                if not _tracks(found[0]):  # as is seen once it runs its own program
+                    os.kill(found[0], signal.SIGKILL)
+                    return
         time.sleep(0.01)
 
 

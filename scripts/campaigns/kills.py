@@ -100,4 +100,7 @@ def difference(found: dict[str, bytes], expected: dict[str, bytes]) -> str:
 
 def visible(cache: Path) -> list[Path]:
     """Files under their final names."""
-    return [path for path in cache.glob("**/*") if path.is_file() and UNFINISHED not in str(path)]
+    found = []
+    for folder, _, files in os.walk(cache):  # which does not mind that folders go meanwhile
+        found += [Path(folder) / name for name in files if UNFINISHED not in folder]
+    return found
