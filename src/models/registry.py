@@ -34,6 +34,7 @@ NETWORKS: dict[str, str | Constructor] = {
     "gcnet_deployed": "src.models.deploy.reparameterise:deployed_gcnet",
     "icnet": "src.models.icnet.net:ICNet",
     "pidnet": "src.models.pidnet.net:PIDNet",
+    "pp_liteseg": "src.models.pp_liteseg.net:PPLiteSeg",
     "pspnet": "src.models.pspnet.net:PSPNet",
     "pspnet_camvid": "src.models.pspnet.net:PSPNetFull",
     "rdrnet": "src.models.rdrnet.net:RDRNet",

@@ -22,6 +22,7 @@ from src.models.fast_scnn.net import FastSCNN
 from src.models.gcnet.net import GCNet
 from src.models.icnet.net import ICNet
 from src.models.pidnet.net import PIDNet
+from src.models.pp_liteseg.net import PPLiteSeg
 from src.models.pspnet.net import PSPNet, PSPNetFull
 from src.models.rdrnet.net import RDRNet
 from src.models.stdc.net import STDCSeg
@@ -131,6 +132,7 @@ CASES = {
     "bisenetv2": _image(lambda: BiSeNetV2(CLASSES, 64)),
     "stdc": _image(lambda: STDCSeg(CLASSES, 1)),
     "fast_scnn": _image(lambda: FastSCNN(CLASSES)),
+    "pp_liteseg": _image(lambda: PPLiteSeg(CLASSES)),
     "icnet": _image(lambda: ICNet(CLASSES, 18)),
     "erfnet": _image(lambda: ERFNet(CLASSES)),
     "cgnet": _image(lambda: CGNet(CLASSES)),

@@ -17,7 +17,8 @@ class ERFNet(Segmenter):
     """Encoder to stride 8 and decoder to stride 2 of factorised residual blocks (table 1).
 
     Features (B, 128, h/2, w/2) are the head's last activation before its 1x1 classifier, h and w those of the image
-    rounded up to multiples of 8. The head is mmsegmentation's, in place of the paper's transposed convolution.
+    rounded up to multiples of 8. Dropout and head, in place of the paper's last transposed convolution, are
+    mmsegmentation's.
 
     Args:
         num_classes: K.

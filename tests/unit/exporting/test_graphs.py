@@ -44,7 +44,7 @@ NETWORKS: dict[str, Callable[[], Any]] = {
     **{name: CASES[name].build for name in ("pspnet", "pspnet_full", "bisenet", "rdrnet", "ddrnet", "pidnet")},
     **{name: CASES[name].build for name in ("dfanet_a", "timm", "gcnet", "efficientvit_seg")},
     **{name: CASES[name].build for name in ("bisenetv2", "stdc", "fast_scnn")},
-    **{name: CASES[name].build for name in ("icnet", "erfnet", "cgnet")},
+    **{name: CASES[name].build for name in ("pp_liteseg", "icnet", "erfnet", "cgnet")},
 }
 TDNETS: dict[str, Callable[[], Any]] = {  # with two paths: three graphs
     "td2_fa18": CASES["td2_fa18"].build,

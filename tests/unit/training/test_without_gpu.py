@@ -101,6 +101,7 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "bisenetv2": image_module("bisenetv2", auxiliary("aux4", "aux8", "aux16", "aux32", criterion=hard_pixels)),
     "stdc": image_module("stdc", lambda: STDCLoss(CrossEntropy(), {"aux16": CrossEntropy(), "aux32": CrossEntropy()})),
     "fast_scnn": image_module("fast_scnn", auxiliary("aux8", "aux32")),
+    "pp_liteseg": image_module("pp_liteseg", auxiliary("aux16", "aux32", criterion=hard_pixels)),
     "icnet": image_module("icnet", auxiliary("aux8", "aux16")),
     "erfnet": image_module("erfnet", auxiliary()),
     "cgnet": image_module("cgnet", auxiliary()),
