@@ -7,6 +7,7 @@ from itertools import groupby
 
 import hydra
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from src.commands.benchmark import build, count
 from src.metrics.cost import inference_cost
@@ -37,4 +38,5 @@ def compare(references: list[Reference]) -> Iterator[tuple[Reference, float]]:
 def _choices(model: str) -> list[str]:
     """Overrides for a name as `src.benchmark` reports it: METHOD_NETWORK, or NETWORK by itself."""
     method, _, network = model.partition("_")
-    return [f"model={method}", f"network={network}"] if method in ("arseg", "tdnet") else [f"network={model}"]
+    methods = GlobalHydra.instance().config_loader().get_group_options("model")
+    return [f"model={method}", f"network={network}"] if method in methods else [f"network={model}"]

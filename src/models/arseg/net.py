@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +13,10 @@ from torch import Tensor
 from src.errors import UserError, check_range
 from src.models.arseg.fusion import CReFF
 from src.models.base import CoarseLogits, Segmenter
+from src.models.dff.net import DFF, KeyframeState
 from src.models.video import FrameCycle, FrameInput, SingleFrame, VideoSegmenter
 from src.ops import cpu
 from src.ops.resize import downscale, resize, scaled_size, size_of, to_float_nchw
-
-
-class State(NamedTuple):
-    """Features (B, C, h, w) of the latest keyframe, None before the first."""
-
-    features: Tensor | None
 
 
 @dataclass
@@ -127,11 +122,11 @@ class ARSeg(VideoSegmenter):
         coarse = self._coarse_nonkey(low_image, features, motion, motion_valid)
         return coarse.logits if self.legacy == "coarse_logits" else self._output(coarse.resized(size_of(motion)))
 
-    def init_state(self) -> State:
+    def init_state(self) -> KeyframeState:
         """The state before the first frame."""
-        return State(None)
+        return KeyframeState(None)
 
-    def step(self, frame: FrameInput, state: State) -> tuple[Tensor, State]:
+    def step(self, frame: FrameInput, state: KeyframeState) -> tuple[Tensor, KeyframeState]:
         """Output (B, K, H, W) of the next frame and the state after it; a frame without motion is a keyframe.
 
         Raises:
@@ -139,13 +134,13 @@ class ARSeg(VideoSegmenter):
         """
         if frame.motion is None:
             output, features = self.key(frame.image)
-            return output, State(features)
-        features = _of_keyframe(state)
+            return output, KeyframeState(features)
+        features = state.known()
         output = self.nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid)
         # the official network for Cityscapes leaves non-keyframes at feature resolution, aligned at the corners
         return resize(output, size_of(frame.image), align_corners=True), state
 
-    def coarse(self, frame: FrameInput, state: State) -> tuple[CoarseLogits, State]:
+    def coarse(self, frame: FrameInput, state: KeyframeState) -> tuple[CoarseLogits, KeyframeState]:
         """Logits of the next frame at the resolution of the classifier, and the state after it.
 
         Outputs of the official code are more than that, and come from `step`.
@@ -154,13 +149,13 @@ class ARSeg(VideoSegmenter):
             return super().coarse(frame, state)
         if frame.motion is None:
             coarse, features = self._coarse_key(frame.image)
-            return coarse, State(features)
-        features = _of_keyframe(state)
+            return coarse, KeyframeState(features)
+        features = state.known()
         return self._coarse_nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid), state
 
-    def advance(self, frame: FrameInput, state: State) -> State:
+    def advance(self, frame: FrameInput, state: KeyframeState) -> KeyframeState:
         """State after a frame: only keyframes change it."""
-        return State(self.high.features(frame.image)) if frame.motion is None else state
+        return KeyframeState(self.high.features(frame.image)) if frame.motion is None else state
 
     def cycle(self, gop: int) -> FrameCycle:
         """One keyframe and gop - 1 others."""
@@ -175,11 +170,6 @@ class ARSeg(VideoSegmenter):
         if self.legacy is None:
             return downscale(image, self.lr_scale)
         return resize(image, scaled_size(image, self.lr_scale), align_corners=True)
-
-    def warp_only(self, features: Tensor, motion: Tensor, motion_valid: Tensor | None = None) -> Tensor:
-        """Logits (B, K, H, W) of keyframe features moved by the motion, without a network on the frame itself."""
-        moved, _ = self.fusion.move(features, motion, motion_valid)
-        return self._decode(moved, motion.shape[-2:])
 
     def forward_pair(
         self,
@@ -227,15 +217,11 @@ class ARSeg(VideoSegmenter):
         fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
         return CoarseLogits(self.low.classify(fused), self.low.align_corners)
 
-    def _decode(self, features: Tensor, size: tuple[int, ...]) -> Tensor:
-        logits = self.high.classify(features)
-        return resize(logits, (size[0], size[1]), self.high.align_corners)
-
     def _output(self, logits: Tensor) -> Tensor:
         return F.log_softmax(logits, 1) if self.legacy == "log_probabilities" else logits
 
 
-class WarpOnly(VideoSegmenter):
+class WarpOnly(DFF):
     """AR-Seg's high branch on keyframes; elsewhere its features moved by the motion, and the classifier.
 
     Args:
@@ -243,40 +229,14 @@ class WarpOnly(VideoSegmenter):
     """
 
     method = "warp only"
-    scale = 0.0
-    uses_motion = True
 
     def __init__(self, net: ARSeg) -> None:
-        super().__init__()
-        self.net, self.num_classes = net, net.num_classes
+        super().__init__(lambda: net.high)
+        self.fusion = net.fusion
 
-    def init_state(self) -> State:
-        """The state before the first frame."""
-        return self.net.init_state()
-
-    def step(self, frame: FrameInput, state: State) -> tuple[Tensor, State]:
-        """Logits of the next frame and the state after it.
-
-        Raises:
-            UserError: motion for a frame that no keyframe came before.
-        """
-        if frame.motion is None:
-            return self.net.step(frame, state)
-        return self.net.warp_only(_of_keyframe(state), frame.motion, frame.motion_valid), state
-
-    def advance(self, frame: FrameInput, state: State) -> State:
-        """State after a frame: only keyframes change it."""
-        return self.net.advance(frame, state)
-
-    def cycle(self, gop: int) -> FrameCycle:
-        """As of AR-Seg."""
-        return self.net.cycle(gop)
-
-
-def _of_keyframe(state: State) -> Tensor:
-    if state.features is None:
-        raise UserError("the first frame came with motion, but there is no keyframe yet; start with a keyframe")
-    return state.features
+    def move(self, features: Tensor, motion: Tensor, valid: Tensor | None) -> Tensor:
+        """Features of the keyframe, moved as AR-Seg moves them."""
+        return self.fusion.move(features, motion, valid)[0]
 
 
 def _share_classifier(high: Segmenter, low: Segmenter) -> None:

@@ -35,10 +35,11 @@ def test_arseg_counts_both_branches_and_the_shared_classifier_once(composed, tmp
 
 
 @pytest.mark.parametrize(
-    "name", ["timm", "arseg_bisenet18", "tdnet_td2_fa18", "rdrnet_s_simple", "dfanet_b", "pidnet_s"]
+    "name", ["timm", "arseg_bisenet18", "accel_bisenet18", "tdnet_td2_fa18", "rdrnet_s_simple", "dfanet_b", "pidnet_s"]
 )
 @torch.inference_mode()
 def test_folding_keeps_the_outputs(name, composed, tmp_path):
+    composed("benchmark", tmp_path, "network=timm")  # initialises Hydra
     net = build(composed("benchmark", tmp_path, *_choices(name)), torch.device("cpu"))
     for norm in (m for m in net.modules() if isinstance(m, nn.BatchNorm2d)):
         norm.running_mean.normal_(0, 0.1)

@@ -20,6 +20,7 @@ from src.exporting.graphs import trace
 from src.exporting.runtimes import RUNTIMES
 from src.exporting.segmenter import ExportedSegmenter
 from src.models.deploy.inference_form import inference_form
+from src.models.dff.net import DFF, Accel
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import BisePath
 from src.models.tdnet.variants import td4_psp18
@@ -35,6 +36,8 @@ METHODS: dict[str, Callable[[], Any]] = {
     "arseg": tiny_arseg,
     "arseg_gate": lambda: tiny_arseg(mix="gate", init="identity"),
     "arseg_official": lambda: tiny_arseg(legacy="coarse_logits"),
+    "dff": lambda: DFF(Tiny),
+    "accel": lambda: Accel(Tiny, lambda: Tiny(stride=2)),
     "tdnet_3": lambda: tiny_tdnet(CLASSES, 3),
     "smoother": Smoother,
     "follower": Follower,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from src.models.dff.net import DFF, Accel
 from src.models.video import FrameInput, SingleFrame
 from tests.support.tiny_arseg import Tiny, pair, tiny_arseg
 from tests.support.tiny_tdnet import tiny_tdnet
@@ -16,6 +17,8 @@ METHODS = {
     "warp only": lambda: tiny_arseg().comparisons()[1],
     "AR, official": lambda: tiny_arseg(legacy="log_probabilities"),
     "AR, official and coarse": lambda: tiny_arseg(legacy="coarse_logits"),
+    "DFF": lambda: DFF(Tiny),
+    "Accel": lambda: Accel(Tiny, Tiny),
     "TDNet": lambda: tiny_tdnet(5, 2),
     "own path": lambda: tiny_tdnet(5, 2).comparisons()[0],
 }
@@ -37,7 +40,7 @@ def test_labels_are_the_classes_of_the_highest_logits_of_a_step(name: str, size:
         assert labels.shape == (2, *size)
 
 
-@pytest.mark.parametrize("name", ["constant", "AR", "TDNet"])
+@pytest.mark.parametrize("name", ["constant", "AR", "warp only", "DFF", "Accel", "TDNet"])
 @torch.no_grad()
 def test_labels_come_from_logits_at_the_resolution_of_the_classifier(name: str) -> None:
     net = METHODS[name]().eval()

@@ -38,15 +38,17 @@ from src.models.base import Segmenter
 from src.models.deploy.frozen import frozen_features
 from src.models.deploy.inference_form import inference_form
 from src.models.dfanet.backbone import Xception
+from src.models.dff.net import DFF, Accel
 from src.models.pspnet.net import PSPNet
 from src.models.registry import NETWORKS
 from src.models.tdnet.variants import GROUPS, td2_psp50
 from src.models.video import as_video_segmenter, run_cycle
-from src.training.modules import arseg, tdnet
+from src.training.modules import arseg, propagation, tdnet
 from src.training.modules.arseg import ARSegModule
 from src.training.modules.base import TrainingModule
 from src.training.modules.classifier import ClassifierModule
 from src.training.modules.image import ImageModule
+from src.training.modules.propagation import PropagationModule
 from src.training.modules.tdnet import TDNetModule
 from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
 from src.training.sync_batchnorm import SyncBatchNorms
@@ -55,6 +57,7 @@ from tests.support import configs, trainings
 from tests.support.network_cases import CASES, CLASSES, DEPLOYED
 from tests.support.processes import together
 from tests.support.scores import IOU
+from tests.support.tiny_arseg import Tiny
 
 SIZE = (64, 96)
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -78,6 +81,10 @@ def arseg_module(mix: str) -> Callable[[], TrainingModule]:
     case = "arseg_gate" if mix == "gate" else "arseg"
     loss = auxiliary("aux")
     return lambda: ARSegModule(CASES[case].build(), loss(), Path(), "own", 1.0, 0.5, 0, 1.0, **SCORED)
+
+
+def propagation_module(build: Callable[[], DFF]) -> Callable[[], TrainingModule]:
+    return lambda: PropagationModule(build(), auxiliary()(), Path(), **SCORED)
 
 
 def tdnet_module(build: Callable[[], nn.Module], *names: str) -> Callable[[], TrainingModule]:
@@ -110,6 +117,8 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "xception": lambda: ClassifierModule(Xception("b"), 1000, 0.1, ["0"], **BASE),
     "arseg": arseg_module("residual"),
     "arseg_gate": arseg_module("gate"),
+    "dff": propagation_module(lambda: DFF(Tiny)),
+    "accel": propagation_module(lambda: Accel(Tiny, Tiny)),
     "tiny_tdnet": tdnet_module(CASES["tdnet_4"].build),
     "td4_psp18": tdnet_module(CASES["td4_psp18"].build, "aux"),
     "td2_psp50": tdnet_module(lambda: td2_psp50(CLASSES), "aux"),
@@ -195,7 +204,8 @@ def batch_of(module: TrainingModule) -> Any:
     """What a loader gives, on the device."""
     if isinstance(module, ClassifierModule):
         return torch.empty(2, 3, *SIZE, device="cuda"), torch.zeros(2, dtype=torch.int64, device="cuda")
-    frames = 2 if isinstance(module, ARSegModule) else module.net.num_paths if isinstance(module, TDNetModule) else 1
+    pairs = isinstance(module, (ARSegModule, PropagationModule))
+    frames = 2 if pairs else module.net.num_paths if isinstance(module, TDNetModule) else 1
     loaded = ClipBatch(
         torch.empty(2, frames, 3, *SIZE, dtype=torch.uint8),
         torch.empty(2, *SIZE, dtype=torch.uint8),
@@ -220,7 +230,8 @@ def no_garbage_collection() -> Iterator[None]:
 def no_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Modules start from untrained networks, and numbers that OHEM reads back take both of its branches."""
     teacher = lambda _, student: GroupedTeacher(PSPNet(CLASSES), student.num_paths, GROUPS)  # noqa: E731
-    monkeypatch.setattr(arseg, "load_net", lambda *_: None)
+    for module in (arseg, propagation):
+        monkeypatch.setattr(module, "load_net", lambda *_: None)
     monkeypatch.setattr(tdnet, "_teacher", teacher)
     numbers = cycle([10, 1000, 500, 1000, 1000, 500])  # hard pixels, all of them, at least so many
     monkeypatch.setattr("src.losses.ohem.int", lambda _: next(numbers), raising=False)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from src.errors import UserError
+from src.models.arseg.net import WarpOnly
 from src.models.video import FrameInput
 from src.ops.resize import downscale
 from tests.support.tiny_arseg import Tiny, pair, tiny_arseg
@@ -65,10 +66,11 @@ def test_unreachable_keyframe_leaves_the_low_branch():
 
 @torch.no_grad()
 def test_warp_only_of_a_still_picture_is_the_keyframe():
-    net = tiny_arseg().eval()
+    net = WarpOnly(tiny_arseg()).eval()
     key, *_ = pair(height=36, width=52)
-    output, features = net.key(key)
-    torch.testing.assert_close(net.warp_only(features, torch.zeros(2, 2, 36, 52)), output, atol=1e-5, rtol=1e-5)
+    output, state = net.step(FrameInput(key), net.init_state())
+    moved = net.step(FrameInput(torch.zeros_like(key), torch.zeros(2, 2, 36, 52)), state)[0]
+    torch.testing.assert_close(moved, output, atol=1e-5, rtol=1e-5)
 
 
 def test_motion_before_any_keyframe_is_refused():
