@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from src.models.dff.net import DFF, Accel
 from src.models.registry import NETWORKS
 from src.models.video import FrameInput, VideoSegmenter
 from tests.support.network_cases import CASES, DEPLOYED
+from tests.support.tiny_arseg import Tiny
 
 SIZE = (64, 96)
 NETS = {**CASES, **DEPLOYED}
+ON_MOTION: dict[str, Callable[[], Any]] = {
+    "arseg": CASES["arseg"].build,
+    "arseg_gate": CASES["arseg_gate"].build,
+    "dff": lambda: DFF(Tiny),
+    "accel": lambda: Accel(Tiny, Tiny),
+}
 NAMES = {"pspnet_camvid": "pspnet_full", "dfanet": "dfanet_a", "td2_psp50": "tdnet_2", "xception": "dfanet_b"}
 DEVICES = ("cpu", "cuda")  # fake: operators that are CUDA's own must not break graphs either
 
@@ -58,7 +66,7 @@ def one_graph(module: nn.Module, *inputs: Any) -> Any:
 
 def test_every_network_is_compiled_here() -> None:
     own = {name for name, place in NETWORKS.items() if isinstance(place, str)}
-    assert {NAMES.get(name, name) for name in own} <= set(NETS)
+    assert {NAMES.get(name, name) for name in own} <= {*NETS, *ON_MOTION}
 
 
 @pytest.mark.slow
@@ -72,11 +80,11 @@ def test_a_network_is_one_graph(name: str) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["arseg", "arseg_gate"])
+@pytest.mark.parametrize("name", ON_MOTION)
 @torch.no_grad()
-def test_arseg_has_one_graph_for_keyframes_and_one_between(name: str, device: str) -> None:
+def test_a_method_has_one_graph_for_keyframes_and_one_between(name: str, device: str) -> None:
     with FakeTensorMode(), torch.device(device):
-        net = AllFrames(CASES[name].build().eval())
+        net = AllFrames(ON_MOTION[name]().eval())
         image, motion = torch.randn(1, 3, *SIZE), torch.randn(1, 2, *SIZE)
         _, state = one_graph(net, image, None, None, net.net.init_state())
         logits, _ = one_graph(net, image, motion, motion[:, 0] > 0, state)
