@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from src.errors import UserError
 from src.models.arseg.fusion import CReFF
-from src.models.arseg.net import ARSeg, PairOutput, State
+from src.models.arseg.net import ARSeg, PairOutput
 from src.models.base import CoarseLogits, Segmenter
+from src.models.dff.net import KeyframeState
 from src.models.video import FrameInput, SingleFrame, VideoSegmenter
 
 
@@ -33,9 +34,9 @@ class InnerFusion(ARSeg):
         super().__init__(high, low, fusion, **options)
         self.location = location
 
-    def advance(self, frame: FrameInput, state: State) -> State:
+    def advance(self, frame: FrameInput, state: KeyframeState) -> KeyframeState:
         """State after a frame: only keyframes change it."""
-        return State(self._coarse_key(frame.image)[1]) if frame.motion is None else state
+        return KeyframeState(self._coarse_key(frame.image)[1]) if frame.motion is None else state
 
     def comparisons(self) -> list[VideoSegmenter]:
         """The high branch on every frame."""
