@@ -99,7 +99,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
     distances = module.encoding.gop if stills is None else 1
     given = ON_VIDEOS if stills is None else ON_IMAGES
-    metrics = build_metrics(instantiate(config.metrics), given, num_classes=len(first.classes), distances=distances)
+    metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
     if config.submission is not None:
         metrics = MetricCollection({FILES: SubmissionFiles(Path(config.submission), module.source)})
     with processes(config.device, config.devices) as device:

@@ -30,7 +30,7 @@ WAIT = timedelta(days=7)  # for a process that prepares clips, or whose videos a
 def processes(name: str, devices: int | str) -> Iterator[torch.device]:
     """Start the other processes of this command, and yield the device of this one.
 
-    They exchange integers and messages only, which gloo does for devices of any kind.
+    They exchange metrics and messages only, on the CPU, which gloo does whatever their devices are.
 
     Args:
         name: of the device, as of `choose_device`.

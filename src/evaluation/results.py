@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from src.data.labels import ClassSet
@@ -13,6 +14,8 @@ from src.evaluation.scoring import System
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import inference_cost
+
+DIGITS = 9
 
 
 def result_of(
@@ -39,7 +42,7 @@ def result_of(
         "network": system.architecture,
         "checkpoint": system.checkpoint,
         "miou": float(by_distance.nanmean()),
-        "miou_worst": _number(by_distance[~by_distance.isnan()].min()),
+        "miou_worst": _number(by_distance.nan_to_num(torch.inf).min()) if scores.isfinite().any() else None,
         "miou_by_distance": [round(float(v), 6) for v in by_distance],
         "iou": dict(zip(classes.names, _numbers(scores.nanmean(0)), strict=True)),
         "iou_by_distance": dict(zip(classes.names, (_numbers(row) for row in scores.T), strict=True)),
@@ -57,8 +60,8 @@ def result_of(
 
 
 def _plain(value: Tensor, classes: ClassSet) -> Any:
-    """Return a number, a list, or numbers by class."""
-    numbers = _numbers(value.flatten())
+    """Return a number, a list, or numbers by class, without the last digits, which the order of summation changes."""
+    numbers = [None if number is None else round(number, DIGITS) for number in _numbers(value.flatten())]
     if value.ndim == 0:
         return numbers[0]
     return dict(zip(classes.names, numbers, strict=True)) if value.shape == (len(classes),) else numbers

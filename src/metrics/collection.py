@@ -36,7 +36,7 @@ def build_metrics(makers: Makers, given: Collection[str], **known: Any) -> Metri
         UserError: no metric named "confusion".
     """
     if makers.get(CONFUSION) is None:
-        raise UserError("metrics.confusion is missing, from which mIoU is computed; give metrics=iou or metrics=video")
+        raise UserError("metric.confusion is missing, from which mIoU is computed; give metric=iou or metric=video")
     metrics: dict[str, Metric | MetricCollection] = {}
     for name, maker in makers.items():
         if maker is None:

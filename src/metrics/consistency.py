@@ -47,7 +47,7 @@ class VideoConsistency(Metric):
     def __init__(self, lengths: list[int]) -> None:
         super().__init__()
         for length in lengths:
-            check_range(length >= 2, "metrics.consistency.lengths", length, "2 frames or more")
+            check_range(length >= 2, "metric.consistency.lengths", length, "2 frames or more")
         self.lengths = list(lengths)
         for name in ("published", "corrected"):  # sums, and numbers of summands
             self.add_state(name, torch.zeros(2, len(lengths), dtype=torch.float64), dist_reduce_fx="sum")
@@ -69,7 +69,7 @@ class VideoConsistency(Metric):
         every = torch.ones_like(counts)
         holds, starts = (stays, repeats, stays & counts, right), (every, every, counts, right)
         self._runs = [
-            torch.where(holding, run + 1, start.long()) if follows else start.long()
+            torch.where(holding, run + 1, start.int()) if follows else start.int()
             for run, holding, start in zip(self._runs, holds, starts, strict=True)
         ]
         if follows:
@@ -92,7 +92,7 @@ class VideoConsistency(Metric):
         self._video, self._index = video, -1
         self._last = None
         # How many frames, up to the latest, each pixel has had its label, its prediction, its class, the right one
-        self._runs = [torch.zeros(1, dtype=torch.int64)] * 4
+        self._runs = [torch.zeros(1, dtype=torch.int32)] * 4
         self._pending, self._own = torch.zeros_like(self.published), torch.zeros_like(self.corrected)
         self._closed = self.corrected.clone()
 

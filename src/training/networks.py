@@ -28,7 +28,7 @@ def network_of(module: Mapping[str, Any], resolved: Mapping[str, Any]) -> tuple[
     model = resolved["model"]
     shared = {key: model[key] for key in ("optimizer", "scheduler", "decay")}
     if issubclass(_class_of(module["_target_"]), SegmentationModule):
-        shared |= {"distances": resolved["video"]["gop"], "metrics": resolved["metrics"]}
+        shared |= {"distances": resolved["video"]["gop"], "metrics": resolved["metric"]}
     rest = {key: value for key, value in module.items() if key != "net"}
     return network_of_node(module["net"]), {**shared, **rest}
 

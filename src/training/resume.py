@@ -26,7 +26,7 @@ SHOWN = 4  # differences that a message lists
 FREE = re.compile(
     r"trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|enable_\w+|profiler|detect_anomaly"
     r"|benchmark|deterministic)(\..+)?"
-    r"|data\.(module\.)?workers|paths\..+|logger\..+|metrics\..+|plugins|compile|channels_last"
+    r"|data\.(module\.)?workers|paths\..+|logger\..+|metric\..+|plugins|compile|channels_last"
     r"|callbacks\.(?!ema\b|best\.(monitor|mode)$).+"
 )
 GROWING = re.compile(r"((model\.phases\.\w+\.)?trainer|limits)\.max_(epochs|steps)|model\.(\w+_)?epochs")

@@ -16,8 +16,8 @@ IOU = {"confusion": DistanceConfusion}
 
 
 def configured(name: str) -> dict[str, Any]:
-    """Constructors of conf/metrics/NAME.yaml and of the files that it builds on."""
-    nodes: Any = OmegaConf.to_container(OmegaConf.load(CONF / "metrics" / f"{name}.yaml"))
+    """Constructors of conf/metric/NAME.yaml and of the files that it builds on."""
+    nodes: Any = OmegaConf.to_container(OmegaConf.load(CONF / "metric" / f"{name}.yaml"))
     bases = [configured(base) for base in nodes.pop("defaults", []) if base != "_self_"]
     return {name: maker for base in bases for name, maker in base.items()} | instantiate(nodes)
 

@@ -64,5 +64,5 @@ def test_images_are_averaged_at_each_distance() -> None:
 
 
 def test_tolerance_is_checked() -> None:
-    with pytest.raises(UserError, match=r"metrics\.boundary\.tolerance=2"):
+    with pytest.raises(UserError, match=r"metric\.boundary\.tolerance=2"):
         BoundaryScore(1, 2)

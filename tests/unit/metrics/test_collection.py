@@ -38,5 +38,5 @@ def test_one_can_be_left_out_but_not_the_confusion_matrices() -> None:
         "consistency",
     }
     assert set(build_metrics(IOU, ON_VIDEOS, **KNOWN)) == {"confusion"}
-    with pytest.raises(UserError, match="give metrics=iou"):
+    with pytest.raises(UserError, match="give metric=iou"):
         build_metrics({"confusion": None}, ON_IMAGES, **KNOWN)

@@ -116,5 +116,5 @@ def test_a_gap_begins_the_runs_anew() -> None:
 
 
 def test_length_is_checked() -> None:
-    with pytest.raises(UserError, match=r"metrics\.consistency\.lengths=1"):
+    with pytest.raises(UserError, match=r"metric\.consistency\.lengths=1"):
         VideoConsistency([1])
