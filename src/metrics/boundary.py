@@ -84,7 +84,8 @@ def _disk(reach: float) -> NDArray[np.int64]:
     offsets = np.stack(np.meshgrid(side, side, indexing="ij"), -1).reshape(-1, 2)
     away = np.hypot(*offsets.T)
     order = np.argsort(away, kind="stable")
-    return offsets[order[away[order] <= reach]]
+    near: NDArray[np.int64] = offsets[order[away[order] <= reach]]
+    return near
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
