@@ -69,14 +69,14 @@ def test_every_trial_composes_and_builds_and_trains_a_step(study: str, composed:
 
 def _train_a_step(config: DictConfig, phases: list[str], trial: str) -> None:
     model: Any = OmegaConf.to_container(config.model, resolve=True)
-    metrics = OmegaConf.to_container(config.metrics, resolve=True)
+    metric = OmegaConf.to_container(config.metric, resolve=True)
     for name in phases:
         spec = model["phases"][name]
         known = json.dumps([spec["module"], spec.get("needs"), spec["data"]])
         if known in STEPPED:
             continue
         STEPPED.add(known)
-        module = _module(spec, {"model": model, "video": {"gop": int(config.video.gop)}, "metrics": metrics})
+        module = _module(spec, {"model": model, "video": {"gop": int(config.video.gop)}, "metric": metric})
         loss = module.train().training_step(_batch(spec["data"]), 0)
         loss.backward()
         assert loss.isfinite(), trial
