@@ -7,12 +7,15 @@ Long ones can be run in parts: `--start 100 --count 50` runs cases 100 to 149.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import signal
 import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from rich.progress import track
@@ -127,10 +130,16 @@ def mistakes(folder: Path, numbers: range) -> int:
             print(f"{typed.wrong or 'fine'}  {typed.line.text}  {typed.end.last}"[:600], flush=True)
     print(f"{len(lines)} command lines: {wrong} are answered wrongly", flush=True)
     campaign = Mistakes(folder)
-    answers = [campaign.by_hand(case) for case in BY_HAND[chosen]]
-    answers += [campaign.ask([override]) for override in list(generated())[chosen]]
-    for answer in answers:
-        print(f"{answer.outcome:8} {answer.seconds:5.1f} s  {' '.join(answer.overrides)}  {answer.message}"[:400])
+    answers = []
+    for ask in (
+        *(partial(campaign.by_hand, case) for case in BY_HAND[chosen]),
+        *(partial(campaign.ask, [override]) for override in list(generated())[chosen]),
+    ):
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # of trainings
+            answer = ask()
+        answers.append(answer)
+        line = f"{answer.outcome:8} {answer.seconds:5.1f} s  {' '.join(answer.overrides)}  {answer.message}"
+        print(line[:400], flush=True)
     outcomes = Counter(answer.outcome for answer in answers)
     slowest = max((a.seconds for a in answers if a.outcome == "told"), default=0.0)
     print(f"{len(answers)} configurations: {dict(outcomes)}; the slowest answer took {slowest:.1f} s", flush=True)

@@ -175,9 +175,11 @@ def load_plugins(modules: Sequence[str]) -> None:
     for module in [*installed, *modules]:
         try:
             importlib.import_module(module)
-        except UserError:
+        except (UserError, MemoryError):
             raise
         except Exception as error:
+            if "failed to map" in str(error):  # a library for which there is no memory
+                raise
             if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
                 raise UserError(
                     f"plugin '{module}' cannot be found ({error}); give plugins=[package.module] of a module that is "

@@ -157,8 +157,10 @@ def check_counts(trainer: Mapping[str, Any], place: str) -> None:
     """Reject a Trainer's arguments that Lightning would take at their word.
 
     Raises:
-        UserError: one of `COUNTS` is below 1.
+        UserError: one of `COUNTS` is below 1, or nothing ends the training.
     """
+    if trainer.get("max_epochs") is None and trainer.get("max_steps") in (None, -1):
+        raise UserError(f"{place}.max_epochs=null would train 1000 epochs; give their number, or max_steps")
     for key in COUNTS:
         value = trainer.get(key)
         fits = value is None or (isinstance(value, int) and value >= 1)

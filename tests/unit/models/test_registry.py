@@ -132,6 +132,15 @@ def test_a_plugin_that_fails_is_not_called_missing(
         load_plugins(["broken"])
 
 
+def test_a_library_for_which_there_is_no_memory_is_no_fault_of_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.py").write_text('raise ImportError("libx.so: failed to map segment from shared object")\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ImportError, match="failed to map"):  # which commands answer as want of memory
+        load_plugins(["large"])
+
+
 @pytest.mark.parametrize("paths", [-1, 0, 1, 17, 100_000_000])
 def test_a_number_of_paths_out_of_range_is_refused_before_any_is_built(paths: int) -> None:
     with pytest.raises(UserError, match=rf"network\.num_paths={paths} is out of range; give 2 to 16"):
