@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from types import FrameType
 from typing import ClassVar
 
@@ -114,6 +115,25 @@ def leave_signals_to_parent() -> None:
     if sys.platform == "linux":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # of threads to come, too
         threading.Thread(target=_end_at_parents_sigterm, args=(_parent(),), daemon=True).start()
+
+
+def end_with_parent(*stops: connection.Connection) -> None:
+    """Let this process, one of a parent's workers, end when the parent does, even if it is killed.
+
+    For the system the parent of processes under forkserver is the server, which lives as long as any of them: whoever
+    watches that one, as PyTorch's loaders do, waits for ever.
+
+    Args:
+        stops: connections, whose closing by the parent ends this process, too.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_at_first, args=([parent.sentinel, *stops],), daemon=True).start()
+
+
+def _end_at_first(ends: list[int | connection.Connection]) -> None:
+    connection.wait(ends)
+    os._exit(1)
 
 
 def _parent() -> int | None:

@@ -13,7 +13,7 @@ from types import TracebackType
 import cv2
 import torch
 
-from src.interruption import leave_signals_to_parent
+from src.interruption import end_with_parent, leave_signals_to_parent
 
 LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC, errno.ENOBUFS)
 
@@ -27,6 +27,7 @@ def start_worker(worker: int) -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
     leave_signals_to_parent()
+    end_with_parent()
     Queue._on_queue_feeder_error = staticmethod(_end_after)  # type: ignore[attr-defined]
     sys.excepthook = _end_at_limit  # multiprocessing's server of file descriptors calls it
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import TypeVar
 import cv2
 
 from src.errors import UserError
+from src.interruption import end_with_parent
 from src.progress import ProgressDisplay
 
 Task = TypeVar("Task")
@@ -105,11 +105,4 @@ def _held_back() -> Iterator[None]:
 def _end_with_parent(stop: connection.Connection) -> None:
     """In each process: end with the parent or when it says so, and keep to one core."""
     cv2.setNumThreads(0)
-    threading.Thread(target=_wait_for_end, args=(stop,), daemon=True).start()
-
-
-def _wait_for_end(stop: connection.Connection) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel, stop])
-        os._exit(1)
+    end_with_parent(stop)
