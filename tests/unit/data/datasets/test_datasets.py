@@ -84,8 +84,10 @@ def test_cityscapes_says_what_to_unpack(city: Path, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "leftImg8bit")
     shutil.copytree(city / "leftImg8bit_sequence", tmp_path / "leftImg8bit_sequence")
     np.testing.assert_array_equal(cityscapes(tmp_path).images("train")[0].read()[0], moving(19))
-    with pytest.raises(UserError, match="train, val"):
+    with pytest.raises(UserError, match="test' holds no labels; unpack gtFine_trainvaltest"):
         images_of(cityscapes(tmp_path), "test")
+    with pytest.raises(UserError, match="has train, val, test"):
+        images_of(cityscapes(tmp_path), "tset")
     (tmp_path / "gtFine/train/aachen/copy_gtFine_labelIds.png").write_bytes(b"")
     with pytest.raises(UserError, match="copy_gtFine_labelIds"):
         cityscapes(tmp_path).images("train")
