@@ -23,7 +23,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from src.benchmarking.latency import synchronise
 from src.data.batch import ClipBatch
+from src.inference.device import choose_device
 from src.ops.cpu.memory import keep_freed_memory
 from src.training.loggers import silence_warnings
 from src.training.phases import Phase, build_phase
@@ -49,10 +51,13 @@ class Stopwatch(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
         if batch_idx == WARMUP:
+            synchronise(pl_module.device)
             self.begin = time.perf_counter()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self.end = time.perf_counter()
+        if batch_idx + 1 == trainer.num_training_batches:
+            synchronise(pl_module.device)
+            self.end = time.perf_counter()
 
 
 def main() -> None:
@@ -120,17 +125,20 @@ class Case:
 
     def plain(self, phase: Phase) -> float:
         """Seconds of the steps in a loop of our own."""
-        module = phase.module.train()
+        device = choose_device("auto")
+        module = phase.module.to(device).train()
         module.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
         optimizer = module.make_optimizer([p for p in module.parameters() if p.requires_grad])
         scheduler = module.make_scheduler(optimizer, total_steps=WARMUP + self.steps)
         for number, batch in enumerate(self.batches()):
             if number == WARMUP:
+                synchronise(device)
                 begin = time.perf_counter()
             optimizer.zero_grad()
-            module.training_step(batch, number).backward()
+            module.training_step(batch.to(device), number).backward()
             optimizer.step()
             scheduler.step()
+        synchronise(device)
         return time.perf_counter() - begin
 
     def _high_branch(self) -> Path:

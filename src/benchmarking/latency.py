@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from src.inference.engine.cuda_graphs import Labeller, labeller
 from src.models.video import FrameInput, VideoSegmenter
 from src.ops.resize import resize, size_of
 
@@ -34,22 +35,23 @@ def measure(
         image = image.contiguous(memory_format=torch.channels_last)
     frames = len(networks[0].cycle(gop).kinds)
     cycles = [max(1, frames // len(net.cycle(gop).kinds)) for net in networks]
+    labellers = [labeller(net, device) for net in networks]
     times: list[list[Round]] = [[] for _ in networks]
     for number in range(warmup + rounds):
-        order = list(zip(networks, cycles, times, strict=True))
-        for net, repeats, found in order if number % 2 else reversed(order):
+        order = list(zip(networks, labellers, cycles, times, strict=True))
+        for net, labels, repeats, found in order if number % 2 else reversed(order):
             kinds = net.cycle(gop).kinds
-            found.append([frame for _ in range(repeats) for frame in _cycle(net, kinds, image, motion, device)])
+            found.append([frame for _ in range(repeats) for frame in _cycle(net, labels, kinds, image, motion)])
     return [found[warmup:] for found in times]
 
 
-def _cycle(net: VideoSegmenter, kinds: tuple[str, ...], image: Tensor, motion: Tensor, device: torch.device) -> Round:
-    state, found = net.init_state(), []
+def _cycle(net: VideoSegmenter, labels: Labeller, kinds: tuple[str, ...], image: Tensor, motion: Tensor) -> Round:
+    state, found, device = net.init_state(), [], image.device
     for kind in kinds:
         frame = FrameInput(image, motion if net.uses_motion and kind != "key" else None)
         synchronise(device)
         started = time.perf_counter()
-        _, state = net.labels(frame, state, size_of(image))
+        _, state = labels(frame, state, size_of(image))
         synchronise(device)
         found.append((kind, 1000 * (time.perf_counter() - started)))
     return found

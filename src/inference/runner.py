@@ -16,6 +16,7 @@ from src.data.batch import Sample, normalise
 from src.data.images import Normalisation
 from src.data.transforms import FitSize
 from src.inference.engine.choose import tune
+from src.inference.engine.cuda_graphs import labeller
 from src.inference.engine.options import PLAIN, Engine
 from src.models.deploy.inference_form import inference_form
 from src.models.video import FrameInput, VideoSegmenter, split_state, stack_states
@@ -49,6 +50,7 @@ class FrameRunner:
         values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
         self._normalised = normalise(values, normalisation).permute(1, 2, 0).contiguous().numpy()
         self.uses_motion, self.engine = network.uses_motion, PLAIN
+        self._labels = labeller(self.network, device)
 
     def init_state(self) -> Any:
         """The state before the first frame."""
@@ -73,7 +75,7 @@ class FrameRunner:
         Returns:
             Class indices (height, width) uint8, and the state after the frame.
         """
-        labels, state = self.network.labels(self._frame(image, motion), state, size or (image.shape[0], image.shape[1]))
+        labels, state = self._labels(self._frame(image, motion), state, size or (image.shape[0], image.shape[1]))
         return labels[0].cpu().numpy(), state
 
     @torch.inference_mode()
@@ -91,7 +93,7 @@ class FrameRunner:
             return [self.step(images[0], states[0], motions[0])]
         frames = [self._frame(image, motion) for image, motion in zip(images, motions, strict=True)]
         height, width = images[0].shape[:2]
-        labels, state = self.network.labels(stack_states(frames), stack_states(states), (height, width))
+        labels, state = self._labels(stack_states(frames), stack_states(states), (height, width))
         return list(zip(labels.cpu().numpy(), split_state(state, len(images)), strict=True))
 
     @torch.inference_mode()
@@ -116,6 +118,7 @@ class FrameRunner:
         inputs = [self._frame(image, None).image for image in images]
         tuned = tune(self.network, backend, precision, inputs, threads, workers)
         self.network, self.engine = tuned.network, tuned.engine
+        self._labels = labeller(self.network, self._device)
         return tuned.engine
 
     def warm_up(self, height: int, width: int) -> None:

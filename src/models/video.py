@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -171,6 +171,20 @@ def state_layout(state: Any) -> Hashable:
     if isinstance(state, Tensor):
         return state.shape[1:], state.dtype, state.device
     return (type(state), *map(state_layout, state)) if isinstance(state, tuple) else state
+
+
+def state_tensors(state: Any) -> list[Tensor]:
+    """List the tensors of a state, or of a FrameInput, in their order."""
+    if isinstance(state, Tensor):
+        return [state]
+    return [x for part in state for x in state_tensors(part)] if isinstance(state, tuple) else []
+
+
+def map_state(change: Callable[[Tensor], Tensor], state: Any) -> Any:
+    """Make a state with each tensor changed."""
+    if isinstance(state, Tensor):
+        return change(state)
+    return _like(state, (map_state(change, part) for part in state)) if isinstance(state, tuple) else state
 
 
 def stack_states(states: Sequence[Any]) -> Any:
