@@ -37,6 +37,13 @@ class PairOutput:
     target: Tensor
     auxiliary: dict[str, Tensor]
     decode: Callable[[Tensor], Tensor]
+    decode_target: Callable[[Tensor], Tensor]
+
+    @property
+    def target_logits(self) -> Tensor:
+        """Logits (B, K, H, W) of the frozen high branch for the current frame, computed on request."""
+        with torch.no_grad():
+            return self.decode_target(self.target)
 
     @property
     def low_logits(self) -> Tensor:
@@ -199,13 +206,12 @@ class ARSeg(VideoSegmenter):
         if key_features is not None:
             features = self.fusion(low, key_features, motion, motion_valid)
 
-        branch = self.high if self.share_classifier else self.low
+        def decoder(branch: Segmenter) -> Callable[[Tensor], Tensor]:
+            return lambda x: resize(to_float_nchw(branch.classify(x)), size, branch.align_corners)
 
-        def decode(x: Tensor) -> Tensor:
-            return resize(to_float_nchw(branch.classify(x)), size, branch.align_corners)
-
+        decode, decode_target = decoder(self.high if self.share_classifier else self.low), decoder(self.high)
         auxiliary = self.low.auxiliary(taps)
-        return PairOutput(decode(features), features, low_features, target, auxiliary, decode)
+        return PairOutput(decode(features), features, low_features, target, auxiliary, decode, decode_target)
 
     def _coarse_key(self, image: Tensor) -> tuple[CoarseLogits, Tensor]:
         features = self.high.features(image)

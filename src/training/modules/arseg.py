@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
 from src.errors import check_range
+from src.losses.distillation import FEATURE_LOSSES
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg
 from src.models.deploy.frozen import frozen_features
@@ -106,17 +106,3 @@ class ARSegModule(SegmentationModule):
         key, current = batch.frames[:, 0], batch.frames[:, 1]
         state = self.net.advance(FrameInput(key), self.net.init_state())
         return self.net.step(FrameInput(current, batch.motion, batch.motion_valid), state)[0]
-
-
-def mean_squared_error(features: Tensor, target: Tensor) -> Tensor:
-    """As `F.mse_loss` in float32, but its gradient has the features' memory format, as all has that is added to it."""
-    return (features.float() - target.float()).square().sum() / target.numel()
-
-
-def channel_divergence(features: Tensor, target: Tensor) -> Tensor:
-    """KL(target || features) of distributions over channels, mean over positions, in nats."""
-    guess, expected = features.float().log_softmax(1), target.float().log_softmax(1)
-    return F.kl_div(guess, expected, reduction="none", log_target=True).sum(1).mean()
-
-
-FEATURE_LOSSES = {"mse": mean_squared_error, "kl": channel_divergence}

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from src.errors import UserError
-from src.training.precision import CPUMixedPrecision, DepthwiseBackwardInFloat, trainer_precision
+from src.ops.mixed_precision import DepthwiseBackwardInFloat
+from src.training.precision import CPUMixedPrecision, trainer_precision
 
 
 def depthwise_net() -> nn.Module:

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from src.losses.distillation import channel_divergence
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
-from src.training.modules.arseg import ARSegModule, channel_divergence
+from src.training.modules.arseg import ARSegModule
 from src.training.schedules import cosine
 from tests.support.scores import IOU
 from tests.support.tiny_arseg import tiny_arseg
