@@ -24,6 +24,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from src.benchmarking.latency import synchronise
+from src.cli.config import plain
 from src.data.batch import ClipBatch
 from src.inference.device import choose_device
 from src.ops.cpu.memory import keep_freed_memory
@@ -110,7 +111,7 @@ class Case:
             "callbacks.progress=null",
         ]
         config = compose_config("train", self.folder, *self.overrides, *settings, *fixed)
-        return build_phase(config, {}, self.folder, name or self.phase)
+        return build_phase(config, plain(config), self.folder, name or self.phase)
 
     def batches(self) -> Iterator[ClipBatch]:
         """As many as a round takes."""
