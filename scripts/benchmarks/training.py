@@ -104,6 +104,7 @@ class Case:
     def build(self, settings: list[str], name: str | None = None) -> Phase:
         """The phase as `src.train` builds it."""
         fixed = [
+            "num_classes=11",
             "trainer.max_epochs=1",
             "+limits.max_epochs=1",
             "+limits.limit_val_batches=0",
