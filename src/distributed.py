@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -38,6 +38,16 @@ def all_gather_cat(values: Tensor) -> Tensor:
     parts = [torch.empty_like(values) for _ in range(world_size)]
     dist.all_gather(parts, values.detach().contiguous())
     return torch.cat(parts)
+
+
+def gather(value: T) -> list[T]:
+    """Return what each process gives, plain Python and arrays, in order of rank; all processes have to call this."""
+    world_size = rank_and_world_size()[1]
+    if world_size == 1:
+        return [value]
+    values: list[Any] = [None] * world_size
+    dist.all_gather_object(values, value)
+    return values
 
 
 def together(action: Callable[[], T]) -> T:

@@ -33,7 +33,8 @@ from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
 from src.errors import UserError
-from src.evaluation.results import result_of
+from src.evaluation.bootstrap import BlockCounts, Bootstrap, intervals
+from src.evaluation.results import result_of, training_of
 from src.evaluation.scoring import REMEDY, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
@@ -80,6 +81,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         raise UserError(f"inputs={config.inputs} is not one of {', '.join(INPUTS)}; choose one of these")
     torch.set_num_threads(choose_threads(config.threads))
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
+    resampling = Bootstrap(**plain(config.bootstrap))
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
@@ -98,6 +100,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     if stills == []:
         raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
     distances = module.encoding.gop if stills is None else 1
+    block = resampling.block or distances
+    blocks = BlockCounts(len(systems), len(first.classes), distances, block)
+    counted = blocks if resampling.resamples and config.submission is None else None
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
     if config.submission is not None:
@@ -115,14 +120,15 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
                 left_out.append(error)
 
             tune = OneEngine(config, module, lambda: _first(stills)[0])
-            scores = score_stills(systems, stills, metrics, device, damaged, tune)
+            scores = score_stills(systems, stills, metrics, device, damaged, tune, counted)
             missing = int(all_reduce_sum(torch.tensor(len(left_out))))
             about |= {"gop": 1, "codec": None, "frames": len(stills) - missing, **tune.engine._asdict()}
         elif clips is not None:
             start = module.first_scored(config.split)
             tune = OneEngine(config, module, lambda: _key_image(clips[0]))
-            scores = score_clips(systems, clips, metrics, data.video.motion, device, start, tune)
+            scores = score_clips(systems, clips, metrics, data.video.motion, device, start, tune, counted)
             about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
+        gathered = blocks.gathered()
     if not is_first_process():
         return []
     if config.submission is not None:
@@ -130,9 +136,18 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         return []
     size = _key_image(clips[0]).shape[:2] if clips is not None else _first(stills or [])[1].shape
     results = [
-        {**result_of(system, computed, first.classes, (size[0], size[1]), about["gop"]), **about}
+        {
+            **result_of(system, computed, first.classes, (size[0], size[1]), about["gop"]),
+            **about,
+            "training": training_of(checkpoints[system.checkpoint].metadata),
+        }
         for system, computed in zip(systems, scores, strict=True)
     ]
+    if counted is not None:
+        drawn = {"resamples": resampling.resamples, "seed": resampling.seed, "block": block}
+        drawn["blocks"] = gathered.shape[1]
+        for row, found in zip(results, intervals(gathered, resampling), strict=True):
+            row["bootstrap"] = {**drawn, **found}
     print_results(results)  # first, as the disk may be full
     with atomic_write(run_dir / "config_evaluated.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(used, sort_keys=False))

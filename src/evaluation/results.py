@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -16,6 +18,8 @@ from src.metrics.confusion import iou
 from src.metrics.cost import inference_cost
 
 DIGITS = 9
+MACHINE = ("ckpt_path", "paths", "root", "cache", "archive", "workers", "accelerator", "devices", "logger", "callbacks")
+NOT_OF_THE_RECIPE = ("seed", *MACHINE)
 
 
 def result_of(
@@ -57,6 +61,23 @@ def result_of(
         "height": height,
         "width": width,
     }
+
+
+def training_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `seed` of a training, and a digest of its `recipe`: equal where the seed alone differs.
+
+    Args:
+        metadata: of the checkpoint; the recipe is None where it holds no configuration.
+    """
+    recipe = _without(metadata["config"], NOT_OF_THE_RECIPE)
+    text = json.dumps(recipe, sort_keys=True, default=str)
+    return {"seed": metadata["seed"], "recipe": hashlib.sha256(text.encode()).hexdigest()[:12] if recipe else None}
+
+
+def _without(value: Any, keys: Collection[str]) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without(inner, keys) for key, inner in value.items() if key not in keys}
+    return [_without(inner, keys) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Tensor, classes: ClassSet) -> Any:

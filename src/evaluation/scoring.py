@@ -21,6 +21,7 @@ from src.data.images import Normalisation
 from src.data.transforms import FitSize
 from src.distributed import rank_and_world_size, together
 from src.errors import UserError
+from src.evaluation.bootstrap import BlockCounts
 from src.inference.runner import FrameRunner
 from src.metrics.collection import Scores
 from src.models.deploy.inference_form import inference_form
@@ -92,6 +93,7 @@ def score_clips(
     device: torch.device,
     first: int | None = None,
     tune: Callable[[FrameRunner], object] | None = None,
+    blocks: BlockCounts | None = None,
 ) -> list[Scores]:
     """Compute the metrics of each system over the frames that occur at every distance.
 
@@ -105,6 +107,7 @@ def score_clips(
         device: that the networks run on.
         first: see `is_scored`.
         tune: puts each system on its engine; None leaves them in torch.
+        blocks: counts each scored frame, too.
 
     Raises:
         UserError: a clip cannot be read.
@@ -115,12 +118,17 @@ def score_clips(
     def score(clip: Clip) -> None:
         states: list[Any] = [runner.init_state() for runner in runners]
         for frame, to_key, labels, distance in _frames(clip, motion, first):
+            predictions = []
             for k, runner in enumerate(runners):
                 if labels is None:
                     states[k] = runner.advance(frame.image, states[k], to_key)
                     continue
                 found, states[k] = runner.step(frame.image, states[k], to_key, (labels.shape[0], labels.shape[1]))
                 _count(counted[k], found, labels, distance, video=clip.name, index=frame.index)
+                predictions.append(found)
+            if blocks is not None and labels is not None:
+                number = clip.start + frame.index - (clip.gop - 1 if first is None else first)
+                blocks.update(clip.source, number, distance, labels, predictions)
 
     def score_own() -> None:
         for number in _own(len(clips)):
@@ -138,6 +146,7 @@ def score_stills(
     device: torch.device,
     damaged: Callable[[UserError], None] | None = None,
     tune: Callable[[FrameRunner], object] | None = None,
+    blocks: BlockCounts | None = None,
 ) -> list[Scores]:
     """Compute the metrics of each system over labelled images, each of which is a keyframe; arguments as above.
 
@@ -157,9 +166,13 @@ def score_stills(
                     raise
                 damaged(error)
                 continue
+            predictions = []
             for runner, metric in zip(runners, counted, strict=True):
                 found, _ = runner.step(image, runner.init_state(), None, (labels.shape[0], labels.shape[1]))
                 _count(metric, found, labels, 0, name=stills[number].name)
+                predictions.append(found)
+            if blocks is not None:
+                blocks.update("", number, 0, labels, predictions)
             if (number + 1) % PROGRESS_STEP == 0 or number + 1 == len(stills):
                 log.info("scored still image %d/%d", number + 1, len(stills))
 

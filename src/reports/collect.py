@@ -11,7 +11,15 @@ from typing import Any
 from src.errors import UserError
 from src.files import FAILED, read_json, read_yaml
 from src.reports.benchmark import benchmark_table, read_benchmark
-from src.reports.evaluation import evaluated, is_evaluation, read_results, results_table
+from src.reports.evaluation import (
+    DIFFERENCES,
+    differences_table,
+    evaluated,
+    is_evaluation,
+    read_results,
+    results_table,
+    seeds_table,
+)
 from src.reports.sweep import read_trials, sweep_table
 from src.reports.tables import as_markdown
 from src.reports.training import COLUMNS, phase_cells
@@ -78,6 +86,12 @@ def _evaluations(folder: Path, distances: list[int]) -> Iterator[str]:
         head, cells = results_table(rows, shown)
         lines += [[f.run, setting, *line] for line in cells]
     yield _titled("Evaluation: mIoU (%) by distance to the keyframe", ["run", "setting", *head], lines, left=3)
+    pairs = [[f.run, *cells] for f, rows in zip(found, results, strict=True) for cells in differences_table(rows)]
+    if pairs:
+        yield _titled("Evaluation: differences of mIoU in points", ["run", *DIFFERENCES], pairs, left=3)
+    head, *lines = seeds_table([row for rows in results for row in rows], shown)
+    if lines:
+        yield _titled("Evaluation: mIoU (%), mean ± sample standard deviation over seeds", head, lines, left=4)
 
 
 def _benchmarks(folder: Path) -> Iterator[str]:

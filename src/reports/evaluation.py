@@ -8,8 +8,11 @@ from typing import Any
 
 from src.errors import UserError
 from src.files import read_json
-from src.reports.tables import as_cell, as_markdown, print_table
+from src.reports.tables import as_cell, as_markdown, mean_and_spread, print_table
 
+DIFFERENCES = ("system", "minus", "mIoU", "95 % interval")
+# of evaluations that are averaged over seeds, beside the recipe of the training
+SAME = ("method", "scale", "network", "split", "gop", "codec", "frames", "height", "width", "backend", "precision")
 COST = ("key", "nonkey", "amortised")
 
 
@@ -94,6 +97,58 @@ def print_results(results: list[dict[str, Any]]) -> None:
     numbers = [key for key in others[0] if not any(isinstance(row.get(key), (dict, list)) for row in others)]
     rows = [[name, *(as_cell(row.get(key), 4) for key in numbers)] for name, row in zip(names, others, strict=True)]
     print_table(["method", *numbers], rows, title="other metrics, 0..1 (-: nothing to count)", width=width)
+    print_differences(results)
+
+
+def print_differences(results: list[dict[str, Any]]) -> None:
+    """Print the difference of mIoU of each two systems with its interval; nothing where there is none."""
+    rows = differences_table(results)
+    if rows:
+        drawn = results[0]["bootstrap"]
+        title = (
+            f"difference of mIoU in points, {drawn['blocks']} blocks of {drawn['block']} frames drawn "
+            f"{drawn['resamples']} times, the same for both"
+        )
+        print_table(DIFFERENCES, rows, title=title, left=(0, 1), width=120)
+
+
+def differences_table(results: list[dict[str, Any]]) -> list[list[str]]:
+    """Return rows under the heads `DIFFERENCES`, one for each two systems of an evaluation with intervals."""
+    names, rows = row_names(results), []
+    for number, row in enumerate(results):
+        for other, found in zip(names, row.get("bootstrap", {}).get("differences", []), strict=False):
+            if None not in found["interval"]:
+                low, high = (100 * end for end in found["interval"])
+                rows.append([names[number], other, f"{100 * found['miou']:+.2f}", f"{low:+.2f} to {high:+.2f}"])
+    return rows
+
+
+def over_seeds(results: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the rows of each method that differ in the seed of the training alone, one for each of two seeds or more.
+
+    Args:
+        results: rows of any number of `metrics.json`.
+    """
+    groups: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
+    for row in results:
+        training = row.get("training") or {}
+        if training.get("recipe"):
+            place = (training["recipe"], *(str(row.get(key)) for key in SAME))
+            groups.setdefault(place, {})[training["seed"]] = row
+    return [[seeds[seed] for seed in sorted(seeds)] for seeds in groups.values() if len(seeds) > 1]
+
+
+def seeds_table(results: list[dict[str, Any]], distances: list[int]) -> list[list[str]]:
+    """Return a head and, for each group of `over_seeds`, mean and sample standard deviation of mIoU in percent."""
+    rows = [["method", "network", "recipe", "seeds", "mean mIoU", *(f"d = {d}" for d in distances)]]
+    for group in over_seeds(results):
+        first = group[0]
+        seeds = ", ".join(str(row["training"]["seed"]) for row in group)
+        scores = [[row["miou"] for row in group]]
+        scores += [[row["miou_by_distance"][d] for row in group if d < len(row["miou_by_distance"])] for d in distances]
+        cells = [mean_and_spread([100 * score for score in found if score is not None], 1) for found in scores]
+        rows.append([*row_names([first]), str(first.get("network", "?")), first["training"]["recipe"], seeds, *cells])
+    return rows
 
 
 def _percent(iou: float | None) -> str:

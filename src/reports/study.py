@@ -17,6 +17,7 @@ from src.files import read_yaml
 from src.reports.benchmark import read_benchmark
 from src.reports.evaluation import is_evaluation, read_results
 from src.reports.sweep import Trial, failure_of, read_trial, run_folders, setting_of
+from src.reports.tables import mean_and_spread
 
 COMMANDS = ("train", "eval", "benchmark")
 MEASURES = {  # of results: heading and decimals
@@ -200,7 +201,7 @@ def study_table(
         for measure in shown:
             digits = MEASURES[measure][1]
             theirs = f"{published[measure]:.{digits}f}" if measure in published else "?"
-            cells += _pair(measure, _mean_and_spread(own.get(measure, []), digits), theirs)
+            cells += _pair(measure, mean_and_spread(own.get(measure, []), digits), theirs)
         complete = sum(t.setting.get("trial") == trial.name and t.failure is None for t, _ in runs)
         yield [trial.name, *([result] if results else []), str(complete), *cells]
 
@@ -272,11 +273,6 @@ def _measured(trial: str, result: str, runs: Sequence[tuple[Trial, Figures]]) ->
             for measure, value in figures.get(result, {}).items():
                 found.setdefault(measure, []).append(value)
     return found
-
-
-def _mean_and_spread(values: Sequence[float], digits: int) -> str:
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(set(values)) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{spread}" if values else "-"
 
 
 def wandb_sweep(study: Study) -> dict[str, Any]:

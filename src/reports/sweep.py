@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from src.errors import UserError
 from src.files import FAILED, read_json, read_yaml
+from src.reports.tables import mean_and_spread
 
 REPETITION = ("seed", "ckpt_path")  # overrides that do not change the setting
 
@@ -103,20 +103,13 @@ def sweep_table(trials: list[Trial]) -> Iterator[list[str]]:
     yield [*varied, "trials", *phases]
     for setting, members in settings.items():
         complete = [trial for trial in members if trial.failure is None]
-        cells = [_mean_and_spread([trial.scores[p] for trial in complete if p in trial.scores]) for p in phases]
+        cells = [mean_and_spread([trial.scores[p] for trial in complete if p in trial.scores], 4) for p in phases]
         yield [*(dict(setting).get(key, "-") for key in varied), str(len(complete)), *cells]
 
 
 def _varied(trials: list[Trial]) -> list[str]:
     keys = dict.fromkeys(key for trial in trials for key in trial.setting)
     return [key for key in keys if len({trial.setting.get(key) for trial in trials}) > 1]
-
-
-def _mean_and_spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{spread}"
 
 
 def failures(trials: list[Trial]) -> list[str]:

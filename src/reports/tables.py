@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -18,6 +19,12 @@ def as_cell(value: object, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def mean_and_spread(values: Sequence[float], digits: int) -> str:
+    """Format a mean ± sample standard deviation, the mean alone of one value or equal ones, "-" without any."""
+    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(set(values)) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{spread}" if values else "-"
+
+
 def as_markdown(head: Row, rows: Sequence[Row], left: int = 1) -> str:
     """Return a Markdown table, the first `left` columns aligned to the left and the others to the right."""
     rule = ["---" if column < left else "--:" for column in range(len(head))]
@@ -25,8 +32,8 @@ def as_markdown(head: Row, rows: Sequence[Row], left: int = 1) -> str:
 
 
 def markdown_row(cells: Row) -> str:
-    """Return one line of a Markdown table."""
-    return f"| {' | '.join(cells)} |"
+    """Return one line of a Markdown table; bars and line ends in its cells do not end them."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|').replace(chr(10), ' ') for cell in cells)} |"
 
 
 def print_table(

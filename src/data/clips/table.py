@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,6 +20,8 @@ from src.data.labels import IGNORE
 from src.errors import UserError
 from src.files import read_arrays
 from src.video.types import CodecSettings
+
+CUT = re.compile(r"(_\d{5,}_d\d{2,}|(_v\d+)?_from\d{2,})$")  # see `src.data.clips.recipes`
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,11 @@ class Clip:
     gop: int
     labelled: tuple[int, ...]
     classes: int = IGNORE
+
+    @property
+    def source(self) -> str:
+        """Name of the video that it was cut from; that of the clip without the end that its recipe added."""
+        return CUT.sub("", self.name)
 
     def read_labels(self, index: int, size: tuple[int, ...]) -> ImageArray:
         """Labels (H, W) of one labelled frame of a size (H, W).

@@ -11,11 +11,13 @@ from src.data.clips.table import Clip
 from src.data.datasets.base import LabelledImage
 from src.data.labels import ClassSet
 from src.errors import UserError
+from src.evaluation.bootstrap import BlockCounts, mean_iou
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.inference.engine.options import Engine
 from src.inference.runner import FrameRunner
 from src.metrics.collection import CONFUSION
+from src.metrics.confusion import iou
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
 from tests.support.scores import default_metrics
@@ -78,6 +80,18 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
             if frame.index in (5, 7):
                 np.add.at(expected[frame.index % 4], (clip.read_labels(frame.index, labels.shape), labels), 1)
         assert np.array_equal(metric[CONFUSION].numpy(), expected), system.network.method
+
+
+def test_blocks_count_what_the_confusion_matrices_count(clip, tmp_path):
+    systems = systems_of(checkpoints(tmp_path, ar=AR))
+    blocks = BlockCounts(len(systems), len(CLASSES), clip.gop, 2)
+    found = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU, blocks=blocks)
+    counts = blocks.gathered()
+    assert counts.shape[1] == 2, "frames 5 and 7 are the 2nd and 4th after the first scored one"
+    for number, metric in enumerate(found):
+        assert np.array_equal(counts[number, :, :, 0].sum(0), metric[CONFUSION].diagonal(dim1=-2, dim2=-1).numpy())
+        score = float(iou(metric[CONFUSION]).nanmean(1).nanmean())
+        assert mean_iou(counts[number].sum(0)) == pytest.approx(score, abs=1e-15)
 
 
 def test_systems_are_scored_on_the_engine_that_was_asked_for(clip, tmp_path):

@@ -68,6 +68,28 @@ def test_each_kind_of_run_has_its_table(logs: Path) -> None:
     assert len(tables) == 5
 
 
+def test_evaluations_of_several_seeds_are_averaged(tmp_path: Path) -> None:
+    for seed, miou in ((0, 0.5), (1, 0.52), (1, 0.52), (2, 0.57)):  # seed 1 was evaluated twice
+        row = {**evaluation("AR", miou, 2), "training": {"seed": seed, "recipe": "abc"}}
+        other = {**evaluation("AR", 0.9, 2), "training": {"seed": seed + 10, "recipe": f"r{seed}"}}
+        older = evaluation("constant", 0.4, 2)
+        leave(tmp_path / f"{len(list(tmp_path.iterdir()))}", [], "metrics.json", [row, other, older])
+    tables = list(collect(tmp_path, "val/miou", [0, 1, 3]))
+    (table,) = [t for t in tables if "over seeds" in t]
+    assert table.splitlines()[-1] == "| AR 0.5x | ? | abc | 0, 1, 2 | 53.0 ± 3.6 | 53.0 ± 3.6 | 53.0 ± 3.6 |"
+    assert len(table.splitlines()) == 5
+
+
+def test_differences_have_their_intervals(tmp_path: Path) -> None:
+    first, second = evaluation("constant", 0.5, 1), evaluation("AR", 0.48, 1)
+    drawn = {"resamples": 9, "block": 2, "blocks": 8, "seed": 0, "interval": [0.4, 0.6]}
+    first["bootstrap"] = {**drawn, "differences": []}
+    second["bootstrap"] = {**drawn, "differences": [{"miou": -0.02, "interval": [-0.031, 0.004]}]}
+    leave(tmp_path / "a", [], "metrics.json", [first, second])
+    (table,) = [t for t in collect(tmp_path, "val/miou", [0]) if "differences" in t]
+    assert table.splitlines()[-1] == "| a | AR 0.5x | constant 0.5x | -2.00 | -3.10 to +0.40 |"
+
+
 def test_one_run_is_enough(logs: Path) -> None:
     [table] = collect(logs / "eval" / "a", "val/miou", [0])
     assert "| a |  | AR 0.5x | 51.2 |" in table
