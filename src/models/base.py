@@ -67,15 +67,22 @@ class Segmenter(FeatureNetwork):
 
     Attributes:
         feature_channels: C of the features handed to `classify`.
+        final_conv: from features to logits; a network with another name for it overrides `classifier`.
     """
 
     feature_channels: int
+    final_conv: nn.Module
     align_corners: bool = False  # of the resize from `classify` to input size
 
     @property
-    @abstractmethod
     def classifier(self) -> nn.Module:
         """The module behind `classify`, which AR-Seg shares between its branches and freezes (FST)."""
+        return self.final_conv
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits (B, K, h', w') of features: those of `classifier`."""
+        logits: Tensor = self.classifier(features)
+        return logits
 
     def coarse(self, x: Tensor) -> CoarseLogits:
         """Logits (B, K, h', w') of an image, before their resize to its size."""

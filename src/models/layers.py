@@ -69,6 +69,25 @@ class ConvHead(nn.Sequential):
             self.append(nn.Conv2d(width, classes, 1))
 
 
+def initialise(module: nn.Module, *, linear: bool = False, zero_bias: bool = False, but: tuple[str, ...] = ()) -> None:
+    """Draw the weights of every convolution by He et al. 2015: a normal distribution, fan out, gain of a ReLU.
+
+    Args:
+        module: whose convolutions.
+        linear: fan in and a gain of one instead.
+        zero_bias: set biases to zero, which else keep theirs.
+        but: beginnings of names to leave out.
+    """
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.Conv2d) and not name.startswith(but):
+            if linear:
+                nn.init.kaiming_normal_(layer.weight, a=1)
+            else:
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            if zero_bias and layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class PyramidPooling(nn.Module):
     """Averages over grids of 1, 2, 3 and 6 cells a side, each convolved (1x1) and resized to the map's size.
 

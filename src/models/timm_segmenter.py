@@ -90,11 +90,6 @@ class TimmSegmenter(Segmenter):
         joined = self.fuse(torch.cat([resize(context, size_of(fine)), self.fine(fine)], 1))
         return self.dropout(self.refine(joined)), {}
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/4, W/4)."""
-        logits: Tensor = self.head(features)
-        return logits
-
 
 def load_encoder(encoder: nn.Module, name: str, weights: str) -> None:
     """Fill a timm encoder with the weights of `TimmSegmenter`'s `weights` argument.

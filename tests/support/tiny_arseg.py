@@ -29,9 +29,6 @@ class Tiny(Segmenter):
         features = self.body(x)
         return features, {"body": features}
 
-    def classify(self, features):
-        return self.head(features)
-
     def auxiliary(self, taps):
         return {"aux": self.aux(taps["body"])}
 

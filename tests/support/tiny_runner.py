@@ -43,9 +43,6 @@ class TinySegmenter(Segmenter):
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         return self.body(x), {}
 
-    def classify(self, features: Tensor) -> Tensor:
-        return self.head(features)
-
 
 class Averager(VideoSegmenter):
     """A method with a state: classes by the brightness of the mean of all images so far."""

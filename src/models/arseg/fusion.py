@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.errors import UserError, check_range
+from src.models.layers import initialise
 from src.ops import gate as mixing
 from src.ops.cpu import GATE_WIDTH
 from src.ops.cpu.threads import can_use_cpu_kernel
@@ -83,8 +84,7 @@ class CReFF(nn.Module):
 
     def _initialise(self, init: str) -> None:
         for conv in (self.query, self.key, self.value):
-            nn.init.kaiming_normal_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            initialise(conv, linear=True, zero_bias=True)
         if init == "identity":
             for conv, centre in ((self.query, IDENTITY_QUERY), (self.key, 1.0), (self.value, 1.0)):
                 nn.init.zeros_(conv.weight)

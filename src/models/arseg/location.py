@@ -42,22 +42,15 @@ class InnerFusion(ARSeg):
         """The high branch on every frame."""
         return [SingleFrame(self.high)]
 
-    def forward_pair(
-        self,
-        key_images: Tensor,
-        images: Tensor,
-        motion: Tensor,
-        motion_valid: Tensor | None,
-        fuse: bool = True,
-        high_features: Callable[[Tensor], Tensor] | None = None,
-    ) -> PairOutput:
+    def forward_pair(self, *pair: Any, fuse: bool = True, **options: Any) -> PairOutput:
         """Training form of one non-keyframe after its keyframe, as of `ARSeg`."""
         if not fuse:
-            return super().forward_pair(key_images, images, motion, motion_valid, fuse, high_features)
+            return super().forward_pair(*pair, fuse=False, **options)
+        key_images, _, *motion = pair
         with torch.no_grad():
             key_features = self._coarse_key(key_images)[1]
-        with self._fused(key_features, motion, motion_valid):
-            return super().forward_pair(key_images, images, motion, motion_valid, False, high_features)
+        with self._fused(key_features, *motion):
+            return super().forward_pair(*pair, fuse=False, **options)
 
     def _coarse_key(self, image: Tensor) -> tuple[CoarseLogits, Tensor]:
         found: list[Tensor] = []

@@ -184,6 +184,7 @@ class ARSeg(VideoSegmenter):
         images: Tensor,
         motion: Tensor,
         motion_valid: Tensor | None,
+        *,
         fuse: bool = True,
         high_features: Callable[[Tensor], Tensor] | None = None,
     ) -> PairOutput:

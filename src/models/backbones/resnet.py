@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from src.models.backbones.checkpointing import recomputed
 from src.models.backbones.imagenet import load_backbone
-from src.models.layers import conv_norm_act
+from src.models.layers import conv_norm_act, initialise
 
 Dilations = tuple[int, int]  # of the first and of the second 3x3 convolution of a block
 
@@ -69,7 +69,7 @@ class ResNet(nn.Module):
             for n in range(4)
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self._initialise()
+        initialise(self)
         load_backbone(self, depth, deep_stem, weights)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -88,11 +88,6 @@ class ResNet(nn.Module):
         for block in stage:
             x = recomputed(block, x)
         return x
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class BasicBlock(nn.Module):

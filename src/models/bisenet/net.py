@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.models.backbones.resnet import ResNet
 from src.models.base import Segmenter
-from src.models.layers import ConvNormAct
+from src.models.layers import ConvNormAct, initialise
 from src.ops.resize import resize, size_of
 
 
@@ -32,14 +32,7 @@ class BiSeNet(Segmenter):
         self.final_conv = nn.Conv2d(256, num_classes, 1)
         self.aux16 = nn.Sequential(ConvNormAct(128, 64), nn.Conv2d(64, num_classes, 1))
         self.aux32 = nn.Sequential(ConvNormAct(128, 64), nn.Conv2d(64, num_classes, 1))
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d) and not name.startswith("context.resnet."):
-                nn.init.kaiming_normal_(module.weight, a=1)
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self, linear=True, but=("context.resnet.",))
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8, and the context path's maps "x8" and "x16" for the auxiliary heads."""
@@ -47,11 +40,6 @@ class BiSeNet(Segmenter):
         # The context path rounds up at stride 16: odd sizes leave it one cell larger than the spatial path.
         spatial = resize(self.spatial(x), size_of(x8), align_corners=True)
         return self.head(self.fusion(spatial, x8)), {"x8": x8, "x16": x16}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, h, w): "aux16" from the map at stride 8 and "aux32" from the one at stride 16."""

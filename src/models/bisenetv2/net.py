@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.base import Segmenter
-from src.models.layers import ConvHead, ConvNormAct, separable_conv
+from src.models.layers import ConvHead, ConvNormAct, initialise, separable_conv
 from src.ops.resize import resize, size_of
 
 WIDTHS = (16, 32, 64, 128)  # of the semantic branch at strides 4, 8, 16, 32 (table 1)
@@ -41,14 +41,7 @@ class BiSeNetV2(Segmenter):
             nn.Sequential(ConvNormAct(inputs, width), ConvHead(width, width, 0.1, num_classes))
             for inputs, width in zip(WIDTHS, BOOSTERS, strict=True)
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self)
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8, and the semantic branch's maps "x4", "x8", "x16" and "x32" for the boosters."""
@@ -56,11 +49,6 @@ class BiSeNetV2(Segmenter):
         for stride, stage in zip((4, 8, 16, 32), self.semantic, strict=True):
             deep = taps[f"x{stride}"] = stage(deep)
         return self.head(self.aggregation(detail, self.context(deep))), taps
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, h, w) of the boosters: "aux4", "aux8", "aux16" and "aux32", each at its stride."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.base import Segmenter
-from src.models.layers import conv_norm_act
+from src.models.layers import conv_norm_act, initialise
 
 WIDTHS = (32, 64, 128)  # at strides 2, 4, 8
 BLOCKS = (3, 21)  # at strides 4 and 8: M and N of the paper
@@ -35,16 +35,10 @@ class CGNet(Segmenter):
         self.later4, self.later8 = nn.Sequential(*later4), nn.Sequential(*later8)
         self.norm2, self.norm4, self.norm8 = _norm(w2 + 3), _norm(2 * w4 + 3), _norm(2 * w8)
         self.final_conv = nn.Conv2d(2 * w8, num_classes, 1)
+        initialise(self)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-            elif isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d):
                 module.eps = 1e-3
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8; no taps, there is no auxiliary head."""
@@ -53,11 +47,6 @@ class CGNet(Segmenter):
         x4 = torch.cat([self.later4(first4), first4, self.shrink(half)], 1)
         first8 = self.down8(self.norm4(x4))
         return self.norm8(torch.cat([first8, self.later8(first8)], 1)), {}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
 
 class ContextGuidedBlock(nn.Module):

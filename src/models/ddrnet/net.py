@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from src.models.layers import ConvNormAct
+from src.models.layers import ConvNormAct, initialise
 from src.models.rdrnet.backbone import TwoBranch, bottleneck_stages
-from src.models.rdrnet.layers import basic_blocks, initialise
+from src.models.rdrnet.layers import basic_blocks
 from src.models.rdrnet.net import BranchSegmenter, Head
 from src.models.rdrnet.pooling import DAPPM
 

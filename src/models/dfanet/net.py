@@ -93,11 +93,6 @@ class DFANet(Segmenter):
         merged: Tensor = self.merge(torch.stack(low).sum(0))
         return torch.stack([merged, *high]).sum(0), {}
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, h, w) of features at stride 4."""
-        logits: Tensor = self.head(features)
-        return logits
-
     def _aggregate(self, x: Tensor) -> list[Levels]:
         """The levels of the three backbones (paper figure 3), each half as large as the one before."""
         levels = [self.first.levels(x)]

@@ -65,11 +65,6 @@ class EfficientViTSeg(Segmenter):
         """Features at stride 8; no taps, this network has no training-only head."""
         return self.head(self.backbone(x)), {}
 
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.conv_seg(features)
-        return logits
-
 
 class SegHead(nn.Module):
     """1x1 convolutions of the levels to one width, their sum at the finest, and residual blocks; named as in timm.

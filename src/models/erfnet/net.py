@@ -38,19 +38,9 @@ class ERFNet(Segmenter):
         self.head = ConvHead(16, 128, 0.1)
         self.final_conv = nn.Conv2d(128, num_classes, 1)
 
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
-
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 2; no taps, there is no auxiliary head."""
         return self.head(self.decoder(self.encoder(x))), {}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, h/2, w/2)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
 
 class Downsampler(nn.Module):

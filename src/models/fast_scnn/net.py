@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.base import Segmenter
-from src.models.layers import ConvHead, ConvNormAct, PyramidPooling, separable_conv
+from src.models.layers import ConvHead, ConvNormAct, PyramidPooling, initialise, separable_conv
 from src.ops.resize import resize, size_of
 
 EXPANSION = 6
@@ -39,14 +39,7 @@ class FastSCNN(Segmenter):
         self.head = nn.Sequential(separable_conv(128, 128), separable_conv(128, 128), nn.Dropout2d(0.1))
         self.final_conv = nn.Conv2d(128, num_classes, 1)
         self.aux8, self.aux32 = ConvHead(64, 32, 0.1, num_classes), ConvHead(128, 32, 0.1, num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self)
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8; the maps "x8" of the shallow and "x32" of the deep branch."""
@@ -54,11 +47,6 @@ class FastSCNN(Segmenter):
         x32 = self.deep(x8)
         fused = self.from_deep(resize(x32, size_of(x8))) + self.from_shallow(x8)
         return self.head(F.relu(fused)), {"x8": x8, "x32": x32}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, h, w) as "aux8" and "aux32", each at its stride."""

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from src.models.layers import ConvNormAct
+from src.models.layers import ConvNormAct, initialise
 from src.models.rdrnet.backbone import TwoBranch
-from src.models.rdrnet.layers import initialise
 from src.models.rdrnet.net import BranchSegmenter, Head
 from src.models.rdrnet.pooling import DAPPM
 from src.models.rdrnet.reparam import ParallelBlock, StackedConvs

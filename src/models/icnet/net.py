@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from src.models.backbones.resnet import ResNet, deep_stem_layers
 from src.models.base import Segmenter
-from src.models.layers import ConvHead, ConvNormAct, PyramidPooling
+from src.models.layers import ConvHead, ConvNormAct, PyramidPooling, initialise
 from src.ops.resize import resize, scaled_size, size_of
 
 
@@ -41,14 +41,7 @@ class ICNet(Segmenter):
         self.head = ConvHead(128, 128, 0)
         self.final_conv = nn.Conv2d(128, num_classes, 1)
         self.aux16, self.aux8 = ConvHead(128, 128, 0.1, num_classes), ConvHead(128, 128, 0.1, num_classes)
-        for name, module in self.named_modules():
-            if isinstance(module, nn.Conv2d) and not name.startswith("resnet.layer"):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self, but=("resnet.layer",))
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8, and the coarser maps "x16" and "x8" of both fusions."""
@@ -59,11 +52,6 @@ class ICNet(Segmenter):
         fused16, low16 = self.fuse16(self.pyramid(c32), self.middle(c16))
         fused8, low8 = self.fuse8(fused16, self.light(x))
         return self.head(fused8), {"x16": low16, "x8": low8}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, h, w) of the cascade label guidance: "aux16" and "aux8", each at its stride."""

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from src.models.ddrnet.net import plain_stem
-from src.models.layers import ConvNormAct
+from src.models.layers import ConvNormAct, initialise
 from src.models.rdrnet.backbone import resize_like
-from src.models.rdrnet.layers import NormConv, basic_blocks, bottlenecks, initialise
+from src.models.rdrnet.layers import NormConv, basic_blocks, bottlenecks
 from src.models.rdrnet.net import BranchSegmenter, Head, HeadFeatures
 from src.models.rdrnet.pooling import DAPPM, PAPPM
 
@@ -153,7 +153,7 @@ class BoundaryHead(Head):
         super().__init__(4 * width, 2 * width, channels, num_classes)
         self.d_head = HeadFeatures(2 * width, width)
         self.d_cls_seg = nn.Conv2d(width, 1, 1)
-        initialise(self, zero_bias=False)
+        initialise(self)
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """ "aux" (B, K, h, w) and "boundary" (B, 1, h, w) logits of the taps of the same size."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from src.models.base import Segmenter
-from src.models.layers import ConvNormAct, PyramidPooling
+from src.models.layers import ConvNormAct, PyramidPooling, initialise
 from src.models.stdc.backbone import CHANNELS, STDC
 from src.ops.resize import resize, size_of
 
@@ -36,14 +36,7 @@ class PPLiteSeg(Segmenter):
         self.aux16, self.aux32 = (
             nn.Sequential(ConvNormAct(width, HEAD), nn.Conv2d(HEAD, num_classes, 1, bias=False)) for width in WIDTHS[1:]
         )
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=1)
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self, linear=True)
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8, and the decoder's maps "x16" and "x32"."""
@@ -52,11 +45,6 @@ class PPLiteSeg(Segmenter):
         x32 = to32(c32, self.context(c32))
         x16 = to16(c16, x32)
         return self.head(to8(c8, x16)), {"x16": x16, "x32": x32}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, h, w) as "aux16" and "aux32", each at its stride."""

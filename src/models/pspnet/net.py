@@ -52,20 +52,10 @@ class PSPNet(Segmenter):
         self.final_conv = nn.Conv2d(head_channels, num_classes, 1)
         self.aux = None if aux_channels is None else ConvHead(middle, aux_channels, dropout, num_classes)
 
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
-
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8, and the third stage's map for the auxiliary head."""
         *_, c3, c4 = self.backbone(x)
         return self.head(self.pyramid(c4)), {"layer3": c3}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K, H/8, W/8) as "aux"."""
@@ -100,21 +90,11 @@ class PSPNetFull(Segmenter):
         self.final_conv = nn.Conv2d(64, num_classes, 1)
         self.presence = nn.Sequential(nn.Linear(middle, 256), nn.ReLU(inplace=True), nn.Linear(256, num_classes))
 
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
-
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 1, and the third stage's map for the presence head."""
         *_, c3, c4 = self.backbone(x)
         context = torch.cat([*self.pyramid.branches(c4), c4], dim=1)
         return self.decoder(F.relu(self.bottleneck(context))), {"layer3": c3}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H, W)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B, K) of each class occurring anywhere in the image, as "presence"."""

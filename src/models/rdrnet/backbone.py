@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.models.layers import ConvNormAct
-from src.models.rdrnet.layers import bottlenecks, initialise, set_batchnorm
+from src.models.layers import ConvNormAct, initialise
+from src.models.rdrnet.layers import bottlenecks, set_batchnorm
 from src.models.rdrnet.reparam import ReparamBlock
 from src.ops.resize import resize, size_of
 

@@ -86,15 +86,6 @@ def basic_blocks(inputs: int, outputs: int, blocks: int, stride: int) -> nn.Sequ
     return nn.Sequential(entry, *later)
 
 
-def initialise(module: nn.Module, zero_bias: bool) -> None:
-    """Kaiming normal (fan out) for every convolution as in the official code, biases zero if `zero_bias`."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-            if zero_bias and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
 def set_batchnorm(module: nn.Module, momentum: float, eps: float) -> None:
     """Give every batch norm inside `module` these constants."""
     for layer in module.modules():

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from src.models.base import Segmenter
+from src.models.layers import initialise
 from src.models.rdrnet.backbone import rdrnet_backbone
-from src.models.rdrnet.layers import NormConv, initialise
+from src.models.rdrnet.layers import NormConv
 from src.models.rdrnet.pooling import build_pooling
 
 
@@ -31,11 +32,6 @@ class BranchSegmenter(Segmenter):
         """Features (B, C, H/8, W/8), sizes rounded up, and the backbone's taps."""
         merged, taps = self.backbone(x)
         return self.decode_head.head(merged), taps
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, h, w)."""
-        logits: Tensor = self.decode_head.conv_seg(features)
-        return logits
 
     @property
     def classifier(self) -> nn.Module:
@@ -103,7 +99,7 @@ class Head(nn.Module):
         self.conv_seg = nn.Conv2d(channels, num_classes, 1)
         self.aux_head = HeadFeatures(auxiliary_inputs, channels)
         self.aux_cls_seg = nn.Conv2d(channels, num_classes, 1)
-        initialise(self, zero_bias=False)
+        initialise(self)
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits "aux" (B, K, h, w) of the tap "detail" (B, 2c, h, w)."""

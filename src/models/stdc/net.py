@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from src.models.base import Segmenter
 from src.models.bisenet.net import AttentionRefinement
-from src.models.layers import ConvHead, ConvNormAct
+from src.models.layers import ConvHead, ConvNormAct, initialise
 from src.models.stdc.backbone import CHANNELS, STDC
 from src.ops.resize import size_of
 
@@ -41,14 +41,7 @@ class STDCSeg(Segmenter):
         self.final_conv = nn.Conv2d(256, num_classes, 1)
         self.aux16, self.aux32 = ConvHead(128, 64, 0.1, num_classes), ConvHead(128, 64, 0.1, num_classes)
         self.detail = ConvHead(x8, 64, 0.1, 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=1)
-
-    @property
-    def classifier(self) -> nn.Module:
-        """The last 1x1 convolution."""
-        return self.final_conv
+        initialise(self, linear=True)
 
     def encode(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Features at stride 8; the backbone's "spatial" map and the context path's "x8" and "x16"."""
@@ -57,11 +50,6 @@ class STDCSeg(Segmenter):
         x16 = self.up16(F.interpolate(deep, size_of(c16)))
         x8 = self.up8(F.interpolate(self.refine16(c16) + x16, size_of(spatial)))
         return self.head(self.fusion(spatial, x8)), {"spatial": spatial, "x8": x8, "x16": x16}
-
-    def classify(self, features: Tensor) -> Tensor:
-        """Logits (B, K, H/8, W/8)."""
-        logits: Tensor = self.final_conv(features)
-        return logits
 
     def auxiliary(self, taps: dict[str, Tensor]) -> dict[str, Tensor]:
         """Logits "aux16" of the map at stride 8 and "aux32" of stride 16, as BiSeNet's; "boundary" (B, 1, H/8, W/8)."""

@@ -92,7 +92,9 @@ class ARSegModule(SegmentationModule):
         """Loss of one batch of pairs."""
         fuse = self.current_epoch >= self.fusion_from_epoch
         key, current = batch.frames[:, 0], batch.frames[:, 1]
-        pair = self.net.forward_pair(key, current, batch.motion, batch.motion_valid, fuse, self.high_features)
+        pair = self.net.forward_pair(
+            key, current, batch.motion, batch.motion_valid, fuse=fuse, high_features=self.high_features
+        )
         losses = {
             "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
             "feature": self.feature_weight * self.feature_loss(pair.features, pair.target),
