@@ -18,7 +18,8 @@ PATHS = re.compile(
     r"\+{0,2}(checkpoint|baseline|source|output|key_source|film|runs|data\.root|data\.source\.root|paths\.\w+"
     r"|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )
-LISTS = {"eval": ("checkpoint",), "predict": ("source",)}  # of which a command takes several, given as [A,B]
+# of which a command takes several, given as [A,B]
+LISTS = {"eval": ("checkpoint",), "predict": ("source",), "adapt": ("source",)}
 MULTIRUN = {"-m", "--multirun"}
 
 

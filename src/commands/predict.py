@@ -10,8 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 
+from src.adaptation.learner import check_adaptable
+from src.adaptation.online import AdaptingRunner, Online
+from src.adaptation.options import Learning
+from src.checkpoints.load import LoadedModel
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
@@ -20,6 +25,7 @@ from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import atomic_output_folder, settle
 from src.inference.resuming import file_identity, is_complete
+from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented
 from src.inference.sources import videos_of
 from src.inference.streams import Stream, segment_streams
@@ -44,20 +50,31 @@ def segment_video(config: DictConfig) -> None:
     """
     given = plain(config)
     del given["plugins"]  # imported by now
+    adapt, online = given.pop("adapt"), given.pop("online")
+    learning = Online(learning=Learning(**online.pop("learning")), **online)  # checked even where it is not used
     options = PredictOptions(**given.pop("video"), live=LiveOptions(**given.pop("live")), **given)
+    segment_sources(options, learning if adapt else None)
+
+
+def segment_sources(options: PredictOptions, online: Online | None = None) -> None:
+    """Segment what `options.source` names, and print the summary; arguments and errors as of `predict`."""
     videos = videos_of(options.source, options.output)
     if videos is None:
-        print_summary(predict(options))
+        print_summary(predict(options, online))
     else:
-        print_summaries(predict_many(options, videos))
+        print_summaries(predict_many(options, videos, online))
 
 
-def predict(options: PredictOptions) -> dict[str, Any]:
+def predict(options: PredictOptions, online: Online | None = None) -> dict[str, Any]:
     """Segment a video into `options.output`; return the summary that `timing.json` also holds.
 
     The folder gets overlay.mp4, timing.json, results.jsonl and, if asked for, labels, all at the end: a run that fails
     or is interrupted leaves nothing; but a live source ends by it, and has results. A folder that is not empty is
     rejected.
+
+    Args:
+        options: of conf/predict.yaml.
+        online: how the network is adapted on the way; None leaves it as it is.
 
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a damaged video under on_damage=stop.
@@ -65,14 +82,16 @@ def predict(options: PredictOptions) -> dict[str, Any]:
     with ExitStack() as stack:
         output = Path(options.output)
         folder = stack.enter_context(atomic_output_folder(output, keep=is_live(str(options.source))))
-        run = _Run(options, {"": str(options.source)})
+        run = _Run(options, {"": str(options.source)}, online)
         stream = run.stream(stack, folder, str(options.source), "")
         run.segment(iter([stream]), stream.frames.info.frames if isinstance(stream.frames, Video) else 0)
     log.info("results: %s", options.output)
     return run.summaries[""]
 
 
-def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+def predict_many(
+    options: PredictOptions, videos: Mapping[str, str], online: Online | None = None
+) -> dict[str, dict[str, Any]]:
     """Segment several videos, each into a folder of its name in `options.output`; return the summaries by name.
 
     A video whose results are there is skipped. One that cannot be used is reported, and the others are done.
@@ -80,11 +99,12 @@ def predict_many(options: PredictOptions, videos: Mapping[str, str]) -> dict[str
     Args:
         options: of all of them.
         videos: paths by name.
+        online: as of `predict`; one network learns from all videos.
 
     Raises:
         UserError: a checkpoint or output that cannot be used; or, when all else is done, videos that could not.
     """
-    run = _Run(options, videos)
+    run = _Run(options, videos, online)
     run.segment(run.streams(videos), 0)
     if run.failed:
         first = next(iter(run.failed.values()))
@@ -101,15 +121,33 @@ def _nothing() -> None: ...
 class _Run:
     """One network, and the videos that go through it."""
 
-    def __init__(self, options: PredictOptions, videos: Mapping[str, str]) -> None:
+    def __init__(self, options: PredictOptions, videos: Mapping[str, str], online: Online | None) -> None:
         self._options, self._left = options, set(videos)
         # live sources do not wait for one another
         self._at_once = len(videos) if any(map(is_live, videos.values())) else min(options.streams, len(videos))
         # one budget of threads for network, decoders and encoders
+        self._adapting: AdaptingRunner | None = None
+
+        def make_runner(loaded: LoadedModel, device: torch.device) -> FrameRunner:
+            if online is None:
+                return runner_of(loaded, device)
+            check_adaptable(loaded.network, options.checkpoint)
+            self._adapting = AdaptingRunner(loaded, device, online)
+            return self._adapting
+
+        at_once = self._at_once if online is None else 1  # one step at a time changes the network
         self._segmenter: StreamSegmenter = load_segmenter(
-            options.checkpoint, options.device, options.threads, options.backend, options.precision, self._at_once
+            options.checkpoint,
+            options.device,
+            options.threads,
+            options.backend,
+            options.precision,
+            at_once,
+            make_runner,
         )
         self._settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
+        if online is not None:
+            self._settings["online"] = asdict(online)
         self._checkpoint = file_identity(options.checkpoint)
         self._open = ExitStack()
         self._display: ProgressDisplay | None = None
@@ -217,4 +255,5 @@ class _Run:
             "threads": segmenter.threads,
             "backend": segmenter.runner.engine.backend,
             "precision": segmenter.runner.engine.precision,
+            **({"adaptation": self._adapting.summary()} if self._adapting else {}),
         }

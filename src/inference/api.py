@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from src.ops.cpu.memory import keep_freed_memory
 from src.video.reading.damage import Policy
 from src.video.reading.decode import MotionSource, Video
 from src.video.reading.live import LiveVideo, is_live
+
+MakeRunner = Callable[[LoadedModel, torch.device], FrameRunner]
 
 __all__ = ["FrameInput", "Segmented", "StreamSegmenter", "Video", "load_segmenter"]
 
@@ -48,10 +50,11 @@ class StreamSegmenter:
         backend: str = "torch",
         precision: str = "fp32",
         workers: int = 1,
+        make_runner: MakeRunner = runner_of,
     ) -> None:
         candidates(backend, precision, device.type)  # before any work
         self._wanted = None if (backend, precision) == PLAIN else (backend, precision)
-        self.runner: FrameRunner = runner_of(loaded, device)
+        self.runner: FrameRunner = make_runner(loaded, device)
         self.classes: ClassSet = loaded.classes
         self.normalisation = loaded.normalisation
         self.gop, self.device, self.threads, self.workers = loaded.gop, device, threads, workers
@@ -142,6 +145,7 @@ def load_segmenter(
     backend: str = "torch",
     precision: str = "fp32",
     streams: int = 1,
+    make_runner: MakeRunner = runner_of,
 ) -> StreamSegmenter:
     """Load a checkpoint of `src.train` or `src.convert` in its inference form.
 
@@ -154,6 +158,7 @@ def load_segmenter(
             where it is faster and its labels are those of fp32 (on files; live sources stay in fp32).
         streams: videos that are segmented at the same time. On a CPU they share the threads, for one thread on each of
             two frames does more than two on one.
+        make_runner: another way to run the network, such as one that adapts it.
 
     Raises:
         UserError: no such file, damaged, not written by this project, no such device, or a backend or precision
@@ -163,4 +168,4 @@ def load_segmenter(
     workers = min(streams, count) if chosen.type == "cpu" else 1
     torch.set_num_threads(count // workers)  # of each
     keep_freed_memory()
-    return StreamSegmenter(load_checkpoint(checkpoint), chosen, count, backend, precision, workers)
+    return StreamSegmenter(load_checkpoint(checkpoint), chosen, count, backend, precision, workers, make_runner)

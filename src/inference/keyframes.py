@@ -18,10 +18,11 @@ class KeyedMotion:
     Args:
         max_gop: frames from one keyframe to the next at most.
         all_intra: the video has I frames only, which then do not mark where a scene begins.
+        early: frames that the second keyframe comes earlier, up to max_gop - 1.
     """
 
-    def __init__(self, max_gop: int, all_intra: bool = False) -> None:
-        self._chain, self._max_gop, self._all_intra = MotionChain(), max_gop, all_intra
+    def __init__(self, max_gop: int, all_intra: bool = False, early: int = 0) -> None:
+        self._chain, self._max_gop, self._all_intra, self._early = MotionChain(), max_gop, all_intra, early
         self._left = 0  # frames that may still follow the latest keyframe
 
     def update(self, frame: Frame, skipped: bool = False) -> MotionField | None:
@@ -41,5 +42,5 @@ class KeyedMotion:
             return motion
         self._chain.reset()  # and again, with this frame as the start
         self._chain.update(frame)
-        self._left = self._max_gop - 1
+        self._left, self._early = self._max_gop - 1 - self._early, 0
         return None

@@ -28,6 +28,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         f"damaged frames: {summary['damaged_frames']}, "
         f"lost: {summary['lost_frames']}"
     )
+    if "adaptation" in summary:
+        found = summary["adaptation"]
+        start, adapted = (100 * found["agreement"][key] for key in ("start", "adapted"))
+        print(
+            f"adaptation: {found['comparisons']} comparisons, agreement with the high branch {start:.2f} % before, "
+            f"{adapted:.2f} % adapted; {100 * found['share_adapted']:.0f} % of the frames between keyframes labelled "
+            f"by adapted weights, {found['restarts']} restarts, {found['seconds']:.1f} s"
+        )
     if "live" in summary:
         live = summary["live"]
         latency = ", ".join(f"{rank} {value:.0f} ms" for rank, value in live["latency_milliseconds"].items())

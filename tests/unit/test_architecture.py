@@ -26,17 +26,17 @@ FLOORS: list[set[str]] = [
     {"metrics"},
     {"checkpoints"},
     {"inference"},
-    {"training", "evaluation", "benchmarking", "exporting"},
+    {"training", "evaluation", "benchmarking", "exporting", "adaptation"},
     {"reports"},
     {"cli"},
     {"commands"},
-    {"train", "eval", "predict", "motion", "prepare", "benchmark", "convert", "report", "export"},
+    {"train", "eval", "predict", "motion", "prepare", "benchmark", "convert", "report", "export", "adapt"},
 ]
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 WITHOUT = {  # libraries that the rooms below a floor must not know
     "torch": {"video"},
     "lightning": {"video", "ops", "losses", "models", "metrics", "checkpoints", "inference"}
-    | {"evaluation", "benchmarking", "exporting", "reports"},
+    | {"evaluation", "benchmarking", "exporting", "adaptation", "reports"},
     "albumentations": set(FLOOR) - {"data"},
     "matplotlib": set(FLOOR) - {"training", "reports"},
     "hydra": set(FLOOR) - {"cli", "commands", "instantiate"} - FLOORS[-1],

@@ -21,34 +21,45 @@ from src.ops.resize import downscale, resize, scaled_size, size_of, to_float_nch
 
 @dataclass
 class PairOutput:
-    """Results of a training pair.
+    """Results of a training pair; logits are computed where they are asked for.
 
     Attributes:
-        logits: (B, K, H, W) of the current frame.
-        features: (B, C, h, w) behind them, at the size of the high branch's features.
+        features: (B, C, h, w) of the current frame, at the size of the high branch's features.
         low_features: the same before fusion.
         target: (B, C, h, w), the frozen high branch's features of the current frame.
         auxiliary: outputs of the low branch's training-only heads.
+        size: (H, W) of the images.
+        branch: whose classifier `features` are for.
+        teacher: the high branch.
     """
 
-    logits: Tensor
     features: Tensor
     low_features: Tensor
     target: Tensor
     auxiliary: dict[str, Tensor]
-    decode: Callable[[Tensor], Tensor]
-    decode_target: Callable[[Tensor], Tensor]
+    size: tuple[int, int]
+    branch: Segmenter
+    teacher: Segmenter
 
     @property
-    def target_logits(self) -> Tensor:
-        """Logits (B, K, H, W) of the frozen high branch for the current frame, computed on request."""
-        with torch.no_grad():
-            return self.decode_target(self.target)
+    def logits(self) -> Tensor:
+        """Logits (B, K, H, W) of the current frame."""
+        return self._decode(self.features)
 
     @property
     def low_logits(self) -> Tensor:
-        """Logits (B, K, H, W) of `low_features`, computed on request."""
-        return self.decode(self.low_features)
+        """Logits (B, K, H, W) of `low_features`."""
+        return self._decode(self.low_features)
+
+    @property
+    def coarse_logits(self) -> tuple[Tensor, Tensor]:
+        """Logits (B, K, h', w') of the current frame and of the target, before their resize to image size."""
+        with torch.no_grad():
+            target = self.teacher.classify(self.target)
+        return self.branch.classify(self.features), target
+
+    def _decode(self, features: Tensor) -> Tensor:
+        return resize(to_float_nchw(self.branch.classify(features)), self.size, self.branch.align_corners)
 
 
 class ARSeg(VideoSegmenter):
@@ -207,12 +218,8 @@ class ARSeg(VideoSegmenter):
         if key_features is not None:
             features = self.fusion(low, key_features, motion, motion_valid)
 
-        def decoder(branch: Segmenter) -> Callable[[Tensor], Tensor]:
-            return lambda x: resize(to_float_nchw(branch.classify(x)), size, branch.align_corners)
-
-        decode, decode_target = decoder(self.high if self.share_classifier else self.low), decoder(self.high)
-        auxiliary = self.low.auxiliary(taps)
-        return PairOutput(decode(features), features, low_features, target, auxiliary, decode, decode_target)
+        branch = self.high if self.share_classifier else self.low
+        return PairOutput(features, low_features, target, self.low.auxiliary(taps), size, branch, self.high)
 
     def _coarse_key(self, image: Tensor) -> tuple[CoarseLogits, Tensor]:
         features = self.high.features(image)

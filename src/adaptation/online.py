@@ -1,0 +1,193 @@
+"""Adapt on the way: a runner whose network learns from some of the frames that it labels."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from src.adaptation.learner import Learner, NotFinite, load
+from src.adaptation.options import Learning
+from src.adaptation.pairs import Cropping, batch_of, fitting
+from src.checkpoints.load import LoadedModel
+from src.data.batch import Sample
+from src.errors import UserError, check_range
+from src.inference.engine.options import PLAIN, Engine
+from src.inference.runner import FrameRunner
+from src.models.deploy.inference_form import inference_form
+from src.models.video import SingleFrame
+from src.video.types import MotionField
+
+COMPARED = 8  # latest comparisons that decide which weights label the next frames
+FEWEST = 3  # of them, before the learned weights may
+WORSE = 0.005  # share of labels by which learned weights are worse in the mean of `COMPARED`, when they are given up
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Online:
+    """The keys of `online` in conf/predict.yaml, where each is explained.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    every: int
+    memory: int
+    seed: int
+    learning: Learning
+
+    def __post_init__(self) -> None:
+        for key in ("every", "memory"):
+            value = getattr(self, key)
+            check_range(isinstance(value, int) and value >= 1, f"online.{key}", value, "a whole number from 1 up")
+
+
+class Following(NamedTuple):
+    """State of a method, and the image (1, H, W, 3) uint8 of its keyframe."""
+
+    inner: Any
+    key: Tensor | None
+
+
+class AdaptingRunner(FrameRunner):
+    """Runs AR-Seg and adapts it on the way, at a bounded cost; never worse than it was, as far as can be seen.
+
+    On one of `every` frames between keyframes the high branch runs, too. First the labels of both the weights at the
+    start and the learned ones are compared with its labels; the weights that agreed better with them in the mean of
+    the latest comparisons label the frames that follow. Then one step learns from this frame and others in memory.
+    Labels of the frame itself are made before: nothing is compared on what it was learned from.
+
+    Args:
+        loaded: of `check_adaptable`.
+        device: that it runs on.
+        options: of learning.
+    """
+
+    def __init__(self, loaded: LoadedModel, device: torch.device, options: Online) -> None:
+        network = inference_form(loaded.network)
+        about = loaded.normalisation, device, loaded.fit
+        super().__init__(network, *about)
+        self._options = options
+        self._adapted = FrameRunner(deepcopy(self.network), *about)
+        self._teacher = FrameRunner(SingleFrame(self.network.high), *about)  # type: ignore[arg-type]
+        self._learner = Learner(deepcopy(self.network), options.learning, steps=None)
+        self._rng = np.random.default_rng(options.seed)
+        self._cropping: Cropping | None = None  # from the first frame on, whose size it has
+        self._memory: deque[Sample] = deque(maxlen=options.memory)
+        self._gains: deque[float] = deque(maxlen=COMPARED)
+        gap = options.every
+        while math.gcd(gap, loaded.gop - 1) > 1:  # so that the distances take turns
+            gap += 1
+        self._gap, self._seen = gap, 0
+        self._sums, self._counts = np.zeros(2), {"compared": 0, "adapted": 0, "frames": 0, "restarts": 0}
+        self._seconds = 0.0
+
+    @property
+    def uses_adapted(self) -> bool:
+        """Whether the learned weights label the next frames."""
+        return len(self._gains) >= FEWEST and float(np.mean(self._gains)) > 0
+
+    def init_state(self) -> Following:
+        """The state before the first frame."""
+        return Following(super().init_state(), None)
+
+    def step(
+        self,
+        image: NDArray[np.uint8],
+        state: Following,
+        motion: MotionField | None,
+        size: tuple[int, int] | None = None,
+    ) -> tuple[NDArray[np.uint8], Following]:
+        """Label the next frame, and sometimes learn from it; as of `FrameRunner.step`."""
+        adapted = self.uses_adapted
+        run = self._adapted.step if adapted else super().step
+        labels, inner = run(image, state.inner, motion, size)
+        if motion is None or state.key is None:
+            return labels, Following(inner, torch.from_numpy(image)[None])
+        self._counts["frames"] += 1
+        self._counts["adapted"] += adapted
+        self._seen += 1
+        if self._seen % self._gap == 0:
+            began = time.perf_counter()
+            self._compare(image, state.inner, motion)
+            self._learn(state.key[0].numpy(), image, motion)
+            self._seconds += time.perf_counter() - began
+        return labels, Following(inner, state.key)
+
+    def step_batch(self, images: Any, states: Any, motions: Any) -> list[tuple[NDArray[np.uint8], Following]]:
+        """Label the next frame of several streams, one after the other; all of them teach one network."""
+        return [self.step(*frame) for frame in zip(images, states, motions, strict=True)]
+
+    def advance(self, image: NDArray[np.uint8], state: Following, motion: MotionField | None) -> Following:
+        """State after a frame whose labels are not needed."""
+        inner = super().advance(image, state.inner, motion)
+        return Following(inner, torch.from_numpy(image)[None] if motion is None else state.key)
+
+    def tune(self, images: Any, backend: str, precision: str, threads: int, workers: int = 1) -> Engine:
+        """Stay in torch and float32, where the network can learn.
+
+        Raises:
+            UserError: another backend or precision is named.
+        """
+        if backend not in ("auto", PLAIN.backend) or precision not in ("auto", PLAIN.precision):
+            raise UserError(
+                f"adapt=true with backend={backend} precision={precision}: a network learns in torch fp32 only; "
+                "leave both at auto, or give adapt=false"
+            )
+        return PLAIN
+
+    def warm_up(self, height: int, width: int) -> None:
+        """Compile and allocate before the first frame, outside all timing."""
+        self._adapted.warm_up(height, width)
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was compared, learned and used, and the seconds that it took."""
+        counts, compared = self._counts, max(1, self._counts["compared"])
+        start, adapted = (round(float(value), 5) for value in self._sums / compared)
+        return {
+            "comparisons": counts["compared"],
+            "agreement": {"start": start, "adapted": adapted},
+            "share_adapted": round(counts["adapted"] / max(1, counts["frames"]), 4),
+            "restarts": counts["restarts"],
+            "seconds": round(self._seconds, 3),
+        }
+
+    def _compare(self, image: NDArray[np.uint8], inner: Any, motion: MotionField) -> None:
+        """Compare the labels of both weights with those of the high branch."""
+        expected = self._teacher.step(image, None, None)[0]
+        agreed = [
+            float((run(image, inner, motion)[0] == expected).mean()) for run in (super().step, self._adapted.step)
+        ]
+        self._gains.append(agreed[1] - agreed[0])
+        self._sums += agreed
+        self._counts["compared"] += 1
+
+    def _learn(self, key: NDArray[np.uint8], image: NDArray[np.uint8], motion: MotionField) -> None:
+        if self._cropping is None:
+            learning = fitting(self._options.learning, [(image.shape[0], image.shape[1])], self._fit)
+            self._cropping = Cropping(learning, self._fit, self._rng)
+        self._memory.append(self._cropping.sample(key, image, motion))
+        others = self._rng.integers(len(self._memory), size=self._options.learning.batch_size - 1)
+        batch = batch_of([self._memory[-1], *(self._memory[int(n)] for n in others)])
+        try:
+            if len(self._gains) == COMPARED and float(np.mean(self._gains)) < -WORSE:
+                raise NotFinite(f"learned weights agree by {-float(np.mean(self._gains)):.4f} less than those before")
+            self._learner.step(batch.to(self._device).ready(self._normalisation))
+            load(self._adapted.network, self._learner.weights())
+        except NotFinite as error:
+            log.warning("adaptation begins again from the weights of the checkpoint: %s", error)
+            self._counts["restarts"] += 1
+            self._learner.restart()
+            load(self._adapted.network, self._learner.start)
+            self._gains.clear()
