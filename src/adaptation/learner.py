@@ -34,7 +34,7 @@ class LearnsFromKeyframes(Protocol):
         images: Tensor,
         motion: Tensor,
         motion_valid: Tensor | None,
-        fuse: bool = True,
+        *,
         high_features: Callable[[Tensor], Tensor] | None = None,
     ) -> PairOutput:
         """As of AR-Seg."""
@@ -98,7 +98,7 @@ class Learner:
         options, frames = self.options, batch.frames
         key, current = (frames[:, n].contiguous(memory_format=torch.channels_last) for n in (0, 1))
         with self._precision():
-            pair = self._pairs.forward_pair(key, current, batch.motion, batch.motion_valid, True, self._high)
+            pair = self._pairs.forward_pair(key, current, batch.motion, batch.motion_valid, high_features=self._high)
             losses = {
                 "feature": options.feature_weight * FEATURE_LOSSES["mse"](pair.features, pair.target),
                 "soft": options.soft_weight * soft_cross_entropy(*pair.coarse_logits),

@@ -120,7 +120,9 @@ class AdaptingRunner(FrameRunner):
         self._seen += 1
         if self._seen % self._gap == 0:
             began = time.perf_counter()
-            self._compare(image, state.inner, motion)
+            other = (super().step if adapted else self._adapted.step)(image, state.inner, motion, size)[0]
+            expected = self._teacher.step(image, None, None, size)[0]
+            self._compare(expected, *((other, labels) if adapted else (labels, other)))
             self._learn(state.key[0].numpy(), image, motion)
             self._seconds += time.perf_counter() - began
         return labels, Following(inner, state.key)
@@ -163,12 +165,9 @@ class AdaptingRunner(FrameRunner):
             "seconds": round(self._seconds, 3),
         }
 
-    def _compare(self, image: NDArray[np.uint8], inner: Any, motion: MotionField) -> None:
+    def _compare(self, expected: NDArray[np.uint8], start: NDArray[np.uint8], adapted: NDArray[np.uint8]) -> None:
         """Compare the labels of both weights with those of the high branch."""
-        expected = self._teacher.step(image, None, None)[0]
-        agreed = [
-            float((run(image, inner, motion)[0] == expected).mean()) for run in (super().step, self._adapted.step)
-        ]
+        agreed = [float((labels == expected).mean()) for labels in (start, adapted)]
         self._gains.append(agreed[1] - agreed[0])
         self._sums += agreed
         self._counts["compared"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,11 +31,12 @@ from src.inference.options import LiveOptions, PredictOptions
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
-from src.interruption import defer_signals, noted, raise_received, received
+from src.interruption import Interruption, defer_signals, noted, raise_received
 from src.locks import lock_folder, unlock_folder
 from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
 from src.ops.cpu.memory import keep_freed_memory
+from src.pipeline import Feed
 from src.progress import ProgressDisplay
 from src.reports.adaptation import print_scores
 from src.video.reading.decode import Video
@@ -44,6 +45,7 @@ from src.video.reading.random_access import count_frames
 
 CHECKPOINT, SCORES, UNFINISHED, SEGMENTED = "adapted.ckpt", "adaptation.json", "unfinished.ckpt", "segmented"
 PHASE = "adapted"
+AHEAD = 2  # batches that are drawn while the network learns
 NOT_LIVE = LiveOptions("none", None, 10.0)  # files are none
 LISTED = 100  # videos by name in a checkpoint
 
@@ -81,12 +83,13 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a loss that is not finite.
     """
-    torch.set_num_threads(choose_threads(options.threads))
+    threads = choose_threads(options.threads)
+    torch.set_num_threads(threads)
     keep_freed_memory()
     device, loaded = choose_device(options.device), load_checkpoint(options.checkpoint)
     check_adaptable(loaded.network, options.checkpoint)
     gop = options.max_gop or loaded.gop
-    videos = _open(options)
+    videos = _open(options, threads)
     sizes = [(video.info.height, video.info.width) for video in videos.values()]
     options = replace(options, learning=fitting(options.learning, sizes, loaded.fit))
     identity = _identity(options, videos, gop)
@@ -100,7 +103,9 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
         sources = [Source(name, lambda v=v: v, _count(v), v.info.all_intra) for name, v in videos.items()]  # type: ignore[misc]
         holds_out = options.held_out and max(source.count for source in sources) > gop * (HELD_OUT // 2 + 1)
         with noted(lambda: _kept(output)):
-            weights, losses = _learned(options, loaded, device, sources, gop, holds_out, output / UNFINISHED, identity)
+            weights, losses = _learned(
+                options, loaded, device, threads, sources, gop, holds_out, output / UNFINISHED, identity
+            )
             log.info("comparing with the high branch")
             scores = _scored(options, loaded, weights, device, sources, gop)
         judged = scores["held_out"] if holds_out and scores["held_out"] else scores["all"]
@@ -123,7 +128,7 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
     return written
 
 
-def _open(options: AdaptOptions) -> dict[str, Video]:
+def _open(options: AdaptOptions, threads: int) -> dict[str, Video]:
     """Videos by name."""
     found = videos_of(options.source, options.output) or {Path(str(options.source)).name: str(options.source)}
     live = [path for path in found.values() if is_live(path)]
@@ -131,7 +136,6 @@ def _open(options: AdaptOptions) -> dict[str, Video]:
         raise UserError(
             f"source={live[0]} is live and comes but once; adapt on the way by src.predict adapt=true, or give files"
         )
-    threads = choose_threads(options.threads)
     return {name: Video(path, options.motion, options.on_damage, threads) for name, path in found.items()}
 
 
@@ -191,6 +195,7 @@ def _learned(
     options: AdaptOptions,
     loaded: LoadedModel,
     device: torch.device,
+    threads: int,
     sources: list[Source],
     gop: int,
     holds_out: bool,
@@ -213,24 +218,28 @@ def _learned(
         _write(unfinished, content)
 
     drawn = batches(sources, gop, options.learning, loaded.fit, options.steps, holds_out, options.seed)
-    defer_signals("the step at hand, to keep what was learned")
     try:
-        with ProgressDisplay("steps", options.steps) as display:
-            for number, batch in enumerate(drawn, start=1):
+        with (
+            ProgressDisplay("steps", options.steps) as display,
+            closing(Feed(drawn, AHEAD if threads > 1 else 0)) as feed,
+        ):
+            for number, batch in enumerate(feed, start=1):
                 if number > learner.done:  # those before are drawn again, for their place in the videos
+                    defer_signals("the step at hand, to keep what was learned")
                     losses.append(learner.step(batch.to(device).ready(loaded.normalisation)))
-                display.advance()
-                if received() is not None and learner.done:
-                    keep()
+                    defer_signals(None)
+                    if number % options.save_every == 0 or number == options.steps:
+                        keep()
                 raise_received()
-                if number % options.save_every == 0 and number == learner.done:
-                    keep()
+                display.advance()
         return learner.weights(), _means(losses)
     except NotFinite as error:
         unfinished.unlink(missing_ok=True)
         raise UserError(f"{error}. '{options.checkpoint}' is as it was, and nothing is written") from error
-    finally:
-        defer_signals(None)
+    except Interruption:
+        if learner.done:
+            keep()
+        raise
 
 
 def _means(losses: list[dict[str, float]], parts: int = 20) -> list[dict[str, float]]:

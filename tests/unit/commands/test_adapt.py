@@ -96,7 +96,6 @@ def test_an_interrupted_run_continues_to_the_same_weights(
 
     with monkeypatch.context() as patched:
         patched.setattr(Learner, "step", interrupted)
-        patched.setattr(command, "received", lambda: signals[0])
         patched.setattr(command, "raise_received", raise_received)
         with pytest.raises(Interruption) as error:
             adapt(request(ar, video, tmp_path / "out"))

@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.commands.predict import predict, predict_many
+from src.adaptation.online import Online
+from src.adaptation.options import Learning
+from src.commands.predict import predict, predict_many, segment_video
 from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.api import StreamSegmenter
@@ -27,6 +29,7 @@ from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
 from src.inference.video_results import VideoResults
 from src.interruption import Interruption
+from src.reports.prediction import print_summary
 from src.video.reading.decode import Video
 from src.video.reading.live import LiveVideo
 from tests.support.configs import ROOT
@@ -482,3 +485,51 @@ def test_command_line_ends_bad_input_with_one_line_and_status_2(image, tmp_path,
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "output").exists()
+
+
+def online(**changed):
+    learning = Learning(1e-2, 1, [384, 512], [1.0, 1.0], 0.5, 1.0, 1.0, 1.0, "fp32")
+    return Online(**{"every": 2, "memory": 8, "seed": 0, "learning": learning, **changed})
+
+
+def test_adapting_on_the_way_is_in_the_summary(ar, tmp_path, capsys):
+    film = exact_film(tmp_path / "film.mp4", 40, 40)
+    found = predict(request(ar, film, tmp_path / "out", backend="auto", precision="auto", overlay=False), online())
+    assert found["adaptation"]["comparisons"] == 32 // 3
+    assert found["adaptation"]["agreement"]["adapted"] > found["adaptation"]["agreement"]["start"]
+    assert (found["backend"], found["precision"]) == ("torch", "fp32")
+    print_summary(found)
+    assert "labelled by adapted weights, 0 restarts" in " ".join(capsys.readouterr().out.split())
+
+
+def test_several_videos_teach_one_network_and_are_complete_for_the_same_options_only(ar, tmp_path):
+    films = {f"{n}.mp4": str(exact_film(tmp_path / f"{n}.mp4", 12, 40)) for n in "ab"}
+    options = request(ar, "[]", tmp_path / "out", overlay=False)
+    found = predict_many(options, films, online())
+    assert [s["adaptation"]["comparisons"] for s in found.values()][-1] == 18 // 3
+    assert predict_many(options, films, online()) == {}
+    with pytest.raises(UserError, match="another settings"):
+        predict_many(options, films)
+
+
+def test_networks_that_do_not_learn_from_keyframes_are_not_adapted(image, tmp_path):
+    film = exact_film(tmp_path / "film.mp4", 4, 40)
+    with pytest.raises(UserError, match="give one of AR-Seg"):
+        predict(request(image, film, tmp_path / "out"), online())
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_adapts_only_if_asked(ar, tmp_path, composed):
+    film = exact_film(tmp_path / "film.mp4", 16, 40)
+    for adapt in ("false", "true"):
+        output = tmp_path / adapt
+        given = (
+            f"checkpoint={ar}",
+            f"source={film}",
+            f"output={output}",
+            f"adapt={adapt}",
+            "overlay=false",
+            "threads=1",
+        )
+        segment_video(composed("predict", tmp_path, *given))
+        assert ("adaptation" in json.loads((output / "timing.json").read_text())["summary"]) == (adapt == "true")
