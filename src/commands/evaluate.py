@@ -33,21 +33,20 @@ from src.data.datasets.files import reject_or_skip
 from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
 from src.errors import UserError
-from src.evaluation.bootstrap import BlockCounts, Bootstrap, intervals
+from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.results import result_of, training_of
-from src.evaluation.scoring import REMEDY, score_clips, score_stills, systems_of
+from src.evaluation.scoring import REMEDY, System, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
 from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
-from src.metrics.collection import ON_IMAGES, ON_VIDEOS, build_metrics
+from src.metrics.collection import ON_IMAGES, ON_VIDEOS, Scores, build_metrics
 from src.reports.evaluation import print_results
 from src.video.reading.decode import Video
 
 INPUTS = ("videos", "stills")
-FILES = "files"  # name of what writes a submission among the metrics
 
 
 def evaluate_checkpoint(config: DictConfig) -> None:
@@ -90,60 +89,30 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
     if config.submission is not None:
-        systems = [s for s in systems if s.checkpoint == next(iter(checkpoints))][-1:]  # itself, after its comparisons
-        if isinstance(module.val_clips, ClipsAtLabels):
-            module.val_clips = replace(module.val_clips, distances="last")
-    else:
-        module.check_labels(config.split, config.inputs == "stills", trained=False)
-    about: dict[str, Any] = {"gop": module.encoding.gop, "split": config.split, "seed": first.metadata["seed"]}
-    stills = module.images(config.split) if config.inputs == "stills" else None
-    if stills == []:
-        raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
+        own = [s for s in systems if s.checkpoint == next(iter(checkpoints))][-1]  # after its comparisons
+        _submit(config, module, own, data.video.motion)
+        return []
+    module.check_labels(config.split, config.inputs == "stills", trained=False)
+    stills = _stills(module, config)
     distances = module.encoding.gop if stills is None else 1
     block = resampling.block or distances
-    blocks = BlockCounts(len(systems), len(first.classes), distances, block)
-    counted = blocks if resampling.resamples and config.submission is None else None
+    blocks = BlockCounts(len(systems), len(first.classes), distances, block) if resampling.resamples else None
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
-    if config.submission is not None:
-        metrics = MetricCollection({FILES: SubmissionFiles(Path(config.submission), module.source)})
-    with processes(config.device, config.devices) as device:
-        torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
-        clips, scored = _prepared(module, config.split) if stills is None else (None, 0)
-        if not is_first_process():
-            logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
-        if stills is not None:
-            left_out: list[UserError] = []
-
-            def damaged(error: UserError) -> None:
-                reject_or_skip(str(error), module.on_damage)
-                left_out.append(error)
-
-            tune = OneEngine(config, module, lambda: _first(stills)[0])
-            scores = score_stills(systems, stills, metrics, device, damaged, tune, counted)
-            missing = int(all_reduce_sum(torch.tensor(len(left_out))))
-            about |= {"gop": 1, "codec": None, "frames": len(stills) - missing, **tune.engine._asdict()}
-        elif clips is not None:
-            start = module.first_scored(config.split)
-            tune = OneEngine(config, module, lambda: _key_image(clips[0]))
-            scores = score_clips(systems, clips, metrics, data.video.motion, device, start, tune, counted)
-            about |= {"codec": module.encoding.codec, "frames": scored, **tune.engine._asdict()}
-        gathered = blocks.gathered()
+    scores, gathered, columns, image = _score(config, module, stills, systems, metrics, data.video.motion, blocks)
     if not is_first_process():
         return []
-    if config.submission is not None:
-        print(f"{int(scores[0][FILES])} label PNGs for the test server: {config.submission}")
-        return []
-    size = _key_image(clips[0]).shape[:2] if clips is not None else _first(stills or [])[1].shape
+    about = {"gop": distances, "split": config.split, "seed": first.metadata["seed"], **columns}
+    height, width = image().shape[:2]
     results = [
         {
-            **result_of(system, computed, first.classes, (size[0], size[1]), about["gop"]),
+            **result_of(system, computed, first.classes, (height, width), distances),
             **about,
             "training": training_of(checkpoints[system.checkpoint].metadata),
         }
         for system, computed in zip(systems, scores, strict=True)
     ]
-    if counted is not None:
+    if gathered is not None:
         drawn = {"resamples": resampling.resamples, "seed": resampling.seed, "block": block}
         drawn["blocks"] = gathered.shape[1]
         for row, found in zip(results, intervals(gathered, resampling), strict=True):
@@ -153,6 +122,62 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         temporary.write_text(yaml.safe_dump(used, sort_keys=False))
     write_json(run_dir / "metrics.json", results)
     return results
+
+
+def _submit(config: DictConfig, module: ClipDataModule, system: System, motion: str) -> None:
+    """Write label PNGs for the test server, whose labels nobody has: nothing is scored."""
+    if isinstance(module.val_clips, ClipsAtLabels):
+        module.val_clips = replace(module.val_clips, distances="last")
+    stills = _stills(module, config)
+    files = MetricCollection({"files": SubmissionFiles(Path(config.submission), module.source)})
+    (written,), *_ = _score(config, module, stills, [system], files, motion, None)
+    if is_first_process():
+        print(f"{int(written['files'])} label PNGs for the test server: {config.submission}")
+
+
+def _stills(module: ClipDataModule, config: DictConfig) -> list[LabelledImage] | None:
+    """Labelled still images of the split; None where videos are scored."""
+    stills = module.images(config.split) if config.inputs == "stills" else None
+    if stills == []:
+        raise UserError(f"split '{config.split}' has no labelled still images; give another split or inputs=videos")
+    return stills
+
+
+def _score(
+    config: DictConfig,
+    module: ClipDataModule,
+    stills: list[LabelledImage] | None,
+    systems: list[System],
+    metrics: MetricCollection,
+    motion: str,
+    blocks: BlockCounts | None,
+) -> tuple[list[Scores], Counts | None, dict[str, Any], Callable[[], NDArray[np.uint8]]]:
+    """Run systems over the stills or else the clips of the split, which all processes divide.
+
+    Returns:
+        The metrics of each system, the blocks of all processes, columns of `metrics.json`, and how to read an image.
+    """
+    with processes(config.device, config.devices) as device:
+        torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
+        clips, frames = _prepared(module, config.split) if stills is None else ([], len(stills))
+        if not is_first_process():
+            logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
+        image = functools.partial(_first, stills) if stills else functools.partial(_key_image, clips[0])
+        tune = OneEngine(config, module, image)
+        if stills is None:
+            start, codec = module.first_scored(config.split), module.encoding.codec
+            scores = score_clips(systems, clips, metrics, motion, device, start, tune, blocks)
+        else:
+            left_out: list[UserError] = []
+
+            def damaged(error: UserError) -> None:
+                reject_or_skip(str(error), module.on_damage)
+                left_out.append(error)
+
+            scores, codec = score_stills(systems, stills, metrics, device, damaged, tune, blocks), None
+            frames -= int(all_reduce_sum(torch.tensor(len(left_out))))
+        gathered = None if blocks is None else blocks.gathered()
+    return scores, gathered, {"codec": codec, "frames": frames, **tune.engine._asdict()}, image
 
 
 def _prepared(module: ClipDataModule, split: str) -> tuple[Clips, int]:
@@ -221,11 +246,11 @@ def _key_image(clip: Clip) -> NDArray[np.uint8]:
     return next(iter(Video(clip.video, motion="none", remedy=REMEDY))).image
 
 
-def _first(stills: list[LabelledImage]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Image (H, W, 3) and labels (H, W) of the first still image that can be read."""
+def _first(stills: list[LabelledImage]) -> NDArray[np.uint8]:
+    """Image (H, W, 3) of the first still image that can be read."""
     for still in stills:
         with suppress(UserError):
-            return still.read()
+            return still.read()[0]
     raise UserError("no image is left: all are damaged; replace them")
 
 
