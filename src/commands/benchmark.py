@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.benchmarking.timing import TimingOptions, time_it
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
-from src.errors import LONGEST_SIDE, UserError
+from src.errors import LONGEST_SIDE, UserError, check_range
 from src.files import as_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import candidates
@@ -23,7 +23,15 @@ from src.models.video import VideoSegmenter, as_video_segmenter
 from src.video.reading.decode import Video
 
 TRAINING = ("loss", "optimizer", "scheduler", "phases")
-SMALLEST = 32  # pixels: the deepest stride
+SIDE = (32, LONGEST_SIDE)  # pixels, from the deepest stride on
+RANGES = {
+    "input.height": SIDE,
+    "input.width": SIDE,
+    "video.gop": (2, None),
+    "warmup": (1, None),
+    "rounds": (1, None),
+    "num_classes": (1, None),
+}
 
 
 def benchmark(config: DictConfig) -> dict[str, Any]:
@@ -125,12 +133,10 @@ def _size(config: DictConfig) -> tuple[int, int]:
 
 
 def _check_values(config: DictConfig) -> None:
-    least = {"input.height": SMALLEST, "input.width": SMALLEST, "video.gop": 2, "warmup": 1, "rounds": 1, "threads": 1}
-    for key, minimum in {**least, "num_classes": 1}.items():
+    choose_threads(config.threads)
+    for key, (least, most) in RANGES.items():
         value = OmegaConf.select(config, key)
-        if key.startswith("input.") and isinstance(value, int) and value > LONGEST_SIDE:
-            raise UserError(f"{key}={value} is above {LONGEST_SIDE}; give {key}={LONGEST_SIDE} or less")
-        if not (key == "threads" and value is None) and (not isinstance(value, int) or value < minimum):
-            raise UserError(f"{key}={value} is not a number from {minimum} up; give {key}={minimum} or more")
+        allowed = f"a whole number from {least} {'up' if most is None else f'to {most}'}"
+        check_range(isinstance(value, int) and least <= value <= (most or value), key, value, allowed)
     if config.film and not config.latency:
         raise UserError(f"film={config.film} is given, but latency=false times nothing; leave one of them out")
