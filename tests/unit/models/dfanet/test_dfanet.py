@@ -4,19 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from src.errors import UserError
 from src.models.dfanet.backbone import Xception
 from src.models.dfanet.net import DFANet, load_classifier
-
-
-def gmacs(net: torch.nn.Module, height: int, width: int) -> float:
-    """Multiply-adds of one picture in billions, counted without computing anything."""
-    net = net.to("meta").eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net(torch.empty(1, 3, height, width, device="meta"))
-    return counter.get_total_flops() / 2e9
+from tests.support.rdrnet_variants import gmacs, parameters
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +18,16 @@ def net() -> DFANet:
 
 
 @pytest.mark.parametrize(
-    ("variant", "size", "published", "parameters"),
+    ("variant", "size", "published", "counted"),
     [
         ("a", (1024, 1024), 3.4, 1_656_123),
         ("a", (512, 1024), 1.7, 1_656_123),
         ("b", (1024, 1024), 2.1, 1_025_595),
     ],
 )
-def test_cost_is_within_four_percent_of_the_paper(variant, size, published, parameters):
+def test_cost_is_within_four_percent_of_the_paper(variant, size, published, counted):
     net = DFANet(19, variant)
-    assert sum(p.numel() for p in net.parameters()) == parameters
+    assert parameters(net) == counted
     assert gmacs(net, *size) == pytest.approx(published, rel=0.04)
 
 
