@@ -5,9 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path, PurePath
 from typing import Any
 
 import hydra
@@ -18,15 +15,12 @@ from omegaconf.errors import InterpolationResolutionError
 
 from src.cli.arguments import nearest
 from src.errors import UserError
-from src.files import read_yaml
 from src.models import registry
 
 OmegaConf.register_new_resolver(  # of default run directories: the experiment, or else data and network
     "run_name", lambda experiment, usual: usual if experiment in (None, "None") else experiment, replace=True
 )
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
-CONFIG_FOLDERS = ("--config-dir", "-cd", "--config-path", "-cp")
-LONGEST_PATH = 250  # characters of a file's place in them
 NEEDED = ("data", "data.source", "data.module", "video", "trainer", "model", "model.optimizer", "model.scheduler")
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
@@ -77,100 +71,6 @@ def check_keys(config: DictConfig) -> None:
     _check_mandatory(given, usual, "")
     _check(given, usual, "")
     _check_values(given, given, usual)
-
-
-def check_files(arguments: Sequence[str]) -> None:
-    """Reject chosen files of a user's own configuration folders that Hydra would unfold without bound.
-
-    Args:
-        arguments: of the command line.
-
-    Raises:
-        UserError: such a file, or one that is not YAML.
-    """
-    given = [argument.partition("=") for argument in arguments if "=" in argument]
-    checked: set[Path] = set()
-    for folder in config_folders(arguments):
-        for key, _, value in given:
-            for choice in value.split(","):
-                _check_file(Path(folder), _group(key.lstrip("+"), ""), choice, checked)
-
-
-def config_folders(arguments: Sequence[str]) -> list[str]:
-    """Return the configuration folders that a command line adds."""
-    folders = [value for option, value in pairwise([*arguments, ""]) if option in CONFIG_FOLDERS]
-    given = [argument.partition("=") for argument in arguments if "=" in argument]
-    folders += [value for option, _, value in given if option in CONFIG_FOLDERS]
-    folders += [
-        path.removeprefix("file://")
-        for key, _, value in given
-        if key == "hydra.searchpath"
-        for path in re.split(r"[\[\],'\"\s]+", value)
-    ]
-    return [folder for folder in folders if folder]
-
-
-def _check_file(folder: Path, group: str, choice: str, checked: set[Path]) -> None:
-    path = folder / group / f"{choice.removesuffix('.yaml')}.yaml"
-    if path in checked or len(group) + len(choice) > LONGEST_PATH or not path.is_file():
-        return
-    checked.add(path)
-    content = read_yaml(path)
-    defaults = content.get("defaults") if isinstance(content, dict) else None
-    for entry in defaults if isinstance(defaults, list) else []:
-        for key, value in entry.items() if isinstance(entry, dict) else [(".", entry)]:
-            for inner in value if isinstance(value, list) else [value]:
-                _check_file(folder, _group(str(key), group), str(inner), checked)
-
-
-def _group(key: str, above: str) -> str:
-    """Return the group that a key of a defaults list names: `override /group@package`, relative to another."""
-    name = key.split(" ")[-1].partition("@")[0]
-    return name.lstrip("/") if name.startswith("/") else str(PurePath(above) / name)
-
-
-def check_data_set(config: DictConfig) -> None:
-    """Reject a `data` group that is not a data set, but settings of others.
-
-    Raises:
-        UserError: such a group.
-    """
-    if not {"source", "module"} <= config.data.keys():
-        name = HydraConfig.get().runtime.choices["data"]
-        raise UserError(f"data={name} is no data set, but settings of others; give one, such as data=street")
-
-
-def check_rate(config: DictConfig) -> None:
-    """Reject a `video.crf` on the command line that a `video.bitrate` would override.
-
-    Raises:
-        UserError: both are set.
-    """
-    given = {override.split("=")[0] for override in HydraConfig.get().overrides.task}
-    crf, bitrate = config.video.crf, config.video.bitrate
-    if "video.crf" in given and crf is not None and bitrate is not None:
-        raise UserError(
-            f"video.crf={crf} and video.bitrate={bitrate} are both set, and the bitrate would take the place of the "
-            "quality; leave out one of them, or give video.bitrate=null against that of an experiment"
-        )
-
-
-def check_effect(config: DictConfig) -> None:
-    """Reject keys of `trainer` on the command line for which each training phase has a value of its own.
-
-    Raises:
-        UserError: such a key, with those to give instead.
-    """
-    phases: dict[str, Any] = OmegaConf.to_container(config.model.phases)  # type: ignore[assignment]
-    own = {name: spec["trainer"] for name, spec in phases.items() if spec is not None}
-    for override in HydraConfig.get().overrides.task:
-        key = override.lstrip("+").partition("=")[0]
-        name = key.removeprefix("trainer.")
-        if own and name != key and all(name in settings for settings in own.values()):
-            places = [f"model.phases.{phase}.{key}" for phase in own]
-            texts = [str(settings[name]) for settings in own.values()]
-            keys = [text[2:-1] if text.startswith("${") else place for text, place in zip(texts, places, strict=True)]
-            raise UserError(f"{key} has no effect, as each phase has its own; give {', '.join(dict.fromkeys(keys))}")
 
 
 def _check_mandatory(value: Any, usual: Any, path: str) -> None:

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.cli.arguments import MULTIRUN, comparable, explained, readable, unreadable
-from src.cli.config import check_files, check_keys
+from src.cli.config import check_keys
+from src.cli.config_folders import check_files
 from src.cli.ending import answers_signals, end_with
 from src.cli.multirun import record_failure
 from src.cli.plugins import with_plugins

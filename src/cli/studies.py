@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from src.cli.arguments import MULTIRUN, nearest
-from src.cli.config import config_folders
+from src.cli.config_folders import config_folders
 from src.errors import UserError
 from src.reports.study import Study, StudyTrial, read_study
 
@@ -44,8 +44,10 @@ def with_trials(command: str, arguments: Sequence[str], conf: Path) -> list[str]
         return list(arguments)
     if name not in files:
         raise UserError(f"study={name} is unknown; {nearest(name, files)}")
-    study = read_study(files[name])
-    _store(study, folders)
+    study, store = read_study(files[name]), ConfigStore.instance()
+    store.repo.pop(GROUP, None)  # of another study
+    for option in study.trials:
+        store.store(group=GROUP, name=option.name, node=_as_option(study, option, folders), package="_global_")
     if command == "report":
         return list(arguments)
     if command != study.command:
@@ -56,13 +58,6 @@ def with_trials(command: str, arguments: Sequence[str], conf: Path) -> list[str]
             raise UserError(f"study={name} has trials; give trial=NAME, one of {names}, or --multirun for all")
         return [*arguments, f"{GROUP}={names}"]
     return list(arguments)
-
-
-def _store(study: Study, folders: Sequence[Path]) -> None:
-    store = ConfigStore.instance()
-    store.repo.pop(GROUP, None)  # of another study
-    for trial in study.trials:
-        store.store(group=GROUP, name=trial.name, node=_as_option(study, trial, folders), package="_global_")
 
 
 def _as_option(study: Study, trial: StudyTrial, folders: Sequence[Path]) -> Any:

@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from src.cli.config import check_kind, check_rate
+from src.cli.config import check_kind
+from src.cli.overrides import check_rate
 from src.errors import UserError
 from src.training.resume import stored_config
 

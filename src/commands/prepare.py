@@ -8,7 +8,8 @@ import re
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from src.cli.config import check_data_set, check_rate, plain
+from src.cli.config import plain
+from src.cli.overrides import check_data_set, check_rate
 from src.data.clips.cache import ClipJob, prepare
 from src.data.clips.check import faults
 from src.data.clips.index import write_manifest

@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from src.cli.config import check_data_set, check_effect, check_rate, plain, usual_config
+from src.cli.config import plain, usual_config
+from src.cli.overrides import check_data_set, check_effect, check_rate
 from src.commands.provenance import record_resume, write_provenance
 from src.commands.resumption import resumption
 from src.errors import UserError

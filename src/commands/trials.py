@@ -14,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict
 
-from src.cli.config import check_effect, check_keys, check_rate, plain
+from src.cli.config import check_keys, plain
 from src.cli.ending import end_with
+from src.cli.overrides import check_effect, check_rate
 from src.cli.plugins import with_plugins
 from src.errors import UserError
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from src.cli.config import check_files, check_keys
+from src.cli.config import check_keys
+from src.cli.config_folders import check_files
 from src.errors import UserError
 from tests.support.configs import Compose
 
