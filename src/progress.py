@@ -5,15 +5,11 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 log = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
 
 
 class Interval:
@@ -80,11 +76,3 @@ class ProgressDisplay:
             return f"{self._done} {self._unit}, {rate:.3g} {self._unit}/s"
         minutes = (self._total - self._done) / rate / 60
         return f"{self._done}/{self._total} {self._unit}, {rate:.3g} {self._unit}/s, {minutes:.1f} min left"
-
-
-def track(items: Iterable[Item], unit: str, total: int) -> Iterator[Item]:
-    """Yield the items and show progress, see `ProgressDisplay`."""
-    with ProgressDisplay(unit, total) as display:
-        for item in items:
-            yield item
-            display.advance()

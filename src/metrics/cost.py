@@ -41,17 +41,6 @@ class InferenceCost:
         return asdict(self)
 
 
-def count_macs(function: Callable[..., object], *arguments: object) -> int:
-    """Multiply-adds of matrix products, convolutions and local attention in function(*arguments).
-
-    Nothing is computed: tensors are replaced by their shapes. As in all FLOP counts of torch, elementwise work,
-    resizing and warping are not counted.
-    """
-    with FakeTensorMode(allow_non_fake_inputs=True) as fake, torch.no_grad():
-        shapes = [fake.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]
-        return _counted(lambda: function(*shapes))[0]
-
-
 def inference_cost(net: VideoSegmenter, size: tuple[int, int], gop: int) -> InferenceCost:
     """Count one cycle of a method on images of `size` = (height, width), without computing anything.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -65,9 +66,14 @@ def parameters(net: nn.Module) -> int:
 def gmacs(net: Segmenter, height: int = 1024, width: int = 2048) -> float:
     """Multiply-adds / 1e9 of the inference graph; `net` ends up on the meta device."""
     net.to("meta").eval()
+    return macs(lambda x: net.classify(net.features(x)), torch.empty(1, 3, height, width, device="meta")) / 1e9
+
+
+def macs(function: Callable[..., object], *arguments: Tensor) -> int:
+    """Multiply-adds of matrix products, convolutions and local attention in function(*arguments)."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.classify(net.features(torch.empty(1, 3, height, width, device="meta")))
-    return counter.get_total_flops() / 2e9
+        function(*arguments)
+    return int(counter.get_total_flops()) // 2
 
 
 def relative(actual: Tensor, expected: Tensor) -> float:

@@ -6,12 +6,14 @@ import logging
 
 import pytest
 
-from src.progress import Interval, ProgressDisplay, track
+from src.progress import Interval, ProgressDisplay
 
 
-def test_items_pass_and_the_last_one_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_item_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert list(track("abc", "frames", 3)) == ["a", "b", "c"]
+    with ProgressDisplay("frames", 3) as display:
+        for _ in range(3):
+            display.advance()
     [line] = caplog.messages
     assert line.startswith("3/3 frames, ")
     assert line.endswith(" frames/s, 0.0 min left")
