@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,12 @@ import torch
 
 from src.adaptation.learner import Learner, NotFinite
 from src.adaptation.options import AdaptOptions
-from src.checkpoints.load import load_checkpoint
+from src.checkpoints.load import load_checkpoint, read_content
 from src.commands import adapt as command
 from src.commands.adapt import CHECKPOINT, SCORES, SEGMENTED, UNFINISHED, adapt, adapt_to_videos
 from src.errors import UserError
 from src.interruption import Interruption
-from tests.support.configs import Compose
+from tests.support.configs import ROOT, Compose
 from tests.support.tiny_runner import AR, IMAGE, exact_film, save_checkpoint
 from tests.unit.adaptation.test_learner import learning
 
@@ -198,3 +202,27 @@ def test_the_command_adapts_prints_and_segments(
     adapt_to_videos(config)
     assert "against the high branch, other frames (8)" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / SEGMENTED / "labels").iterdir())) == 40
+
+
+@pytest.mark.subprocess
+def test_a_signal_ends_the_command_with_one_line_and_keeps_what_was_learned(
+    ar: Path, video: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    given = [f"checkpoint={ar}", f"source={video}", f"output={output}", "plugins=[tests.support.tiny_runner]"]
+    given += ["steps=100000", "save_every=1", "threads=1", "device=cpu", "learning.batch_size=1"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "src.adapt", *given],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while process.poll() is None and not (output / UNFINISHED).exists():
+        time.sleep(0.05)
+    process.terminate()
+    errors = process.communicate()[1]
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    message = f"error: interrupted by SIGTERM: what was learned is kept in '{output}'; the same command continues"
+    assert errors.splitlines()[-1] == message
+    assert read_content(output / UNFINISHED)["learner"]["done"] >= 1
