@@ -105,7 +105,7 @@ class Learner:
             }
         loss = torch.stack(list(losses.values())).sum()
         if not bool(loss.isfinite()):
-            raise NotFinite(f"the loss is not finite at step {self.done + 1}; give a lower learning.lr={options.lr}")
+            raise NotFinite(f"the loss is not finite at step {self.done + 1}; give a learning.lr below {options.lr}")
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -125,7 +125,7 @@ class Learner:
         }
         if not all_finite(found.values()):
             raise NotFinite(
-                f"weights are not finite after step {self.done}; give a lower learning.lr={self.options.lr}"
+                f"weights are not finite after step {self.done}; give a learning.lr below {self.options.lr}"
             )
         return found
 

@@ -27,6 +27,7 @@ from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
 from src.video.types import MotionField
 
+MEMORY = 32  # latest frames that the others of a batch are drawn from
 COMPARED = 8  # latest comparisons that decide which weights label the next frames
 FEWEST = 3  # of them, before the learned weights may
 WORSE = 0.005  # share of labels by which learned weights are worse in the mean of `COMPARED`, when they are given up
@@ -43,14 +44,12 @@ class Online:
     """
 
     every: int
-    memory: int
     seed: int
     learning: Learning
 
     def __post_init__(self) -> None:
-        for key in ("every", "memory"):
-            value = getattr(self, key)
-            check_range(isinstance(value, int) and value >= 1, f"online.{key}", value, "a whole number from 1 up")
+        valid = isinstance(self.every, int) and self.every >= 1
+        check_range(valid, "online.every", self.every, "a whole number from 1 up")
 
 
 class Following(NamedTuple):
@@ -84,7 +83,7 @@ class AdaptingRunner(FrameRunner):
         self._learner = Learner(deepcopy(self.network), options.learning, steps=None)
         self._rng = np.random.default_rng(options.seed)
         self._cropping: Cropping | None = None  # from the first frame on, whose size it has
-        self._memory: deque[Sample] = deque(maxlen=options.memory)
+        self._memory: deque[Sample] = deque(maxlen=MEMORY)
         self._gains: deque[float] = deque(maxlen=COMPARED)
         gap = options.every
         while math.gcd(gap, loaded.gop - 1) > 1:  # so that the distances take turns

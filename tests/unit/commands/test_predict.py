@@ -489,7 +489,7 @@ def test_command_line_ends_bad_input_with_one_line_and_status_2(image, tmp_path,
 
 def online(**changed):
     learning = Learning(1e-2, 1, [384, 512], [1.0, 1.0], 0.5, 1.0, 1.0, 1.0, "fp32")
-    return Online(**{"every": 2, "memory": 8, "seed": 0, "learning": learning, **changed})
+    return Online(**{"every": 2, "seed": 0, "learning": learning, **changed})
 
 
 def test_adapting_on_the_way_is_in_the_summary(ar, tmp_path, capsys):
