@@ -15,8 +15,9 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 
 PATHS = re.compile(
-    r"\+{0,2}(checkpoint|baseline|source|output|key_source|film|runs|data\.root|data\.source\.root|paths\.\w+"
-    r"|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
+    r"\+{0,2}(checkpoint|baseline|source|output|submission|key_source|film|runs|metrics|figure|ckpt_path|data\.root"
+    r"|data\.source\.root|paths\.\w+|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)"
+    r"|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )
 # of which a command takes several, given as [A,B]
 LISTS = {"eval": ("checkpoint",), "predict": ("source",), "adapt": ("source",)}

@@ -85,8 +85,8 @@ class Vspw(LabelledDataset):
         if not path.is_file():
             raise UserError(f"data.root '{self.root}' has no {NAMES}; give the folder that VSPW unpacks to")
         table = read_json(path)
-        by_value = {int(value): name for name, value in table.items()} if isinstance(table, dict) else {}
-        missing = [value for value in range(1, CLASSES + 1) if value not in by_value]
+        by_value = {str(value): name for name, value in table.items()} if isinstance(table, dict) else {}
+        missing = [value for value in range(1, CLASSES + 1) if str(value) not in by_value]
         if missing:
             raise UserError(f"'{path}' names no class of value {missing[0]}, VSPW has 1..{CLASSES}; unpack it again")
-        return tuple(by_value[value] for value in range(1, CLASSES + 1))
+        return tuple(by_value[str(value)] for value in range(1, CLASSES + 1))

@@ -178,7 +178,9 @@ def test_vspw_reads_every_frame_and_ignores_others_and_void(tmp_path: Path) -> N
         source.videos("val")
     with pytest.raises(UserError, match=r"2_test' has no mask/"):
         source.videos("test")
-    (tmp_path / "label_num_dic_final.json").write_text(json.dumps({str(k): k for k in range(125) if k != 7}))
+    (tmp_path / "label_num_dic_final.json").write_text(
+        json.dumps({str(k): "seven" if k == 7 else k for k in range(125)})
+    )
     with pytest.raises(UserError, match="names no class of value 7"):
         Vspw(str(tmp_path), 15, *STATISTICS, "stop")
 
