@@ -33,12 +33,14 @@ gpu_step() { if [ "$gpu" = 1 ]; then step "$@"; else say "skipped $1: there is n
 } >"$out/environment.txt" 2>&1
 say "revision $(git rev-parse --short HEAD 2>/dev/null), GPU: $gpu, miniatures: $small"
 
-# 1. What the GPU computes: kernels against the plain form in float64; without one, by Triton's interpreter
+# 1. What the GPU computes: kernels against the plain form in float64; without one, by Triton's interpreter. Then every
+# network against the CPU, a training step of each, and video methods as replayed CUDA graphs
 if [ "$gpu" = 1 ]; then
   step kernels 600 python -m tests.support.triton_cases cuda
 else
   TRITON_INTERPRET=1 step kernels 600 python -m tests.support.triton_cases cpu
 fi
+gpu_step networks 900 python -m tests.support.gpu_cases
 
 # 2. How fast local attention is: Triton, shifted maps, FlexAttention, and the time to move the memory once
 arguments=()
