@@ -99,6 +99,8 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
             _check_same(output / SCORES, read_json(output / SCORES).get("identity"), identity)
             log.info("%s: complete, nothing is adapted again", output)
             return dict(read_json(output / SCORES))
+        if (output / CHECKPOINT).exists() and not (output / UNFINISHED).exists():
+            raise UserError(f"output '{output}' holds '{CHECKPOINT}' and nothing is overwritten; give another output")
         began = time.perf_counter()
         sources = [Source(name, lambda v=v: v, _count(v), v.info.all_intra) for name, v in videos.items()]  # type: ignore[misc]
         holds_out = options.held_out and max(source.count for source in sources) > gop * (HELD_OUT // 2 + 1)
@@ -217,7 +219,8 @@ def _learned(
         content = {KEY: loaded.metadata, "identity": identity, "learner": learner.state(), "losses": losses}
         _write(unfinished, content)
 
-    drawn = batches(sources, gop, options.learning, loaded.fit, options.steps, holds_out, options.seed)
+    steps = 0 if learner.done == options.steps else options.steps  # interrupted while it was compared
+    drawn = batches(sources, gop, options.learning, loaded.fit, steps, holds_out, options.seed)
     try:
         with (
             ProgressDisplay("steps", options.steps) as display,

@@ -126,6 +126,27 @@ def test_a_complete_output_is_kept(ar: Path, video: Path, tmp_path: Path, monkey
     assert (tmp_path / "out" / CHECKPOINT).stat().st_mtime_ns == stamp
 
 
+def test_a_run_that_was_interrupted_while_it_was_compared_learns_nothing_again(
+    ar: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise Interruption(15)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(command, "compare", interrupted)
+        with pytest.raises(Interruption):
+            adapt(request(ar, video, tmp_path / "out", steps=3))
+    monkeypatch.setattr(Learner, "step", None)
+    assert adapt(request(ar, video, tmp_path / "out", steps=3))["all"]["frames"] == 32
+
+
+def test_a_checkpoint_of_somebody_else_is_not_overwritten(ar: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_text("mine")
+    with pytest.raises(UserError, match="nothing is overwritten"):
+        adapt(request(ar, video, tmp_path))
+    assert (tmp_path / CHECKPOINT).read_text() == "mine"
+
+
 def test_weights_that_are_worse_are_not_written(
     ar: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
