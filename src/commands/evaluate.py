@@ -30,22 +30,25 @@ from src.data.clips.recipes import ClipsAtLabels
 from src.data.clips.table import Clip, Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
+from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.results import result_of, training_of
-from src.evaluation.scoring import REMEDY, System, score_clips, score_stills, systems_of
+from src.evaluation.scoring import REMEDY, System, record_clip, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
+from src.inference.player_record import MOST_SYSTEMS, RECORD, PlayerRecord, check_frames
 from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
 from src.metrics.collection import ON_IMAGES, ON_VIDEOS, Scores, build_metrics
-from src.reports.evaluation import print_results
+from src.reports.evaluation import print_results, row_names
 from src.video.reading.decode import Video
 
+log = logging.getLogger(__name__)
 INPUTS = ("videos", "stills")
 
 
@@ -81,6 +84,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     torch.set_num_threads(choose_threads(config.threads))
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     resampling = Bootstrap(**plain(config.bootstrap))
+    check_frames(config.player)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
@@ -121,7 +125,34 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     with atomic_write(run_dir / "config_evaluated.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(used, sort_keys=False))
     write_json(run_dir / "metrics.json", results)
+    if config.player and stills is None:
+        tune = OneEngine(config, module, image)
+        _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, data.video.motion, tune)
     return results
+
+
+def _record(
+    config: DictConfig,
+    module: ClipDataModule,
+    systems: list[System],
+    names: list[str],
+    classes: ClassSet,
+    path: Path,
+    motion: str,
+    tune: OneEngine,
+) -> None:
+    """Write frames of the first clip for the player of `src.report`: of networks themselves first, then comparisons."""
+    constant = [n for n, s in enumerate(systems) if s.network.cycle(2).is_constant]
+    reference = max(constant, key=lambda n: systems[n].network.scale, default=None)
+    own = {s.checkpoint: n for n, s in enumerate(systems)}  # the last of each, after its comparisons
+    order = [*([] if reference is None else [reference]), *own.values(), *range(len(systems))]
+    shown = sorted(list(dict.fromkeys(order))[:MOST_SYSTEMS])
+    place = None if reference is None else shown.index(reference)
+    clip, fps = module.prepared(config.split)[0], float(module.encoding.fps)
+    with PlayerRecord(path, clip.name, classes, [names[n] for n in shown], place, fps) as record:
+        device = choose_device(config.device)
+        record_clip([systems[n] for n in shown], clip, motion, device, record, config.player, tune)
+    log.info("%d frames for the player of src.report: %s", len(record), path)
 
 
 def _submit(config: DictConfig, module: ClipDataModule, system: System, motion: str) -> None:

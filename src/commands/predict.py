@@ -24,6 +24,7 @@ from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import atomic_output_folder, settle
+from src.inference.player_record import RECORD, PlayerRecord
 from src.inference.resuming import file_identity, is_complete
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented
@@ -32,6 +33,7 @@ from src.inference.streams import Stream, segment_streams
 from src.inference.video_results import Kinds, VideoResults
 from src.interruption import Interruption
 from src.progress import ProgressDisplay
+from src.reports.evaluation import method_name
 from src.reports.prediction import print_summaries, print_summary
 from src.video.reading.decode import Video
 from src.video.reading.live import LiveVideo, is_live
@@ -145,7 +147,9 @@ class _Run:
             at_once,
             make_runner,
         )
-        self._settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
+        settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
+        # without the player, results are those of versions that had none
+        self._settings = settings if options.player else {k: v for k, v in settings.items() if k != "player"}
         if online is not None:
             self._settings["online"] = asdict(online)
         self._checkpoint = file_identity(options.checkpoint)
@@ -196,12 +200,15 @@ class _Run:
         threads = max(1, segmenter.threads // 2)  # beside the network
         results = VideoResults(folder, video, segmenter.classes, kinds, threads, segmenter.ahead)
         stack.enter_context(results)
+        player = self._player(stack, folder, video) if options.player else None
         health, stop = None, _nothing
         if isinstance(video, LiveVideo):
             health, stop = Health(video, options.live.health, options.live.drop == "newest"), video.stop
 
         def put(result: Segmented) -> None:
             results.put(result)
+            if player is not None:
+                player(result)
             if self._display is not None:
                 self._display.advance()
 
@@ -228,6 +235,29 @@ class _Run:
         if isinstance(video, LiveVideo):
             self._live[name] = end
         return Stream(video, keyed, put, end, stop, health)
+
+    def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
+        """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""
+        segmenter, reference = self._segmenter, self._segmenter.runner.reference()
+        runners = [runner for runner in (reference, segmenter.runner) if runner is not None]
+        names = [method_name(runner.network.method, runner.network.scale) for runner in runners]
+        compared = None if reference is None else 0
+        fps, title = float(video.info.fps or 25), Path(str(video.path)).name
+        record = PlayerRecord(folder / RECORD, title, segmenter.classes, names, compared, fps)
+        stack.enter_context(record)
+        state = reference.init_state() if reference is not None else None
+
+        def put(result: Segmented) -> None:
+            nonlocal state
+            if len(record) == self._options.player:
+                return
+            found = [result.labels]
+            if reference is not None:
+                labels, state = reference.step(result.frame.image, state, None)
+                found.insert(0, labels)
+            record.put(result.frame, result.is_key, found)
+
+        return put
 
     def _fail(self, stack: ExitStack, name: str, error: UserError) -> None:
         stack.__exit__(type(error), error, error.__traceback__)

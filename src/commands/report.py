@@ -17,10 +17,11 @@ from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
 from src.reports.recipes import read_recipes, recipes_table
-from src.reports.study import Study, curve_lines, parse_study, read_study_runs, study_table, wandb_sweep
-from src.reports.sweep import failures, read_trials, sweep_table
-from src.reports.tables import as_markdown
+from src.reports.study import Study, curve_lines, parse_study, read_study, read_study_runs, study_table, wandb_sweep
+from src.reports.sweep import failures, read_trials, setting_of, sweep_table
+from src.reports.tables import TitledTable, as_markdown
 
+STUDIES = Path(__file__).parents[2] / "conf" / "study"
 TABLES = ("all", "results", "sweep", "cost", "recipes")  # beside those of studies
 
 
@@ -37,6 +38,16 @@ def report(config: DictConfig) -> None:
 def _lines(config: DictConfig) -> Iterator[str]:
     if config.get("study") is not None:
         yield from _study(parse_study(str(HydraConfig.get().runtime.choices["study"]), plain(config.study)), config)
+        return
+    if config.get("page") is not None:
+        from src.reports.page.write import write_page  # imported here, as matplotlib is slow to load
+
+        folder = _given(config, "runs", "a folder with runs, such as logs")
+        paths = write_page(
+            folder, Path(config.page), str(config.score), list(config.distances or []), _studies(folder, config)
+        )
+        for path in paths:
+            yield f"{path}: {path.stat().st_size / 1e6:.1f} MB"
         return
     table = config.table or ("results" if config.metrics else "all")
     if table not in TABLES:
@@ -61,6 +72,25 @@ def _lines(config: DictConfig) -> Iterator[str]:
         if config.figure:
             plot_benchmarks(benchmarks(folder), Path(config.figure))
             yield f"figure: {config.figure}"
+
+
+def _studies(folder: Path, config: DictConfig) -> list[tuple[TitledTable, list[str]]]:
+    """Return the table of each study of conf/study that has runs below a folder, and the lines below it."""
+    from src.commands.study import count_trials  # imported here, as it loads all networks
+
+    settings = [setting_of(path.parents[1]) for path in folder.rglob(".hydra/overrides.yaml")]
+    tables = []
+    for name in sorted({setting["study"] for setting in settings if "study" in setting}):
+        path = STUDIES / f"{name}.yaml"
+        if not path.is_file() or path.parent != STUDIES:
+            continue  # of another --config-dir
+        study = read_study(path)
+        runs = read_study_runs(study, folder, str(config.score))
+        counted = count_trials(study, [trial for trial, _ in runs]) if study.command == "train" else {}
+        head, *rows = study_table(study, runs, counted)
+        lines = [*curve_lines(study, runs, counted), *failures([trial for trial, _ in runs])]
+        tables.append((TitledTable(study.title, head, rows), lines))
+    return tables
 
 
 def _study(study: Study, config: DictConfig) -> Iterator[str]:

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from src.data.transforms import FitSize
 from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts
+from src.inference.player_record import PlayerRecord
 from src.inference.runner import FrameRunner
 from src.metrics.collection import Scores
 from src.models.deploy.inference_form import inference_form
@@ -178,6 +180,26 @@ def score_stills(
 
     together(score_own)
     return _computed(counted)
+
+
+def record_clip(
+    systems: list[System],
+    clip: Clip,
+    motion: str,
+    device: torch.device,
+    record: PlayerRecord,
+    frames: int,
+    tune: Callable[[FrameRunner], object] | None = None,
+) -> None:
+    """Record the first frames of a clip with their labels and what each system finds; arguments as of `score_clips`."""
+    runners = _runners(systems, device, tune)
+    states: list[Any] = [runner.init_state() for runner in runners]
+    for frame, to_key, labels, distance in islice(_frames(clip, motion, 0), frames):
+        predictions = []
+        for k, runner in enumerate(runners):
+            found, states[k] = runner.step(frame.image, states[k], to_key)
+            predictions.append(found)
+        record.put(frame, distance == 0, predictions, labels)
 
 
 def _runners(

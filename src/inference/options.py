@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from src.errors import UserError, check_range
+from src.inference.player_record import check_frames
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -56,6 +57,7 @@ class PredictOptions:
     overlay: bool
     streams: int
     live: LiveOptions
+    player: int = 0
 
     def __post_init__(self) -> None:
         _check_choice("motion", self.motion, get_args(MotionMode))
@@ -63,6 +65,7 @@ class PredictOptions:
         _check_choice("save_labels", self.save_labels, (True, False))
         _check_choice("label_format", self.label_format, get_args(LabelFormat))
         _check_choice("overlay", self.overlay, (True, False))
+        check_frames(self.player)
         _check_count("max_gop", self.max_gop, "the training GOP")
         check_range(isinstance(self.streams, int) and self.streams >= 1, "streams", self.streams, "a number from 1 up")
         if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:

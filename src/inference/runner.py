@@ -121,6 +121,12 @@ class FrameRunner:
         self._labels = labeller(self.network, self._device)
         return tuned.engine
 
+    def reference(self) -> FrameRunner | None:
+        """The runner of the full-resolution branch that the method is compared with; None where it has none."""
+        found = [net for net in self.network.comparisons() if net.cycle(2).is_constant and not net.uses_motion]
+        best = max(found, key=lambda net: net.scale, default=None)
+        return None if best is None else FrameRunner(best, self._normalisation, self._device, self._fit)
+
     def warm_up(self, height: int, width: int) -> None:
         """Compile and allocate before the first frame, outside all timing."""
         image = np.zeros((height, width, 3), np.uint8)

@@ -21,7 +21,7 @@ from src.reports.evaluation import (
     seeds_table,
 )
 from src.reports.sweep import read_trials, sweep_table
-from src.reports.tables import as_markdown
+from src.reports.tables import TitledTable
 from src.reports.training import COLUMNS, phase_cells
 from src.training.summary import DONE
 
@@ -36,7 +36,12 @@ class Found:
 
 
 def collect(folder: Path, score: str, distances: list[int]) -> Iterator[str]:
-    """Yield titled Markdown tables of the results below a folder: trainings, sweeps, evaluations, benchmarks, failures.
+    """Yield titled Markdown tables; see `collect_tables`."""
+    return (table.markdown() for table in collect_tables(folder, score, distances))
+
+
+def collect_tables(folder: Path, score: str, distances: list[int]) -> Iterator[TitledTable]:
+    """Yield tables of the results below a folder: trainings, sweeps, evaluations, benchmarks, failures.
 
     Args:
         folder: holds run directories at any depth.
@@ -47,11 +52,11 @@ def collect(folder: Path, score: str, distances: list[int]) -> Iterator[str]:
         UserError: there is nothing below the folder.
     """
     tables = [
-        *_trainings(folder),
-        *_sweeps(folder, score),
+        *trainings(folder),
+        *sweeps(folder, score),
         *_evaluations(folder, distances),
-        *_benchmarks(folder),
-        *_failures(folder),
+        *benchmark_tables(folder),
+        *failed(folder),
     ]
     if not tables:
         names = f"{DONE}, metrics.json, benchmark.json or {FAILED}"
@@ -59,24 +64,26 @@ def collect(folder: Path, score: str, distances: list[int]) -> Iterator[str]:
     yield from tables
 
 
-def _trainings(folder: Path) -> Iterator[str]:
-    found = _find(folder, DONE)
+def trainings(folder: Path) -> Iterator[TitledTable]:
+    """Yield the table of the finished phases of trainings below a folder, if there are any."""
+    found = find_results(folder, DONE)
     if found:
         settings = zip(found, _settings(found), strict=True)
         rows = [[f.run, setting, f.path.parent.name, *phase_cells(f.path)] for f, setting in settings]
-        yield _titled("Training", ["run", "setting", "phase", *COLUMNS], rows, left=3)
+        yield TitledTable("Training", ["run", "setting", "phase", *COLUMNS], rows, left=3)
 
 
-def _sweeps(folder: Path, score: str) -> Iterator[str]:
+def sweeps(folder: Path, score: str) -> Iterator[TitledTable]:
+    """Yield the table of each sweep below a folder, with means over seeds."""
     for path in sorted(folder.rglob("multirun.yaml")):
         sweep = path.parent
         if any(sweep.glob(f"*/*/{DONE}")):
             head, *rows = sweep_table(read_trials(sweep, score))
-            yield _titled(f"Sweep {_below(sweep, folder)}: {score}", head, rows, left=len(head) - 1)
+            yield TitledTable(f"Sweep {_below(sweep, folder)}: {score}", head, rows, left=len(head) - 1)
 
 
-def _evaluations(folder: Path, distances: list[int]) -> Iterator[str]:
-    found = [f for f in _find(folder, "metrics.json") if is_evaluation(f.path)]
+def _evaluations(folder: Path, distances: list[int]) -> Iterator[TitledTable]:
+    found = [f for f in find_results(folder, "metrics.json") if is_evaluation(f.path)]
     if not found:
         return
     results = [read_results(f.path) for f in found]
@@ -85,37 +92,39 @@ def _evaluations(folder: Path, distances: list[int]) -> Iterator[str]:
     for f, setting, rows in zip(found, _settings(found), results, strict=True):
         head, cells = results_table(rows, shown)
         lines += [[f.run, setting, *line] for line in cells]
-    yield _titled("Evaluation: mIoU (%) by distance to the keyframe", ["run", "setting", *head], lines, left=3)
+    yield TitledTable("Evaluation: mIoU (%) by distance to the keyframe", ["run", "setting", *head], lines, left=3)
     pairs = [[f.run, *cells] for f, rows in zip(found, results, strict=True) for cells in differences_table(rows)]
     if pairs:
-        yield _titled("Evaluation: differences of mIoU in points", ["run", *DIFFERENCES], pairs, left=3)
+        yield TitledTable("Evaluation: differences of mIoU in points", ["run", *DIFFERENCES], pairs, left=3)
     head, *lines = seeds_table([row for rows in results for row in rows], shown)
     if lines:
-        yield _titled("Evaluation: mIoU (%), mean ± sample standard deviation over seeds", head, lines, left=4)
+        yield TitledTable("Evaluation: mIoU (%), mean ± sample standard deviation over seeds", head, lines, left=4)
 
 
-def _benchmarks(folder: Path) -> Iterator[str]:
-    found = _find(folder, "benchmark.json")
+def benchmark_tables(folder: Path) -> Iterator[TitledTable]:
+    """Yield the table of the benchmarks below a folder, if there are any."""
+    found = find_results(folder, "benchmark.json")
     if found:
         head, rows = benchmark_table([read_benchmark(f.path) for f in found])
         named = [[f.run, *row] for f, row in zip(found, rows, strict=True)]
-        yield _titled("Benchmark: cost per frame", ["run", *head], named, left=2)
+        yield TitledTable("Benchmark: cost per frame", ["run", *head], named, left=2)
 
 
 def benchmarks(folder: Path) -> list[dict[str, Any]]:
     """Return the results of `src.benchmark` below a folder."""
-    return [read_benchmark(f.path) for f in _find(folder, "benchmark.json")]
+    return [read_benchmark(f.path) for f in find_results(folder, "benchmark.json")]
 
 
-def _failures(folder: Path) -> Iterator[str]:
-    found = _find(folder, FAILED)
+def failed(folder: Path) -> Iterator[TitledTable]:
+    """Yield the table of the jobs below a folder that failed, if there are any."""
+    found = find_results(folder, FAILED)
     if found:
         contents = [read_json(f.path) for f in found]
         rows = [[f.run, " ".join(c["overrides"]), c["error"]] for f, c in zip(found, contents, strict=True)]
-        yield _titled("Failed", ["run", "overrides", "error"], rows, left=3)
+        yield TitledTable("Failed", ["run", "overrides", "error"], rows, left=3)
 
 
-def _find(folder: Path, name: str) -> list[Found]:
+def find_results(folder: Path, name: str) -> list[Found]:
     """Return the files of a name, sorted by path with numbers in their natural order."""
     found = []
     for path in folder.rglob(name):
@@ -139,7 +148,3 @@ def _settings(found: list[Found]) -> list[str]:
     keys = dict.fromkeys(key for f in found for key in f.overrides)
     varied = [key for key in keys if len({f.overrides.get(key) for f in found}) > 1]
     return [" ".join(f"{key}={f.overrides[key]}" for key in varied if key in f.overrides) for f in found]
-
-
-def _titled(title: str, head: list[str], rows: list[list[str]], left: int) -> str:
-    return f"### {title}\n\n{as_markdown(head, rows, left)}\n"

@@ -69,13 +69,18 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
 
 def row_names(results: list[dict[str, Any]]) -> list[str]:
     """Return method and scale of each row, such as `AR 0.5x`; else network or checkpoint, too."""
-    names = [f"{row['method']} {row['scale']:g}x" if row.get("scale") else str(row["method"]) for row in results]
+    names = [method_name(str(row["method"]), row.get("scale")) for row in results]
     for key in ("network", "checkpoint"):
         details = [str(row.get(key, "?")) for row in results]
         names = [
             name if names.count(name) == 1 else f"{name} {detail}" for name, detail in zip(names, details, strict=True)
         ]
     return names
+
+
+def method_name(method: str, scale: float | None) -> str:
+    """Return what a method at a scale is called in tables, such as `AR 0.5x`."""
+    return f"{method} {scale:g}x" if scale else method
 
 
 def print_results(results: list[dict[str, Any]]) -> None:

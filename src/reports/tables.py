@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 Row = Sequence[str]
+
+
+@dataclass(frozen=True)
+class TitledTable:
+    """A table of a report.
+
+    Attributes:
+        title: above it.
+        head: one heading per column.
+        rows: cells, as many as headings in each.
+        left: columns that are aligned to the left; the others are to the right.
+    """
+
+    title: str
+    head: Row
+    rows: Sequence[Row]
+    left: int = 1
+
+    def markdown(self) -> str:
+        """Return the table as Markdown under its title."""
+        return f"### {self.title}\n\n{as_markdown(self.head, self.rows, self.left)}\n"
 
 
 def as_cell(value: object, digits: int = 2) -> str:
