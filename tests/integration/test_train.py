@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,6 +18,7 @@ from src.checkpoints.load import load_checkpoint
 from src.commands.evaluate import evaluate
 from src.commands.train import train
 from src.errors import UserError
+from src.inference.player_record import label_maps, read_record
 from src.models.arseg.net import ARSeg
 from tests.support.configs import compose_config
 
@@ -185,7 +187,7 @@ def test_evaluation_compares_the_rows_on_the_same_frames(
     checkpoints = [
         f"{k}={finished}/{p}/checkpoints/last.ckpt" for k, p in (("checkpoint", "low"), ("baseline", "constant"))
     ]
-    results = evaluate(composed("eval", tmp_path, *checkpoints, f"paths.cache={street_cache}"), tmp_path)
+    results = evaluate(composed("eval", tmp_path, *checkpoints, f"paths.cache={street_cache}", "player=6"), tmp_path)
     assert [(r["method"], r["scale"]) for r in results] == [
         ("constant", 1.0), ("constant", 0.5), ("warp only", 0.0), ("AR", 0.5),
     ]  # fmt: skip
@@ -197,7 +199,19 @@ def test_evaluation_compares_the_rows_on_the_same_frames(
     assert one["gmacs"]["key"] == one["gmacs"]["amortised"] == adaptive["gmacs"]["key"]
     assert warped["gmacs"]["nonkey"] < half["gmacs"]["key"] < adaptive["gmacs"]["nonkey"]
     assert adaptive["gmacs"]["amortised"] < 0.5 * one["gmacs"]["key"]
-    without = evaluate(composed("eval", tmp_path, checkpoints[0], f"paths.cache={street_cache}"), tmp_path)
+    pairs = [[pair["miou"] for pair in row["bootstrap"]["differences"]] for row in results]
+    assert pairs[3] == pytest.approx([adaptive["miou"] - other["miou"] for other in (one, half, warped)], abs=1e-12)
+    assert {row["bootstrap"]["blocks"] for row in results} == {2}, "6 scored frames of a video in blocks of a GOP of 4"
+    about, frames = read_record(tmp_path / "player.zip")
+    assert (about["systems"], about["reference"]) == (["constant 1x", "constant 0.5x", "warp only", "AR 0.5x"], 0)
+    assert [frame.about["key"] for frame in frames] == [True, False, False, False, True, False]
+    _, full, _, warp, fused = label_maps(about, frames[4])
+    assert np.array_equal(full, fused)
+    assert np.array_equal(full, warp)
+    without = evaluate(
+        composed("eval", tmp_path, checkpoints[0], f"paths.cache={street_cache}", "bootstrap.resamples=0"), tmp_path
+    )
+    assert "bootstrap" not in without[0]
     assert [r["method"] for r in without] == ["constant", "warp only", "AR"]
 
 

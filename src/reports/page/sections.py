@@ -208,7 +208,7 @@ def _timed(folder: Path) -> list[dict[str, Any]]:
 
 def _note_on_time(timed: Sequence[dict[str, Any]]) -> str:
     hardware = sorted(
-        {f"{t['latency'].get('hardware', '?')}, {t['latency'].get('threads', '?')} threads" for t in timed}
+        {f"{t['latency'].get('hardware', '?')}, threads: {t['latency'].get('threads', '?')}" for t in timed}
     )
     return f"Medians over rounds; measured on {'; '.join(hardware)}." if hardware else ""
 

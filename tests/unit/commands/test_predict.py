@@ -24,6 +24,7 @@ from src.data.labels import IndexCoding
 from src.errors import UserError
 from src.inference.api import StreamSegmenter
 from src.inference.options import LiveOptions, PredictOptions
+from src.inference.player_record import label_maps, read_record
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
@@ -118,6 +119,27 @@ def test_odd_size_gives_pictures_and_labels_of_that_size(ar, tmp_path):
     assert [f.name for f in files] == [f"{i:06d}.png" for i in range(5)]
     coding = IndexCoding(tuple((index, index) for index in range(len(CLASSES))), ())
     assert coding.read(files[3]).shape == (45, 67)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_frames_for_the_player_are_those_of_the_labels_beside_full_resolution(ar, image, tmp_path, threads):
+    film = exact_film(tmp_path / "film.mp4", 8, gop=4)
+    output = tmp_path / "output"
+    predict(request(ar, film, output, player=6, save_labels=True, max_gop=4, threads=threads))
+    about, frames = read_record(output / "player.zip")
+    assert (about["title"], about["systems"], about["reference"]) == ("film.mp4", ["constant 1x", "AR 0.5x"], 0)
+    assert [frame.about["key"] for frame in frames] == [True, False, False, False, True, False]
+    assert [frame.motion is None for frame in frames] == [True, False, False, False, True, False]
+    for n, frame in enumerate(frames):
+        full, found = label_maps(about, frame)
+        labels = cv2.imread(str(output / "labels" / f"{n:06d}.png"), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(found, labels)
+        assert np.array_equal(full, found) or n % 4
+    predict(request(image, film, tmp_path / "single", player=2))
+    about, frames = read_record(tmp_path / "single" / "player.zip")
+    assert (about["systems"], about["reference"], len(frames)) == (["constant 0.5x"], None, 2)
+    with pytest.raises(UserError, match="player=-1 is out of range"):
+        request(ar, film, output, player=-1)
 
 
 @pytest.mark.parametrize("opacity", [0.0, 0.5, 1.0])
