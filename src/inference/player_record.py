@@ -36,7 +36,7 @@ CONTENT = "player.json"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a record is of.
+    """Name the video, systems and classes of a record.
 
     Attributes:
         title: of the video.
