@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -205,3 +206,11 @@ def _film(path: Path) -> None:
             frame.pts, frame.time_base = number, Fraction(1, 25)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def with_hidden_files(root: Path, copy: Path) -> Path:
+    """A copy of a data set as archives of Mac OS X unpack."""
+    shutil.copytree(root, copy, dirs_exist_ok=True)
+    for path in [path for path in copy.rglob("*") if path.is_file()]:
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    return copy
