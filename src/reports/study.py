@@ -86,8 +86,15 @@ def parse_study(name: str, content: Any) -> Study:
     """Check the content of such a file.
 
     Raises:
-        UserError: it lacks a part or has another one.
+        UserError: it lacks a part, or has another one or one of another kind.
     """
+    try:
+        return _parsed(name, content)
+    except (AttributeError, IndexError, TypeError, ValueError) as error:
+        raise UserError(f"study={name} is not built as the files of conf/study are ({error}); follow one") from error
+
+
+def _parsed(name: str, content: Any) -> Study:
     _check_keys(name, "", content, {"title", "command", "trials"}, {"overrides", "size", "curves"})
     if content["command"] not in COMMANDS:
         raise UserError(f"study={name}: command={content['command']} is not one of {', '.join(COMMANDS)}")
@@ -95,12 +102,16 @@ def parse_study(name: str, content: Any) -> Study:
     trials = []
     for trial, spec in content["trials"].items():
         _check_keys(name, f"trials.{trial}.", spec, {"published"}, {"overrides", "size"})
-        published = {result: dict(figures or {}) for result, figures in spec["published"].items()}
-        for result, figures in published.items():
-            _check_keys(name, f"trials.{trial}.published.{result}.", figures, set(), set(MEASURES) - {"evaluated"})
+        published = {}
+        for result, figures in spec["published"].items():
+            published[result] = {measure: float(value) for measure, value in (figures or {}).items()}
+            place = f"trials.{trial}.published.{result}."
+            _check_keys(name, place, published[result], set(), set(MEASURES) - {"evaluated"})
         trials.append(StudyTrial(str(trial), tuple(spec.get("overrides") or ()), _size(spec) or size, published))
     shared = tuple(content.get("overrides") or ())
     curves = tuple(content.get("curves") or ())
+    if len(curves) not in (0, 2):
+        raise UserError(f"study={name}: curves={list(curves)} are not two results; give two, the anchor last")
     return Study(name, str(content["title"]), content["command"], shared, tuple(trials), curves)
 
 
@@ -225,7 +236,8 @@ def curve_lines(
         if curves and min(map(len, curves)) > DEGREE:
             miou, gmacs = mean_differences(*curves)
             names = " against ".join(study.curves)
-            yield f"{title}, {names}: {miou:+.2f} mIoU at the same GMACs, {gmacs:+.1f} % GMACs at the same mIoU"
+            if math.isfinite(miou + gmacs):
+                yield f"{title}, {names}: {miou:+.2f} mIoU at the same GMACs, {gmacs:+.1f} % GMACs at the same mIoU"
 
 
 def mean_differences(curve: Curve, anchor: Curve) -> tuple[float, float]:
@@ -237,7 +249,7 @@ def mean_differences(curve: Curve, anchor: Curve) -> tuple[float, float]:
 
     Returns:
         mIoU at the same GMACs, and GMACs in percent at the same mIoU; means over the range that both cover, of cubics
-        fitted over the logarithm of GMACs.
+        fitted over the logarithm of GMACs. NaN where they cover no common range.
     """
     points = [(np.log([x for x, _ in c]), np.array([y for _, y in c])) for c in (curve, anchor)]
     growth = _mean_distance([(miou, cost) for cost, miou in points])
@@ -246,6 +258,8 @@ def mean_differences(curve: Curve, anchor: Curve) -> tuple[float, float]:
 
 def _mean_distance(curves: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
     start, end = max(x.min() for x, _ in curves), min(x.max() for x, _ in curves)
+    if start >= end:
+        return math.nan
     areas = [np.polyint(np.polyfit(x, y, DEGREE)) for x, y in curves]
     one, other = (np.polyval(area, end) - np.polyval(area, start) for area in areas)
     return float((one - other) / (end - start))

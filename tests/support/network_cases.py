@@ -149,3 +149,14 @@ DEPLOYED = {  # learn no more
     "rdrnet_deployed": _image(lambda: deployed_rdrnet(**TINY)),
     "gcnet_deployed": _image(lambda: deployed_gcnet(**TINY_GCNET)),
 }
+
+
+def trained(name: str) -> nn.Module:
+    """A network in training mode whose batch norms have statistics of their own."""
+    torch.manual_seed(0)
+    net = CASES[name].build().train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return net

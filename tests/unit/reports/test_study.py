@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,25 @@ def test_a_file_that_is_no_study_is_refused() -> None:
         parse_study("mine", {key: value for key, value in STUDY.items() if key != "title"})
     with pytest.raises(UserError, match=r"trials\.one\.published\.low\.mioo is none of"):
         parse_study("mine", STUDY | {"trials": {"one": {"published": {"low": {"mioo": 1.0}}}}})
+    with pytest.raises(UserError, match=r"curves=\['a'\] are not two results"):
+        parse_study("mine", STUDY | {"curves": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trials": ["one"]},
+        {"trials": {"one": {"published": None}}},
+        {"trials": {"one": {"published": {"low": "high"}}}},
+        {"trials": {"one": {"published": {"low": {"miou": "high"}}}}},
+        {"size": [1024]},
+        {"size": "large"},
+        {"overrides": 3},
+    ],
+)
+def test_a_part_of_another_kind_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(UserError, match="study=mine is not built as the files of conf/study"):
+        parse_study("mine", STUDY | change)
 
 
 def test_mean_differences_of_curves() -> None:
@@ -116,6 +136,8 @@ def test_mean_differences_of_curves() -> None:
     cheaper = [(gmacs / 4, miou) for gmacs, miou in anchor]
     assert mean_differences(higher, anchor)[0] == pytest.approx(2)
     assert mean_differences(cheaper, anchor)[1] == pytest.approx(-75)
+    far = [(gmacs, miou + 20) for gmacs, miou in anchor]
+    assert mean_differences(far, anchor) == (pytest.approx(20), pytest.approx(math.nan, nan_ok=True))
     study = read_study(CONF / "study" / "arseg_lr_scale.yaml")
     [line] = curve_lines(study, [], {})
     assert line.startswith("published, low against constant: +")

@@ -1,25 +1,21 @@
-"""Everything that trains, and streams, on fake CUDA tensors: types under autocast, waits for the host, batch norms.
+"""Everything that trains, and streams, on fake CUDA tensors: types under autocast, waits for the host.
 
-Fake tensors take torch's CUDA paths, autocast among them, without a GPU; nothing is computed. Where numbers matter, the
-forms of a network are compared on the CPU.
+Fake tensors take torch's CUDA paths, autocast among them, without a GPU; nothing is computed.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import cycle, pairwise
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.function import BackwardCFunction
@@ -28,21 +24,16 @@ from torch.utils._pytree import tree_leaves
 
 from src.data.batch import ClipBatch
 from src.data.images import Normalisation
-from src.errors import UserError
 from src.inference.runner import FrameRunner
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import PIDNetLoss
 from src.losses.segmentation import CrossEntropy, Presence, SegmentationLoss
 from src.losses.stdc import STDCLoss
-from src.models.base import Segmenter
-from src.models.deploy.frozen import frozen_features
-from src.models.deploy.inference_form import inference_form
 from src.models.dfanet.backbone import Xception
 from src.models.dff.net import DFF, Accel
 from src.models.pspnet.net import PSPNet
 from src.models.registry import NETWORKS
 from src.models.tdnet.variants import GROUPS, td2_psp50
-from src.models.video import as_video_segmenter, run_cycle
 from src.training.modules import arseg, propagation, tdnet
 from src.training.modules.arseg import ARSegModule
 from src.training.modules.base import TrainingModule
@@ -51,11 +42,8 @@ from src.training.modules.image import ImageModule
 from src.training.modules.propagation import PropagationModule
 from src.training.modules.tdnet import TDNetModule
 from src.training.modules.tdnet_distillation import GroupedDistillation, GroupedTeacher
-from src.training.sync_batchnorm import SyncBatchNorms
 from src.video.motion.field import identity
-from tests.support import configs, trainings
 from tests.support.network_cases import CASES, CLASSES, DEPLOYED
-from tests.support.processes import together
 from tests.support.scores import IOU
 from tests.support.tiny_arseg import Tiny
 
@@ -281,118 +269,3 @@ def test_a_streamed_frame_waits_only_for_its_labels(name: str, monkeypatch: pyte
                 _, state = runner.step(image, state, to_key)
             assert crossings.count.total() == 1
             assert len(pinned) == uploads, "image, motion and its validity come from pinned memory"
-
-
-class Counted:
-    """Calls of activations inside a network."""
-
-    def __init__(self, net: nn.Module) -> None:
-        self.calls = 0
-        for module in net.modules():
-            if isinstance(module, (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.SiLU, nn.Sigmoid)):
-                module.register_forward_hook(self._count)
-
-    def _count(self, *_: object) -> None:
-        self.calls += 1
-
-
-def trained(name: str) -> nn.Module:
-    """A network in training mode whose batch norms have statistics of their own."""
-    torch.manual_seed(0)
-    net = CASES[name].build().train()
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.1)
-            module.running_var.uniform_(0.5, 1.5)
-    return net
-
-
-def first(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
-@pytest.mark.parametrize("name", CASES)
-@torch.no_grad()
-def test_synchronised_batch_norms_compute_what_they_did(name: str) -> None:
-    case, net = CASES[name], trained(name)
-    counted = Counted(net)
-    inputs = case.inputs(net.eval(), SIZE)
-    counted.calls = 0
-    expected, calls = first(case.run(net)(*inputs)), counted.calls
-    trains = {n for n, m in net.train().named_modules() if isinstance(m, nn.BatchNorm2d) and m.training}
-    SyncBatchNorms().apply(net)
-    assert {n for n, m in net.named_modules() if isinstance(m, nn.SyncBatchNorm)} == trains, "frozen ones stay"
-    counted.calls = 0
-    torch.testing.assert_close(first(case.run(net.eval())(*inputs)), expected)
-    assert counted.calls == calls
-
-
-def test_a_batch_norm_of_an_unknown_kind_is_not_converted() -> None:
-    class Scaled(nn.BatchNorm2d):
-        def forward(self, x: Tensor) -> Tensor:
-            return 2 * super().forward(x)
-
-    with pytest.raises(UserError, match=r"cannot convert Scaled '0'.*trainer\.sync_batchnorm=false"):
-        SyncBatchNorms().apply(nn.Sequential(Scaled(3)))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-@torch.no_grad()
-def test_every_form_of_a_network_computes_the_same(name: str) -> None:
-    net = trained(name).eval()
-    image = torch.randn(1, 3, *SIZE)
-    method = as_video_segmenter(net)
-    plain = run_cycle(method, image)
-    for expected, actual in zip(plain, run_cycle(inference_form(method), image), strict=True):
-        assert float((expected - actual).abs().max()) <= 1e-4 * float(expected.abs().max())
-    for branch in (net, getattr(net, "high", None)):
-        if isinstance(branch, Segmenter):
-            expected, fast = branch.features(image), frozen_features(branch)
-            assert getattr(fast, "__self__", branch) is not branch, "the fast form was not used"
-            assert float((expected - fast(image)).abs().max()) <= 1e-4 * float(expected.abs().max())
-
-
-class CollectivesOfSteps(Callback):
-    """Writes which collectives of Python there are from one step to the next, those of gradients aside."""
-
-    names = ("all_reduce", "barrier", "broadcast", "all_gather", "all_gather_object", "broadcast_object_list")
-
-    def __init__(self, file: str) -> None:
-        self.file, self.seen, self.steps = Path(file), Counter[str](), []
-        for name in self.names:
-            setattr(dist, name, self._counting(name, getattr(dist, name)))
-
-    def _counting(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def counted(*args: Any, **kwargs: Any) -> Any:
-            self.seen[name] += 1
-            return function(*args, **kwargs)
-
-        return counted
-
-    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        self.steps.append(Counter(self.seen))
-
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        steps = [dict(after - before) for before, after in pairwise(self.steps)]
-        ddp = trainer.strategy.model
-        flags = [ddp.broadcast_buffers, ddp.find_unused_parameters, ddp.static_graph]
-        if trainer.is_global_zero:
-            self.file.write_text(json.dumps({"steps": steps, "flags": flags}))
-
-
-def test_processes_wait_for_each_other_only_where_they_must(tmp_path: Path, street_cache: Path) -> None:
-    """Without logging, a step needs one sum for its loss, besides the exchange of gradients."""
-    file = tmp_path / "steps.json"
-    count = f"+callbacks.count={{_target_: {__name__}.CollectivesOfSteps, file: {file}}}"
-    options = ["trainer.devices=2", "data.batch_size=4", "model.phases.low=null", "model.high_epochs=2"]
-    options += ["trainer.log_every_n_steps=4", "+limits.limit_val_batches=1"]  # epochs have three steps
-    overrides = [*configs.ARSEG, *options, count, f"paths.cache={street_cache}"]
-    together(2, trainings.run, tmp_path / "run", overrides, log=tmp_path / "log")
-    found = json.loads(file.read_text())
-    _, quiet, _, logged, _ = found["steps"]
-    assert quiet == {"all_reduce": 1}
-    assert logged["all_reduce"] <= 4, "the values to log, and the agreements on signals and on finite weights"
-    assert set(logged) <= {"all_reduce", "barrier"}
-    assert logged["barrier"] <= 2, "those agreements"
-    assert found["flags"] == [False, False, True]
