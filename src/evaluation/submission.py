@@ -23,7 +23,7 @@ class SubmissionFiles(Metric):
         source: the data set, with `server_values`.
 
     Raises:
-        UserError: a data set without a known test server, or a folder that holds something.
+        UserError: a data set without a known test server, or a folder that holds something or cannot be made.
     """
 
     full_state_update = False
@@ -33,9 +33,15 @@ class SubmissionFiles(Metric):
         super().__init__()
         if source.server_values is None:
             raise UserError("submission is for data sets with a known test server (cityscapes); leave submission out")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_empty = not any(folder.iterdir())
+        except OSError as error:
+            raise UserError(
+                f"submission '{folder}' cannot be written ({error.strerror}); give a folder that you may write to"
+            ) from error
+        if not is_empty:
             raise UserError(f"submission '{folder}' is not an empty folder; give another one")
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.source = folder, source
         self.values = np.array(source.server_values, np.uint8)
         self.add_state("files", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")

@@ -87,7 +87,7 @@ def _start(recipe: Recipe, config: Mapping[str, Any]) -> str:
     if earlier and "low_start" not in config["model"]["phases"][recipe.phase]["module"]:
         return f"phase {earlier}"
     weights = config["model"].get("pretrained") or config["network"]["arguments"].get("weights", "none")
-    return "ImageNet" if str(weights).lower() in ("imagenet", "imagenet.ckpt") else str(weights)
+    return "ImageNet" if Path(weights).stem.lower() == "imagenet" else str(weights)  # by name, or a file of that name
 
 
 def differs(item: str, published: str, own: str) -> bool:

@@ -134,7 +134,7 @@ def unfinished_folder(cache: Path) -> Iterator[Path]:
         folder = Path(name)
         with (folder / f"new_{OWNER}").open("w") as lock:
             with suppress(OSError):  # a file system without locks: there only its owner removes a folder
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of this file, not of the process as in src.locks
                 print(socket.gethostname(), file=lock, flush=True)
                 os.replace(lock.name, folder / OWNER)  # it is there only when it is locked
             yield folder

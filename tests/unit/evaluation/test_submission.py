@@ -52,6 +52,9 @@ def test_nothing_is_overwritten(source: Cityscapes, tmp_path: Path) -> None:
     (tmp_path / "kept.png").write_bytes(b"")
     with pytest.raises(UserError, match="is not an empty folder"):
         SubmissionFiles(tmp_path, source)
+    for folder in (tmp_path / "kept.png", tmp_path / "kept.png" / "below"):
+        with pytest.raises(UserError, match=r"submission '.*' cannot be written .*; give a folder"):
+            SubmissionFiles(folder, source)
 
 
 def test_data_sets_without_a_server_are_refused(tmp_path: Path) -> None:
