@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException, MissingConfigException
 
 PATHS = re.compile(
-    r"\+{0,2}(checkpoint|baseline|source|output|submission|key_source|film|runs|metrics|figure|ckpt_path|data\.root"
+    r"\+{0,2}(checkpoint|baseline|source|output|submission|key_source|film|runs|metrics|figure|page|ckpt_path|data\.root"
     r"|data\.source\.root|paths\.\w+|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)"
     r"|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )

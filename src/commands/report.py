@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from src.cli.config import plain
+from src.cli.studies import with_trials
 from src.commands.recipes import compose_recipes
 from src.errors import UserError
 from src.reports.benchmark import plot_benchmarks
@@ -47,7 +48,7 @@ def _lines(config: DictConfig) -> Iterator[str]:
             folder, Path(config.page), str(config.score), list(config.distances or []), _studies(folder, config)
         )
         for path in paths:
-            yield f"{path}: {path.stat().st_size / 1e6:.1f} MB"
+            yield f"{path}: {path.stat().st_size / 1e3:,.0f} kB"
         return
     table = config.table or ("results" if config.metrics else "all")
     if table not in TABLES:
@@ -84,6 +85,7 @@ def _studies(folder: Path, config: DictConfig) -> list[tuple[TitledTable, list[s
         path = STUDIES / f"{name}.yaml"
         if not path.is_file() or path.parent != STUDIES:
             continue  # of another --config-dir
+        with_trials("report", [f"study={name}"], STUDIES.parent)  # so that a trial without a run can be counted
         study = read_study(path)
         runs = read_study_runs(study, folder, str(config.score))
         counted = count_trials(study, [trial for trial, _ in runs]) if study.command == "train" else {}

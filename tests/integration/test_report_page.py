@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import pytest
 
 from src.reports.page.write import write_page
 from tests.support.browser import Page, chromium
-from tests.support.results import HOSTILE, record, results
+from tests.support.configs import ROOT
+from tests.support.results import HOSTILE, leave, record, results
 
 pytestmark = [pytest.mark.subprocess, pytest.mark.slow]
 PLAYER = "document.querySelector('.player')"
@@ -204,3 +208,20 @@ def test_a_video_without_labels_has_no_errors_to_show(tmp_path: Path) -> None:
         page.evaluate("document.querySelector('input[value=differences]').click()")
         assert np.ptp(pixel(page, 2, 10, 40)) > 100
         assert page.errors == []
+
+
+def test_the_command_writes_studies_and_names_of_any_kind(tmp_path: Path) -> None:
+    for trial, score in (("none", 0.6), ("mse", 0.7)):
+        run = tmp_path / "runs" / trial
+        leave(run, "low/done.json", {"epochs": 2, "val/miou": score}, ("study=arseg_fst", f"trial={trial}"))
+        (run / "config_resolved.yaml").write_text("model: {phases: {low: {}}}\nvideo: {gop: 12}\n")
+    given = [f"runs={tmp_path / 'runs'}", "page=2026 (1).html"]
+    command = [sys.executable, "-m", "src.report", *given, f"hydra.run.dir={tmp_path}"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "2026 (1).html" in done.stdout
+    twin = (tmp_path / "2026 (1).md").read_text()
+    assert "| mse | 1 | 70.00 | 70.17 |" in twin
+    assert "| mse_and_shared_classifier | 0 | - | 70.48 | 101.89 | 101.98 |" in twin

@@ -43,7 +43,7 @@ def write_page(
     found: list[Section | PlayerSection] = [*sections(folder, score, distances)]
     names = [name for part in found if isinstance(part, Section) for name in part.systems]
     found[1:1] = players(folder, list(dict.fromkeys(names)))
-    found += [Section(f"Ablation: {table.title}", " ".join(lines), tables=[table]) for table, lines in studies]
+    found += [Section(f"Ablation: {table.title}", "; ".join(lines), tables=[table]) for table, lines in studies]
     if not found:
         raise UserError(
             f"runs={folder} holds no results of src.train, src.eval, src.predict player=N or src.benchmark; give a run "

@@ -32,7 +32,7 @@ def value(argument: str) -> Any:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_of_any_name_is_that_file(name: str) -> None:
     keys = ("output", "checkpoint", "++data.root", "hydra.run.dir", "paths.cache", "model.high_checkpoint")
-    for key in (*keys, "submission", "metrics", "figure", "ckpt_path"):
+    for key in (*keys, "submission", "metrics", "figure", "page", "ckpt_path"):
         [once] = readable("eval", [f"{key}={name}"])
         assert value(once) == name
         assert readable("eval", [once]) == [once], "also when a process of several repeats it"
