@@ -53,10 +53,11 @@ class Online:
 
 
 class Following(NamedTuple):
-    """State of a method, and the image (1, H, W, 3) uint8 of its keyframe."""
+    """State of a method, the image (1, H, W, 3) uint8 of its keyframe, and the frames since."""
 
     inner: Any
     key: Tensor | None
+    distance: int = 0
 
 
 class AdaptingRunner(FrameRunner):
@@ -89,7 +90,8 @@ class AdaptingRunner(FrameRunner):
         while math.gcd(gap, loaded.gop - 1) > 1:  # so that the distances take turns
             gap += 1
         self._gap, self._seen = gap, 0
-        self._sums, self._counts = np.zeros(2), {"compared": 0, "adapted": 0, "frames": 0, "restarts": 0}
+        self._agreed: dict[int, Any] = {}  # by distance, sums and their number
+        self._counts = {"adapted": 0, "frames": 0, "restarts": 0}
         self._seconds = 0.0
 
     @property
@@ -121,10 +123,11 @@ class AdaptingRunner(FrameRunner):
             began = time.perf_counter()
             other = (super().step if adapted else self._adapted.step)(image, state.inner, motion, size)[0]
             expected = self._teacher.step(image, None, None, size)[0]
-            self._compare(expected, *((other, labels) if adapted else (labels, other)))
+            pair = (other, labels) if adapted else (labels, other)
+            self._compare(state.distance + 1, [float((found == expected).mean()) for found in (*pair, labels)])
             self._learn(state.key[0].numpy(), image, motion)
             self._seconds += time.perf_counter() - began
-        return labels, Following(inner, state.key)
+        return labels, Following(inner, state.key, state.distance + 1)
 
     def step_batch(self, images: Any, states: Any, motions: Any) -> list[tuple[NDArray[np.uint8], Following]]:
         """Label the next frame of several streams, one after the other; all of them teach one network."""
@@ -133,7 +136,7 @@ class AdaptingRunner(FrameRunner):
     def advance(self, image: NDArray[np.uint8], state: Following, motion: MotionField | None) -> Following:
         """State after a frame whose labels are not needed."""
         inner = super().advance(image, state.inner, motion)
-        return Following(inner, torch.from_numpy(image)[None] if motion is None else state.key)
+        return Following(inner, torch.from_numpy(image)[None]) if motion is None else state._replace(inner=inner)
 
     def tune(self, images: Any, backend: str, precision: str, threads: int, workers: int = 1) -> Engine:
         """Stay in torch and float32, where the network can learn.
@@ -153,23 +156,25 @@ class AdaptingRunner(FrameRunner):
         self._adapted.warm_up(height, width)
 
     def summary(self) -> dict[str, Any]:
-        """Return what was compared, learned and used, and the seconds that it took."""
-        counts, compared = self._counts, max(1, self._counts["compared"])
-        start, adapted = (round(float(value), 5) for value in self._sums / compared)
+        """Return what was compared, learned and used, and the seconds that it took.
+
+        `agreement`, by distance too, is the share 0..1 of labels that are the high branch's: those of the checkpoint's
+        weights, of the learned ones, and of what was used.
+        """
+        counts, total = self._counts, sum(self._agreed.values(), np.zeros(4))
         return {
-            "comparisons": counts["compared"],
-            "agreement": {"start": start, "adapted": adapted},
+            "comparisons": int(total[-1]),
+            "agreement": _means(total),
+            "by_distance": {str(d): _means(self._agreed[d]) for d in sorted(self._agreed)},
             "share_adapted": round(counts["adapted"] / max(1, counts["frames"]), 4),
             "restarts": counts["restarts"],
             "seconds": round(self._seconds, 3),
         }
 
-    def _compare(self, expected: NDArray[np.uint8], start: NDArray[np.uint8], adapted: NDArray[np.uint8]) -> None:
-        """Compare the labels of both weights with those of the high branch."""
-        agreed = [float((labels == expected).mean()) for labels in (start, adapted)]
+    def _compare(self, distance: int, agreed: list[float]) -> None:
+        """Count how many labels of both weights, and of those that were used, are the high branch's."""
         self._gains.append(agreed[1] - agreed[0])
-        self._sums += agreed
-        self._counts["compared"] += 1
+        self._agreed[distance] = self._agreed.get(distance, 0) + np.array([*agreed, 1.0])
 
     def _learn(self, key: NDArray[np.uint8], image: NDArray[np.uint8], motion: MotionField) -> None:
         if self._cropping is None:
@@ -189,3 +194,8 @@ class AdaptingRunner(FrameRunner):
             self._learner.restart()
             load(self._adapted.network, self._learner.start)
             self._gains.clear()
+
+
+def _means(sums: NDArray[np.float64]) -> dict[str, float]:
+    means = sums[:3] / max(1.0, sums[3])
+    return {name: round(float(mean), 5) for name, mean in zip(("start", "adapted", "used"), means, strict=True)}

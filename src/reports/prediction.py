@@ -30,11 +30,11 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     )
     if "adaptation" in summary:
         found = summary["adaptation"]
-        start, adapted = (100 * found["agreement"][key] for key in ("start", "adapted"))
+        start, used = (100 * found["agreement"][key] for key in ("start", "used"))
         print(
-            f"adaptation: {found['comparisons']} comparisons, agreement with the high branch {start:.2f} % before, "
-            f"{adapted:.2f} % adapted; {100 * found['share_adapted']:.0f} % of the frames between keyframes labelled "
-            f"by adapted weights, {found['restarts']} restarts, {found['seconds']:.1f} s"
+            f"adaptation: agreement with the high branch {start:.2f} % before, {used:.2f} % now "
+            f"({found['comparisons']} comparisons); {100 * found['share_adapted']:.0f} % of the frames between "
+            f"keyframes labelled by adapted weights, {found['restarts']} restarts, {found['seconds']:.1f} s"
         )
     if "live" in summary:
         live = summary["live"]

@@ -57,6 +57,8 @@ def test_frames_agree_better_with_the_high_branch_than_without(checkpoint: Path,
     assert agreement(labelled(runner, video), high) > agreement(labelled(plain, video), high) + 0.05
     summary = runner.summary()
     assert summary["agreement"]["adapted"] > summary["agreement"]["start"]
+    assert summary["agreement"]["start"] < summary["agreement"]["used"] < summary["agreement"]["adapted"]
+    assert list(summary["by_distance"]) == ["1", "2", "3", "4"], "distances take turns"
     assert 0.3 < summary["share_adapted"] < 1, "the first frames have the checkpoint's weights"
     assert summary["comparisons"] == 48 // 3, "every third: two frames between keyframes of four do not take turns"
 

@@ -518,7 +518,7 @@ def test_adapting_on_the_way_is_in_the_summary(ar, tmp_path, capsys):
     film = exact_film(tmp_path / "film.mp4", 40, 40)
     found = predict(request(ar, film, tmp_path / "out", backend="auto", precision="auto", overlay=False), online())
     assert found["adaptation"]["comparisons"] == 32 // 3
-    assert found["adaptation"]["agreement"]["adapted"] > found["adaptation"]["agreement"]["start"]
+    assert found["adaptation"]["agreement"]["used"] > found["adaptation"]["agreement"]["start"]
     assert (found["backend"], found["precision"]) == ("torch", "fp32")
     print_summary(found)
     assert "labelled by adapted weights, 0 restarts" in " ".join(capsys.readouterr().out.split())
