@@ -26,7 +26,8 @@ RECORD = "player.zip"
 FORMAT = 1
 MOST_SYSTEMS = 4
 LONGEST = 640  # pixels of a side; larger frames are stored smaller
-QUALITY = 80  # of WebP, for the frames; label maps are stored exactly
+QUALITIES = (80, 65, 50, 35, 20, 10)  # of WebP, for the frames; label maps are stored exactly
+BUDGET = 66_000  # bytes of a frame, which 300 of keep a page below 30 MB: the best quality that fits is taken
 MOTION_STEP = 16  # stored pixels from vector to vector
 MOTION_UNIT = 0.25  # stored pixels
 UNKNOWN = -(2**15)
@@ -102,10 +103,10 @@ class PlayerRecord:
         size = (max(1, round(height * scale)), max(1, round(width * scale)))
         self._size, name = self._size if self._frames else size, f"{len(self._frames):06d}"
         maps = [_resized(plane, self._size) for plane in ([] if labels is None else [labels]) + list(predictions)]
-        image = cv2.resize(frame.image, self._size[::-1], interpolation=cv2.INTER_AREA)
-        coded = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_WEBP_QUALITY, QUALITY])[1]
-        self._zip.writestr(f"{name}.webp", coded.tobytes())
-        self._zip.writestr(f"{name}.maps", zlib.compress(np.stack(maps).tobytes(), 9))
+        packed = zlib.compress(np.stack(maps).tobytes(), 9)
+        image = np.asarray(cv2.resize(frame.image, self._size[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+        self._zip.writestr(f"{name}.webp", _coded(image, BUDGET - len(packed)))
+        self._zip.writestr(f"{name}.maps", packed)
         if frame.vectors is not None and not is_key:
             self._zip.writestr(f"{name}.motion", zlib.compress(_vectors(frame, self._size).tobytes(), 9))
         row = {"index": frame.index, "type": frame.frame_type, "key": is_key, "damaged": frame.damaged}
@@ -198,6 +199,16 @@ def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:
     """Return the share 0..1 of the pixels of (H, W) labels that have the other's class; None if all are ignored."""
     known = (one != IGNORE) & (other != IGNORE)
     return float((one == other)[known].mean()) if known.any() else None
+
+
+def _coded(image: NDArray[np.uint8], most: int) -> bytes:
+    """Return an image (H, W, 3) RGB as WebP, of the best quality that has at most so many bytes, or the lowest."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    for quality in QUALITIES:
+        coded = cv2.imencode(".webp", bgr, [cv2.IMWRITE_WEBP_QUALITY, quality])[1].tobytes()
+        if len(coded) <= most:
+            break
+    return bytes(coded)
 
 
 def _part(parts: zipfile.ZipFile, name: str) -> bytes:

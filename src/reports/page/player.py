@@ -86,9 +86,11 @@ def _player(run: str, about: dict[str, Any], frames: Sequence[StoredFrame], seve
     keys = ("title", "fps", "width", "height", "classes", "palette", "systems", "reference")
     content = {key: about[key] for key in keys}
     content |= {"labelled": labelled, "step": MOTION_STEP, "unit": MOTION_UNIT, "frames": coded}
-    head = ["system", "right", "on keyframes", "between", "as reference", "on keyframes", "between"]
+    compared = reference is not None and len(systems) > 1
+    shown = [("right", "right")] * labelled + [("agrees", "as reference")] * compared
+    head = ["system", *(title for _, name in shown for title in (name, "on keyframes", "between"))]
     table = [
-        [name, *(_mean(rows, key, number, kind) for key in ("right", "agrees") for kind in (None, True, False))]
+        [name, *(_mean(rows, key, number, kind) for key, _ in shown for kind in (None, True, False))]
         for number, name in enumerate(systems)
     ]
     keyframes = sum(row["key"] for row in rows)
@@ -98,7 +100,7 @@ def _player(run: str, about: dict[str, Any], frames: Sequence[StoredFrame], seve
         f"Frame by frame: {about['title']}" + (f" ({run})" if several else ""),
         note,
         labelled,
-        reference is not None and len(systems) > 1,
+        compared,
         content,
         TitledTable("Share of pixels (%) over these frames", head, table),
     )

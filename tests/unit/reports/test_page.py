@@ -160,13 +160,13 @@ def test_ids_are_unique_where_anything_points_to_them(page: Path) -> None:
 
 
 def test_three_hundred_frames_stay_below_thirty_megabytes(tmp_path: Path) -> None:
-    """Ten frames that are harder to compress than a street: noise on each pixel, a thousand patches of classes."""
+    """Ten frames that are harder to compress than leaves: noise on each pixel, a thousand patches of classes."""
     rng, names = np.random.default_rng(0), [f"system {n}" for n in range(4)]
     with PlayerRecord(tmp_path / "player.zip", "noise", CLASSES, names, 0, 10) as kept:
         for n in range(10):
-            coarse = rng.integers(40, 216, (30, 40, 3), np.uint8).repeat(12, 0).repeat(12, 1)
-            image = np.clip(coarse + rng.normal(0, 8, coarse.shape), 0, 255).astype(np.uint8)
-            maps = rng.integers(0, len(CLASSES), (5, 30, 40), np.uint8).repeat(12, 1).repeat(12, 2)
+            coarse = rng.integers(40, 216, (30, 40, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+            image = np.clip(coarse + rng.normal(0, 25, coarse.shape), 0, 255).astype(np.uint8)
+            maps = rng.integers(0, len(CLASSES), (5, 30, 40), np.uint8).repeat(16, 1).repeat(16, 2)
             kept.put(Frame(image, "I", None, Fraction(n, 10), n), True, maps[1:], maps[0])
     write_page(tmp_path, tmp_path / "page.html", "val/miou", [0], [])
     assert 30 * (tmp_path / "page.html").stat().st_size < 30e6
