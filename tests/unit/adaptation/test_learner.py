@@ -99,6 +99,20 @@ def test_loading_is_in_place_and_by_name() -> None:
     assert np.allclose(parameter.detach().numpy(), 3)
 
 
+@pytest.mark.parametrize(
+    "form",
+    [{"fusion": {"location": "body"}}, {"share_classifier": False}, {"legacy": "log_probabilities"}],
+    ids=["fused inside", "own classifier", "official"],
+)
+def test_every_form_of_the_method_learns(form: dict[str, Any]) -> None:
+    network: Any = build("arseg", {**AR["arguments"], **form})
+    before = deepcopy(network.high.state_dict())
+    learner = Learner(network, learning(), steps=None)
+    losses = [sum(learner.step(batch()).values()) for _ in range(20)]
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in network.high.state_dict().items())
+
+
 def test_networks_without_keyframes_are_rejected() -> None:
     check_adaptable(build(**AR), "ar.ckpt")  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"'image.ckpt' holds a network \(constant\).*AR-Seg"):
