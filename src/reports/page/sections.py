@@ -12,12 +12,21 @@ from typing import Any
 from src.files import read_json, read_yaml
 from src.reports.benchmark import read_benchmark
 from src.reports.collect import Found, benchmark_tables, failed, find_results, sweeps, trainings
-from src.reports.evaluation import DIFFERENCES, differences_table, is_evaluation, over_seeds, read_results, row_names
+from src.reports.evaluation import (
+    DIFFERENCES,
+    differences_table,
+    is_evaluation,
+    method_name,
+    over_seeds,
+    read_results,
+    row_names,
+)
 from src.reports.page.charts import Point, Series, curves, intervals
 from src.reports.tables import TitledTable, as_cell, mean_and_spread
 from src.training.summary import read_curves
 
 MOST = 12  # systems, runs or phases in one chart
+RUN = "run"  # in a row: that it is from
 MOST_POINTS = 400  # of a curve
 
 
@@ -94,11 +103,15 @@ def sections(folder: Path, score: str, distances: list[int]) -> Iterator[Section
     groups: dict[str, list[tuple[Found, list[dict[str, Any]]]]] = {}
     for found in find_results(folder, "metrics.json"):
         if is_evaluation(found.path):
-            rows = read_results(found.path)
+            kept = found.path.parent.relative_to(folder)  # results alone, without the rest of a run
+            run = found.run if found.run != folder.resolve().name or not kept.name else str(kept)
+            rows = [{**row, RUN: run} for row in read_results(found.path)]
             groups.setdefault(_compared(found, rows), []).append((found, rows))
     timed = _timed(folder)
     for name, members in groups.items():
-        yield from _evaluation(name if len(groups) > 1 else "", name, members, timed, distances)
+        common = set.intersection(*(set(other.split(", ")) for other in groups))
+        own = ", ".join(part for part in name.split(", ") if part not in common)
+        yield from _evaluation(own, name, members, timed, distances)
     yield from _tables("Cost and time", benchmark_tables(folder), _note_on_time(timed))
     yield from _learning(folder)
     yield from _tables("Sweeps over settings and seeds", sweeps(folder, score), f"Score: {score}.")
@@ -194,10 +207,21 @@ def _systems(rows: Sequence[dict[str, Any]], timed: Sequence[dict[str, Any]]) ->
             members.append([row])
         known.add(place)
     members.sort(key=lambda group: next(n for n, row in enumerate(rows) if row is group[0]))
-    names = row_names([group[0] for group in members])
+    first = [group[0] for group in members]
+    names = _names(first)
     return [
         System(f"{name} ({len(g)} seeds)" if len(g) > 1 else name, g, _time(g[0], timed))
         for name, g in zip(names, members, strict=True)
+    ]
+
+
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """Return method and scale of each row, with its run where that tells it apart, else with network and checkpoint."""
+    short = [method_name(str(row["method"]), row.get("scale")) for row in rows]
+    by_run = [f"{name}, {row[RUN]}" for name, row in zip(short, rows, strict=True)]
+    return [
+        name if short.count(name) == 1 else run if by_run.count(run) == 1 else long
+        for name, run, long in zip(short, by_run, row_names(rows), strict=True)
     ]
 
 
@@ -238,8 +262,12 @@ def _ms(system: System) -> float | None:
 
 
 def _against(systems: Sequence[System], label: str, cost: Callable[[System], float | None]) -> str:
-    """Draw mIoU against a cost: a point for each system, and a curve through the scales of each method."""
-    methods: dict[str, list[Point]] = {}
+    """Draw mIoU against a cost: a point for each system, and curves through the scales of each method.
+
+    Where several systems of a method have one scale, those of one run are joined.
+    """
+    methods: dict[tuple[str, str], list[Point]] = {}
+    scales = [(system.rows[0]["method"], system.rows[0].get("scale")) for system in systems]
     points = []
     for number, system in enumerate(systems):
         value, score = cost(system), system.mean("miou")
@@ -247,8 +275,10 @@ def _against(systems: Sequence[System], label: str, cost: Callable[[System], flo
             tip = f"{system.name}: {100 * score:.1f} % at {value:.3g}"
             point = Point(value, 100 * score, tip, *_range(system))
             points.append(Series(system.name, number, [point], system.name))
-            methods.setdefault(str(system.rows[0]["method"]), []).append(point)
-    lines = [Series(name, None, sorted(found, key=lambda p: p.x)) for name, found in methods.items() if len(found) > 1]
+            row = system.rows[0]
+            several = any(scales.count(place) > 1 for place in scales if place[0] == row["method"])
+            methods.setdefault((str(row["method"]), row[RUN] if several else ""), []).append(point)
+    lines = [Series(key[0], None, sorted(found, key=lambda p: p.x)) for key, found in methods.items() if len(found) > 1]
     return curves([*lines, *points], f"mIoU against {label}", label, "mIoU (%)", logarithmic=True)
 
 

@@ -180,6 +180,16 @@ def test_results_of_different_data_are_not_compared(tmp_path: Path) -> None:
     assert [[r[1] for r in t[1:]] for t in tables] == [["60.0"], ["70.0"]]
 
 
+def test_systems_of_one_name_are_told_apart_by_their_runs_and_not_joined(tmp_path: Path) -> None:
+    for run, scales in (("one", (0.5, 1.0)), ("other", (0.5,))):
+        (tmp_path / "kept" / run).mkdir(parents=True)
+        rows = [row("constant", scale, 0.6, 4 * scale, checkpoint=run) for scale in scales]
+        (tmp_path / "kept" / run / "metrics.json").write_text(json.dumps(rows))
+    write_page(tmp_path / "kept", tmp_path / "page.html", "val/miou", [0], [])
+    (table,) = [t for t in parse(tmp_path / "page.html").tables if t[0][:2] == ["system", "mIoU (%)"]]
+    assert [r[0] for r in table[1:]] == ["constant 0.5x, one", "constant 1x", "constant 0.5x, other"]
+
+
 def test_results_of_earlier_versions_are_shown(tmp_path: Path) -> None:
     gmacs = {"key": 4.0, "nonkey": 1.0, "amortised": 2.0}
     old = {"method": "AR", "scale": 0.5, "miou": 0.5, "miou_by_distance": [0.5], "iou": {"sky": 0.9}, "gmacs": gmacs}
