@@ -27,7 +27,7 @@ SCARCE = {  # what is short: how a shell arranges that, and what the answer says
     "a small /dev/shm": ("mount -t tmpfs -o size=64k none /dev/shm", "/dev/shm is too small"),
     "little memory": ("ulimit -v 1500000", "memory"),
 }
-ROOM = {"train": "1200k", "predict": "1100k", "motion": "1100k", "prepare": "1200k", "convert": "3m"}
+ROOM = {"train": "700k", "predict": "1100k", "motion": "1100k", "prepare": "1200k", "convert": "3m"}
 RUN = '"$@"; status=$?; find "$out" -name .partial -printf "left: %p\\n" 2>/dev/null >&2; exit $status'
 
 

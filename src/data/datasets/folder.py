@@ -86,7 +86,7 @@ class Folder(LabelledDataset):
                 kinds = f"a folder of images or a file of {', '.join(VIDEOS)}"
                 self._odd(f"labels '{labels}' belong to no video in '{place}', which is {kinds}")
         found = [self._video(path, folder) for path in videos] + [self._images(path, folder) for path in images]
-        return sorted((s for s in found if s and self._is_labelled(s)), key=lambda sequence: sequence.name)
+        return sorted((s for s in found if s is not None and self._is_labelled(s)), key=lambda sequence: sequence.name)
 
     def _video(self, video: Path, folder: Path) -> VideoFile | None:
         labels = []

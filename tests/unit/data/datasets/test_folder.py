@@ -56,6 +56,16 @@ def test_videos_that_cannot_be_read_are_refused_or_left_out(tmp_path: Path, capl
     assert "left out: video '" in caplog.text
 
 
+def test_a_video_without_labels_is_left_out_unread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = miniatures.folder(tmp_path)
+    (root / "val" / "films" / "copy of ride.mp4").write_bytes(b"no video")
+    strict, lenient = (Folder(str(root), 25, *STATISTICS, policy) for policy in ("stop", "skip"))
+    with pytest.raises(UserError, match="'copy of ride' has no labelled frame"):
+        strict.videos("val")
+    assert [s.name for s in lenient.videos("val")] == ["ride", "walk"]
+    assert "left out: video 'copy of ride' has no labelled frame" in caplog.text
+
+
 def test_hidden_files_of_archives_are_not_looked_at(tmp_path: Path) -> None:
     root = miniatures.with_hidden_files(miniatures.folder(tmp_path / "folder"), tmp_path / "hidden")
     source = Folder(str(root), 25, *STATISTICS, "stop")
