@@ -1,4 +1,4 @@
-"""Entry point: `python -m src.predict checkpoint=NET.ckpt source=VIDEO output=FOLDER [KEY=VALUE ...]`."""
+"""Entry point: `python -m src.predict source=VIDEO [checkpoint=NET.ckpt output=FOLDER KEY=VALUE ...]`."""
 
 from __future__ import annotations
 

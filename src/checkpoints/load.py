@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from src.checkpoints import cards, metadata
 from src.checkpoints.digest import check_bytes, check_content
+from src.checkpoints.weights_file import SUFFIX, place_of, read_weights, shipped_names
 from src.data.images import Normalisation
 from src.data.labels import ClassSet
 from src.data.transforms import FitSize
@@ -22,7 +23,6 @@ from src.models.registry import build, build_shapes, without_initial_weights
 from src.models.video import VideoSegmenter, as_video_segmenter
 from src.tensor_files.read import check_finite, read_tensor_file
 
-PREFIX = "net."  # of the network's tensors in a checkpoint
 WRITTEN_HERE = "give a .ckpt file written by src.train or src.convert"
 STATISTICS = ("running_mean", "running_var")  # of batch norms
 DIVERGED = "its training diverged, train again with a lower model.optimizer.lr"
@@ -52,7 +52,7 @@ class LoadedModel:
 
 
 def load_checkpoint(path: str | Path) -> LoadedModel:
-    """Build the network of a checkpoint written by `src.train` or `src.convert`, on the CPU.
+    """Build the network of a checkpoint written by `src.train` or `src.convert`, or of shipped weights, on the CPU.
 
     Raises:
         UserError: no such file, damaged, not written by this project, or a network that labels no pixels.
@@ -107,11 +107,15 @@ def read_content(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(given: Path) -> dict[str, Any]:
+    path = place_of(given)
     if not path.is_file():
-        remedy = "give the path of a .ckpt file written by src.train"
+        remedy = f"give the path of a .ckpt file written by src.train, or {', '.join(shipped_names())}"
         raise MissingCheckpoint(f"checkpoint '{path}' {absence(path)}; {remedy}")
-    content = read_tensor_file(path, "it is damaged or not a checkpoint, give a .ckpt file written by src.train")
+    remedy = "it is damaged or not a checkpoint, give a .ckpt file written by src.train"
+    if path.suffix == SUFFIX:
+        return read_weights(path, remedy)
+    content = read_tensor_file(path, remedy)
     check_bytes(path)
     if not isinstance(content, dict) or not {metadata.KEY, cards.KEY} & content.keys():
         raise UserError(
@@ -131,7 +135,7 @@ def network_state(content: dict[str, Any], path: str | Path) -> dict[str, Tensor
     tensors = isinstance(state, dict) and all(isinstance(value, Tensor) for value in state.values())
     if not isinstance(state, dict) or not tensors:
         raise UserError(f"checkpoint '{path}' holds no state dict; {WRITTEN_HERE}")
-    found = {str(k).removeprefix(PREFIX): v for k, v in state.items() if str(k).startswith(PREFIX)}
+    found = {str(k).removeprefix(metadata.PREFIX): v for k, v in state.items() if str(k).startswith(metadata.PREFIX)}
     return found
 
 

@@ -17,6 +17,7 @@ from src.errors import UserError
 
 FORMAT = 2  # 1: the card of class paths that `src.checkpoints.cards` reads
 KEY = "metadata"  # in the file
+PREFIX = "net."  # of the network's tensors in its state dict
 CODECS = ("h264", "mpeg4", "hevc")
 MOTIONS = ("exact", "estimate", "auto")
 LARGEST = 16384  # of whole numbers among a network's arguments: widths, counts, sizes

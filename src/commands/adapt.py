@@ -20,8 +20,9 @@ from src.adaptation.options import AdaptOptions, Learning
 from src.adaptation.pairs import HELD_OUT, Source, batches, fitting
 from src.adaptation.scores import Systems, compare
 from src.checkpoints.digest import serialise
-from src.checkpoints.load import PREFIX, LoadedModel, load_checkpoint, read_content
-from src.checkpoints.metadata import KEY
+from src.checkpoints.load import LoadedModel, load_checkpoint, read_content
+from src.checkpoints.metadata import KEY, PREFIX
+from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.commands.predict import segment_sources
 from src.errors import UserError
@@ -148,7 +149,7 @@ def _count(video: Video) -> int:
 def _identity(options: AdaptOptions, videos: dict[str, Video], gop: int) -> dict[str, Any]:
     settings = {key: getattr(options, key) for key in ("steps", "seed", "held_out", "motion", "on_damage")}
     return {
-        "checkpoint": file_identity(options.checkpoint),
+        "checkpoint": file_identity(place_of(options.checkpoint)),
         "videos": {name: file_identity(video.path) for name, video in videos.items()},
         "settings": {**settings, "gop": gop, "learning": asdict(options.learning)},
     }

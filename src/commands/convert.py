@@ -8,8 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from src.checkpoints.digest import serialise
-from src.checkpoints.load import PREFIX
-from src.checkpoints.metadata import FORMAT, KEY, data_options, without_paths
+from src.checkpoints.metadata import FORMAT, KEY, PREFIX, data_options, without_paths
 from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
 from src.cli.config import plain

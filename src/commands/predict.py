@@ -17,6 +17,7 @@ from src.adaptation.learner import check_adaptable
 from src.adaptation.online import AdaptingRunner, Online
 from src.adaptation.options import Learning
 from src.checkpoints.load import LoadedModel
+from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
@@ -152,7 +153,7 @@ class _Run:
         self._settings = settings if options.player else {k: v for k, v in settings.items() if k != "player"}
         if online is not None:
             self._settings["online"] = asdict(online)
-        self._checkpoint = file_identity(options.checkpoint)
+        self._checkpoint = file_identity(place_of(options.checkpoint))
         self._open = ExitStack()
         self._display: ProgressDisplay | None = None
         self._live: dict[str, Callable[[Exception | None], None]] = {}  # that an interruption completes
