@@ -64,7 +64,7 @@ def players(folder: Path, systems: Sequence[str]) -> list[PlayerSection]:
 def _checked(path: Path) -> tuple[dict[str, Any], list[StoredFrame]]:
     about, frames = read_record(path)
     if not frames:
-        raise UserError(f"'{path}' holds no frames; remove it, or make it again with player=N of src.eval")
+        raise UserError(f"'{path}' holds no frames; remove it, or make it again by src.eval")
     return about, frames
 
 

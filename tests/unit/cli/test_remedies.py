@@ -111,7 +111,7 @@ def test_every_command_that_stops_at_damage_can_continue() -> None:
         iterated = [n for n in calls if id(n) not in within and "remedy" not in {k.arg for k in n.keywords}]
         if iterated and not module.startswith("src.video."):
             stopping.add(module)
-    assert stopping == {"src.inference.api", "src.commands.motion"}
+    assert stopping == {"src.inference.api", "src.commands.motion", "src.commands.adapt"}
     commands = [command for command in COMMANDS if stopping & reach(command)]
-    assert {"predict", "motion"} <= set(commands)
+    assert {"predict", "motion", "adapt"} <= set(commands)
     assert all("on_damage" in keys(command) for command in commands), commands
