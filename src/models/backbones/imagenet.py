@@ -58,7 +58,7 @@ def read_weights(weights: str) -> dict[str, Tensor]:
     Raises:
         UserError: no such file, a damaged one, or not a state dict of finite weights.
     """
-    if not Path(weights).is_file():
+    if not isinstance(weights, str) or not Path(weights).is_file():
         raise UserError(f"weights '{weights}' is neither 'imagenet', 'none' nor a file; give one of them")
     return read_state_dict(weights, "give a whole state dict as weights")
 
