@@ -15,6 +15,8 @@ import torch
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from src.checkpoints.load import read_checkpoint
+from src.checkpoints.metadata import KEY
 from src.errors import UserError
 from tests.support import configs, trainings
 from tests.support.configs import compose_config
@@ -101,8 +103,8 @@ class Mistakes:
     def __init__(self, folder: Path) -> None:
         self.folder, self._count = folder, 0
         (folder / "torn.ckpt").write_bytes(b"PK torn")
-        card: dict[str, Any] = {"classes": {"names": ["road"], "palette": [[0, 0, 0]]}}
-        torch.save({"card": card, "state_dict": {}}, folder / "other_classes.ckpt")
+        card = {**read_checkpoint("arseg_camvid")[KEY], "classes": {"names": ["road"], "palette": [[0, 0, 0]]}}
+        torch.save({KEY: card, "state_dict": {}}, folder / "other_classes.ckpt")
 
     def by_hand(self, case: tuple[list[str], str | None]) -> Answer:
         """Try one of `BY_HAND`."""

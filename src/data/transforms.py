@@ -29,10 +29,17 @@ class FitSize:
     """Images enlarged or shrunk, keeping their shape, to the largest size of at most `short` by `long` pixels.
 
     Labels keep their size, so that networks are scored at that of the data set (RDRNet's rule for VOC 2012).
+
+    Raises:
+        UserError: a side that is no whole number above 0.
     """
 
     short: int
     long: int
+
+    def __post_init__(self) -> None:
+        sides = [self.short, self.long]
+        check_range(_are_pixels(sides), "data.fit", sides, "short and long side in whole pixels above 0")
 
     def ratio(self, height: int, width: int) -> float:
         """Factor of both sides."""
@@ -76,7 +83,7 @@ class TrainTransform:
 
     def __post_init__(self) -> None:
         crop, scale = list(self.crop), list(self.scale)
-        check_range(len(crop) == 2 and min(crop) > 0, "data.crop", crop, "[height, width] in pixels above 0")
+        check_range(len(crop) == 2 and _are_pixels(crop), "data.crop", crop, "[height, width] in whole pixels above 0")
         rising = len(scale) != 2 or scale[0] <= scale[1]
         check_range(bool(scale) and min(scale) > 0 and rising, "data.scale", scale, "[low, high] with 0 < low <= high")
         check_range(0 <= self.flip <= 1, "data.module.transform.flip", self.flip, "a probability from 0 to 1")
@@ -113,6 +120,10 @@ class TrainTransform:
     def _is_mixed(self, labels: NDArray[np.uint8]) -> bool:
         counts = np.bincount(labels.ravel(), minlength=IGNORE)[:IGNORE]
         return bool(counts.max() <= self.class_share * counts.sum() and counts.any())
+
+
+def _are_pixels(sides: list[Any]) -> bool:
+    return all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
 
 
 def crop_and_scale(sample: Sample, window: tuple[int, int, int, int], size: tuple[int, int]) -> Sample:

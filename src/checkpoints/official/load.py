@@ -185,6 +185,6 @@ def _check(name: str, net: nn.Module, state: Translated) -> None:
         )
 
 
-def _some(keys: list[str], limit: int = 8) -> str:
+def _some(keys: list[str], limit: int = 4) -> str:
     rest = f" and {len(keys) - limit} more" if len(keys) > limit else ""
     return ", ".join(ascii(key)[1 : LONGEST_NAME + 1].removesuffix("'") for key in keys[:limit]) + rest

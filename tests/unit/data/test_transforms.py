@@ -1,10 +1,13 @@
 """Augmentation must leave picture, labels and motion consistent."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from src.data.batch import Sample
-from src.data.transforms import ColourJitter, TrainTransform, crop_and_scale, mirror, rotate
+from src.data.transforms import ColourJitter, FitSize, TrainTransform, crop_and_scale, mirror, rotate
+from src.errors import UserError
 from src.video.motion.field import MotionField, warp
 
 
@@ -116,3 +119,11 @@ def test_colour_jitter_is_one_draw_for_all_frames_and_follows_the_seed() -> None
     assert (first[0] == first[2]).all()
     np.testing.assert_array_equal(first, jitter(frames, np.random.default_rng(1)))
     assert (first != jitter(frames, np.random.default_rng(2))).any()
+
+
+@pytest.mark.parametrize("sides", [[2.5, 224], [224, 0], [-1, 8], [True, None], ["a", 3]])
+def test_sizes_are_whole_pixels(sides: list[Any]) -> None:
+    with pytest.raises(UserError, match=r"data\.fit=.* whole pixels above 0"):
+        FitSize(*sides)
+    with pytest.raises(UserError, match=r"data\.crop=.* whole pixels above 0"):
+        TrainTransform(sides, [1.0], 0.5, None)
