@@ -76,21 +76,29 @@ class _Graph:
 
 def _record(labels: Labeller, frame: FrameInput, state: Any, size: tuple[int, int]) -> _Graph:
     frame, state = (map_state(torch.clone, x) for x in (frame, state))
-    replay, (found, after) = capture(lambda: labels(frame, state, size))
+    replay, (found, after) = capture(lambda: labels(frame, state, size), frame.image.device)
     return _Graph(state_tensors(frame), state_tensors(state), found, after, replay)
 
 
-def capture(run: Callable[[], Labels]) -> tuple[Callable[[], None], Labels]:
-    """Record what a function launches on the current CUDA device; return what replays it, and its results.
+def capture(run: Callable[[], Labels], device: torch.device) -> tuple[Callable[[], None], Labels]:
+    """Record what a function launches on a CUDA device; return what replays it, and its results.
+
+    Streams are those of the current device, so it is made current: a recording of another one would be empty.
 
     Each replay writes the results of the function's inputs as they then are into the same tensors.
     """
-    aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):
-        run()  # allocates workspaces outside the graph
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        results = run()
-    return graph.replay, results
+    with torch.cuda.device(device):
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            run()  # allocates workspaces outside the graph
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            results = run()
+
+    def replay() -> None:
+        with torch.cuda.device(device):
+            graph.replay()
+
+    return replay, results

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +24,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     """One entry for each recorded kind; a replay writes into the tensors of the recording, as a graph does."""
     records: list[None] = []
 
-    def capture(run: Callable[[], Labels]) -> tuple[Callable[[], None], Labels]:
+    def capture(run: Callable[[], Labels], device: torch.device) -> tuple[Callable[[], None], Labels]:
         records.append(None)
         labels, after = run()
         kept = [labels, *state_tensors(after)]
@@ -102,3 +104,32 @@ def test_nothing_is_replayed_on_a_cpu() -> None:
     network = SingleFrame(Tiny())
     assert labeller(network, torch.device("cpu")) == network.labels
     assert isinstance(labeller(network, torch.device("cuda")), Replays)
+
+
+def test_a_recording_is_made_and_replayed_on_the_device_of_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[int] = [0]
+
+    class Device:
+        def __init__(self, device: torch.device) -> None:
+            self.index = device.index
+
+        def __enter__(self) -> None:
+            current.append(self.index)
+
+        def __exit__(self, *_: object) -> None:
+            current.pop()
+
+    used: list[int] = []
+    seen = lambda *_, **__: used.append(current[-1])  # noqa: E731
+    graph = SimpleNamespace(replay=seen)
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: SimpleNamespace(wait_stream=seen))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=seen))
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext(seen()))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: graph)
+    monkeypatch.setattr(torch.cuda, "graph", lambda *_, **__: nullcontext(seen()))
+    replay, _ = cuda_graphs.capture(lambda: (torch.zeros(1), None), torch.device("cuda:1"))
+    replay()
+    assert len(used) >= 5
+    assert set(used) == {1}
+    assert current == [0]
