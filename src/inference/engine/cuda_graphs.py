@@ -83,7 +83,7 @@ def _record(labels: Labeller, frame: FrameInput, state: Any, size: tuple[int, in
 def capture(run: Callable[[], Labels], device: torch.device) -> tuple[Callable[[], None], Labels]:
     """Record what a function launches on a CUDA device; return what replays it, and its results.
 
-    Streams are those of the current device, so it is made current: a recording of another one would be empty.
+    Without it as the current device the streams would be those of another one, and the recording empty.
 
     Each replay writes the results of the function's inputs as they then are into the same tensors.
     """
