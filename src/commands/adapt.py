@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -29,11 +28,11 @@ from src.errors import UserError
 from src.files import atomic_write, read_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.options import LiveOptions, PredictOptions
+from src.inference.output_folder import locked_folder
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
 from src.inference.sources import videos_of
 from src.interruption import Interruption, defer_signals, noted, raise_received
-from src.locks import lock_folder, unlock_folder
 from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
 from src.ops.cpu.memory import keep_freed_memory
@@ -95,7 +94,7 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
     options = replace(options, learning=fitting(options.learning, sizes, loaded.fit))
     identity = _identity(options, videos, gop)
     output = Path(options.output)
-    with _owned(output):
+    with locked_folder(output, output):
         if (output / SCORES).exists():
             _check_same(output / SCORES, read_json(output / SCORES).get("identity"), identity)
             log.info("%s: complete, nothing is adapted again", output)
@@ -163,29 +162,6 @@ def _check_same(path: Path, found: Any, identity: dict[str, Any]) -> None:
                 f"output: '{path}' is of another adaptation (other {key}) and nothing is overwritten; give another "
                 "output, or remove that folder"
             )
-
-
-@contextmanager
-def _owned(output: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out of it."""
-    missing = not output.exists()
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        owner = lock_folder(output, again=False)
-    except OSError as error:
-        raise UserError(
-            f"output '{output}' cannot be written ({error.strerror}); give one that you may write to"
-        ) from error
-    if owner is not None:
-        raise UserError(f"output '{output}' belongs to {owner}, which is still running; wait for it, or give another")
-    try:
-        yield
-    finally:
-        if missing and not any((output / name).exists() for name in (CHECKPOINT, SCORES, UNFINISHED)):
-            for item in output.iterdir():  # the lock
-                item.unlink()
-            output.rmdir()
-        unlock_folder(output)
 
 
 def _kept(output: Path) -> str:

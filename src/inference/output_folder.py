@@ -23,6 +23,39 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
+def locked_folder(folder: Path, output: Path) -> Iterator[None]:
+    """Make a folder and keep other processes out of it; remove it, and the others made here, if it stays empty.
+
+    Args:
+        folder: `output`, or a part of it.
+        output: for messages.
+
+    Raises:
+        UserError: `output` cannot be written, or belongs to another run.
+    """
+    missing = [made for made in (folder, *folder.parents) if not made.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = lock_folder(folder, again=False)
+        next(output.iterdir())  # it can be read, too
+    except OSError as error:
+        raise UserError(
+            f"output '{output}' cannot be written ({error.strerror}); give one that you may write to"
+        ) from error
+    if owner is not None:
+        raise UserError(f"output '{output}' belongs to {owner}, which is still running; wait for it, or give another")
+    try:
+        yield
+    finally:
+        if missing and {item.name for item in folder.glob("*")} <= {LOCK}:
+            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                for made in missing[1:]:
+                    made.rmdir()
+        unlock_folder(folder)
+
+
+@contextlib.contextmanager
 def atomic_output_folder(output: Path, keep: bool = False) -> Iterator[Path]:
     """Yield a folder to write to; its content moves to `output` at the end, and is deleted if anything is raised.
 
@@ -36,24 +69,22 @@ def atomic_output_folder(output: Path, keep: bool = False) -> Iterator[Path]:
     Raises:
         UserError: `output` cannot be written, is not empty, belongs to another run; or the disk is full.
     """
-    missing = [folder for folder in (output, *output.parents) if not folder.exists()]
-    partial = _create(output, keep)
-    try:
-        yield partial
-        os.replace(partial, output / COMPLETE)
-        settle(output)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    partial = output / PARTIAL
+    with locked_folder(partial, output):
+        try:
+            _take_over(output, partial, keep)
+            yield partial
+            os.replace(partial, output / COMPLETE)
+            settle(output)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(f"output '{output}': {error.strerror}; make room, or give another folder") from error
+        except Interruption as interruption:
+            interruption.add_note(f"'{output}' is left as it was; start it again")
             raise
-        raise UserError(f"output '{output}': {error.strerror}; make room, or give another folder") from error
-    except Interruption as interruption:
-        interruption.add_note(f"'{output}' is left as it was; start it again")
-        raise
-    finally:
-        _remove(partial)
-        with contextlib.suppress(OSError):  # of the folders made here, those still empty
-            for folder in missing:
-                folder.rmdir()
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def settle(output: Path) -> None:
@@ -67,24 +98,13 @@ def settle(output: Path) -> None:
         shutil.rmtree(complete, ignore_errors=True)
 
 
-def _create(output: Path, keep: bool) -> Path:
-    partial = output / PARTIAL
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        settle(output)
-        partial.mkdir(exist_ok=True)
-        owner = lock_folder(partial, again=False)
-        found = sorted(item.name for item in output.iterdir())
-    except OSError as error:
-        raise UserError(
-            f"output '{output}' cannot be written ({error.strerror}); give one that you may write to"
-        ) from error
-    if owner is not None:
-        raise UserError(f"output '{output}' belongs to {owner}, which is still running; wait for it, or give another")
+def _take_over(output: Path, partial: Path, keep: bool) -> None:
+    """Reject an output that holds something else than what killed runs have left, and put that in order."""
+    settle(output)
+    found = sorted(item.name for item in output.iterdir())
     killed = _KILLED.format(r"\d+")
     others = [name for name in found if name != PARTIAL and not re.fullmatch(killed, name)]
     if others:
-        _remove(partial)
         raise UserError(f"output '{output}' holds '{others[0]}' and nothing is overwritten; give a new or empty folder")
     left = [item for item in partial.iterdir() if item.name != LOCK]
     if left and keep:
@@ -97,9 +117,3 @@ def _create(output: Path, keep: bool) -> Path:
         log.warning("%s: a run was killed; its unfinished results are made again", output)
         for item in left:
             shutil.rmtree(item) if item.is_dir() else item.unlink()
-    return partial
-
-
-def _remove(partial: Path) -> None:
-    shutil.rmtree(partial, ignore_errors=True)
-    unlock_folder(partial)
