@@ -541,6 +541,7 @@ def test_networks_that_do_not_learn_from_keyframes_are_not_adapted(image, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.train
 def test_the_command_adapts_only_if_asked(ar, tmp_path, composed):
     film = exact_film(tmp_path / "film.mp4", 16, 40)
     for adapt in ("false", "true"):

@@ -43,6 +43,7 @@ def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainingModule, "current_epoch", 1000)  # past the stages of a recipe
 
 
+@pytest.mark.train
 @pytest.mark.usefixtures("without_checkpoints")
 @pytest.mark.parametrize("study", STUDIES)
 def test_every_trial_composes_and_builds_and_trains_a_step(study: str, composed: Compose, tmp_path: Path) -> None:
@@ -99,6 +100,7 @@ def _batch(data: dict[str, Any]) -> ClipBatch:
     return ClipBatch(images, labels, motion, valid, torch.tensor([4, 4]), ["a", "b"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tolerance"),
     [

@@ -104,6 +104,7 @@ def test_a_pipe_gives_what_its_file_gives(video: Path, runner: FrameRunner, tmp_
     assert (health.dropped, health.summary()["reconnections"]) == (0, 0)
 
 
+@pytest.mark.subprocess
 @FFMPEG
 def test_a_server_that_dies_and_comes_back(
     video: Path, runner: FrameRunner, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

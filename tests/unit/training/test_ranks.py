@@ -59,6 +59,7 @@ def test_tasks_do_not_meet_at_a_port_in_use(port: int) -> None:
             ranks.meet()
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("code", "message"),
     [
