@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from src.data.transforms import check_crop
 from src.errors import UserError, check_range
 from src.inference.options import MotionMode
 from src.video.reading.damage import Policy
@@ -33,12 +34,7 @@ class Learning:
         check_range(self.lr > 0, "learning.lr", self.lr, "a number above 0")
         whole = isinstance(self.batch_size, int) and self.batch_size >= 1
         check_range(whole, "learning.batch_size", self.batch_size, "a whole number from 1 up")
-        sides = list(self.crop)
-        fits = len(sides) == 2 and all(isinstance(side, int) and side >= 1 for side in sides)
-        check_range(fits, "learning.crop", sides, "[height, width] in pixels")
-        scale = list(self.scale)
-        rising = len(scale) == 2 and 0 < scale[0] <= scale[1]
-        check_range(rising, "learning.scale", scale, "[low, high] with 0 < low <= high")
+        check_crop(self.crop, self.scale, "learning")
         check_range(0 <= self.flip <= 1, "learning.flip", self.flip, "a probability from 0 to 1")
         weights = self.feature_weight, self.soft_weight
         check_range(min(weights) >= 0 < max(weights), "learning.feature_weight, learning.soft_weight", weights,

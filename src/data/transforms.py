@@ -82,10 +82,7 @@ class TrainTransform:
     class_share: float = 1.0
 
     def __post_init__(self) -> None:
-        crop, scale = list(self.crop), list(self.scale)
-        check_range(len(crop) == 2 and _are_pixels(crop), "data.crop", crop, "[height, width] in whole pixels above 0")
-        rising = len(scale) != 2 or scale[0] <= scale[1]
-        check_range(bool(scale) and min(scale) > 0 and rising, "data.scale", scale, "[low, high] with 0 < low <= high")
+        check_crop(self.crop, self.scale, "data")
         check_range(0 <= self.flip <= 1, "data.module.transform.flip", self.flip, "a probability from 0 to 1")
         check_range(0 <= self.rotation < 90, "data.rotation", self.rotation, "degrees from 0, below 90")
         check_range(0 < self.class_share <= 1, "data.class_share", self.class_share, "a share above 0, up to 1")
@@ -120,6 +117,23 @@ class TrainTransform:
     def _is_mixed(self, labels: NDArray[np.uint8]) -> bool:
         counts = np.bincount(labels.ravel(), minlength=IGNORE)[:IGNORE]
         return bool(counts.max() <= self.class_share * counts.sum() and counts.any())
+
+
+def check_crop(crop: Sequence[int], scale: Sequence[float], place: str) -> None:
+    """Reject sizes and factors that `TrainTransform` cannot use.
+
+    Args:
+        crop, scale: as of `TrainTransform`.
+        place: of their keys in the configuration, for messages.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+    sides, factors = list(crop), list(scale)
+    pixels = len(sides) == 2 and _are_pixels(sides)
+    check_range(pixels, f"{place}.crop", sides, "[height, width] in whole pixels above 0")
+    usable = bool(factors) and min(factors) > 0 and (len(factors) != 2 or factors[0] <= factors[1])
+    check_range(usable, f"{place}.scale", factors, "[low, high] with 0 < low <= high")
 
 
 def _are_pixels(sides: list[Any]) -> bool:
