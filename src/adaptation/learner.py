@@ -24,20 +24,10 @@ from src.training.schedules import cosine
 
 @runtime_checkable
 class LearnsFromKeyframes(Protocol):
-    """A method with a network for keyframes, `high`, and the training form of a frame after one."""
+    """A method with a network for keyframes, `high`, and the training form of a frame after one, as of AR-Seg."""
 
     high: Segmenter
-
-    def forward_pair(
-        self,
-        key_images: Tensor,
-        images: Tensor,
-        motion: Tensor,
-        motion_valid: Tensor | None,
-        *,
-        high_features: Callable[[Tensor], Tensor] | None = None,
-    ) -> PairOutput:
-        """As of AR-Seg."""
+    forward_pair: Callable[..., PairOutput]
 
 
 class NotFinite(UserError):
