@@ -6,7 +6,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,26 +27,26 @@ from src.commands.processes import processes
 from src.commands.provenance import check_unused, write_provenance
 from src.data.clips.dataset import scored_candidates
 from src.data.clips.recipes import ClipsAtLabels
-from src.data.clips.table import Clip, Clips
+from src.data.clips.table import Clips
 from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
-from src.distributed import all_reduce_sum, from_first, rank_and_world_size, together
+from src.distributed import all_reduce_sum, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
+from src.evaluation.engine import OneEngine, first_readable, key_image
 from src.evaluation.results import result_of, training_of
-from src.evaluation.scoring import REMEDY, System, record_clip, score_clips, score_stills, systems_of
+from src.evaluation.scoring import System, record_clip, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
 from src.inference.device import choose_device, choose_threads
-from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine, candidates
+from src.inference.engine.options import Engine, candidates
+from src.inference.output_folder import PARTIAL, atomic_output_folder
 from src.inference.player_record import MOST_SYSTEMS, RECORD, PlayerRecord, check_frames
-from src.inference.runner import FrameRunner
 from src.instantiate import instantiate
 from src.metrics.collection import ON_IMAGES, ON_VIDEOS, Scores, build_metrics
 from src.reports.evaluation import print_results, row_names
-from src.video.reading.decode import Video
 
 log = logging.getLogger(__name__)
 INPUTS = ("videos", "stills")
@@ -89,12 +89,12 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)
     data = data_config(first.metadata, config, next(iter(checkpoints)))
-    used = plain(data)  # names what is missing
+    used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
     _check_classes(first, module, config)
     if config.submission is not None:
         own = [s for s in systems if s.checkpoint == next(iter(checkpoints))][-1]  # after its comparisons
-        _submit(config, module, own, data.video.motion)
+        _submit(config, module, own, motion)
         return []
     module.check_labels(config.split, config.inputs == "stills", trained=False)
     stills = _stills(module, config)
@@ -103,7 +103,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     blocks = BlockCounts(len(systems), len(first.classes), distances, block) if resampling.resamples else None
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
-    scores, gathered, columns, image = _score(config, module, stills, systems, metrics, data.video.motion, blocks)
+    scores, gathered, columns, image = _score(
+        config, module, stills, systems, lambda: metrics, data.video.motion, blocks
+    )
     if not is_first_process():
         return []
     about = {"gop": distances, "split": config.split, "seed": first.metadata["seed"], **columns}
@@ -126,8 +128,8 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         temporary.write_text(yaml.safe_dump(used, sort_keys=False))
     write_json(run_dir / "metrics.json", results)
     if config.player and stills is None:
-        tune = OneEngine(config, module, image)
-        _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, data.video.motion, tune)
+        tune = _engine(config, module, image)
+        _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, motion, tune)
     return results
 
 
@@ -157,13 +159,21 @@ def _record(
 
 def _submit(config: DictConfig, module: ClipDataModule, system: System, motion: str) -> None:
     """Write label PNGs for the test server, whose labels nobody has: nothing is scored."""
+    if module.source.server_values is None:
+        raise UserError("submission is for data sets with a known test server (cityscapes); leave submission out")
     if isinstance(module.val_clips, ClipsAtLabels):
         module.val_clips = replace(module.val_clips, distances="last")
-    stills = _stills(module, config)
-    files = MetricCollection({"files": SubmissionFiles(Path(config.submission), module.source)})
-    (written,), *_ = _score(config, module, stills, [system], files, motion, None)
+    stills, output = _stills(module, config), Path(config.submission)
+    with ExitStack() as stack:
+
+        def files() -> MetricCollection:
+            first = is_first_process()  # whose folder it is
+            made = atomic_output_folder(output, key="submission") if first else nullcontext(output / PARTIAL)
+            return MetricCollection({"files": SubmissionFiles(stack.enter_context(made), module.source)})
+
+        (written,), *_ = _score(config, module, stills, [system], files, motion, None)
     if is_first_process():
-        print(f"{int(written['files'])} label PNGs for the test server: {config.submission}")
+        print(f"{int(written['files'])} label PNGs for the test server: {output}")
 
 
 def _stills(module: ClipDataModule, config: DictConfig) -> list[LabelledImage] | None:
@@ -179,7 +189,7 @@ def _score(
     module: ClipDataModule,
     stills: list[LabelledImage] | None,
     systems: list[System],
-    metrics: MetricCollection,
+    make_metrics: Callable[[], MetricCollection],
     motion: str,
     blocks: BlockCounts | None,
 ) -> tuple[list[Scores], Counts | None, dict[str, Any], Callable[[], NDArray[np.uint8]]]:
@@ -189,12 +199,13 @@ def _score(
         The metrics of each system, the blocks of all processes, columns of `metrics.json`, and how to read an image.
     """
     with processes(config.device, config.devices) as device:
+        metrics = together(make_metrics)
         torch.set_num_threads(choose_threads(config.threads))  # of this process's share of the cores
         clips, frames = _prepared(module, config.split) if stills is None else ([], len(stills))
         if not is_first_process():
             logging.getLogger("src").setLevel(logging.WARNING)  # from here on each one has its own to warn of
-        image = functools.partial(_first, stills) if stills else functools.partial(_key_image, clips[0])
-        tune = OneEngine(config, module, image)
+        image = functools.partial(first_readable, stills) if stills else functools.partial(key_image, clips[0])
+        tune = _engine(config, module, image)
         if stills is None:
             start, codec = module.first_scored(config.split), module.encoding.codec
             scores = score_clips(systems, clips, metrics, motion, device, start, tune, blocks)
@@ -209,6 +220,10 @@ def _score(
             frames -= int(all_reduce_sum(torch.tensor(len(left_out))))
         gathered = None if blocks is None else blocks.gathered()
     return scores, gathered, {"codec": codec, "frames": frames, **tune.engine._asdict()}, image
+
+
+def _engine(config: DictConfig, module: ClipDataModule, image: Callable[[], NDArray[np.uint8]]) -> OneEngine:
+    return OneEngine(Engine(config.backend, config.precision), choose_threads(config.threads), module, image)
 
 
 def _prepared(module: ClipDataModule, split: str) -> tuple[Clips, int]:
@@ -231,58 +246,6 @@ def _scored(module: ClipDataModule, split: str) -> tuple[Clips, int]:
             f"or data.longest_gop={module.longest_gop}"
         )
     return clips, scored
-
-
-class OneEngine:
-    """Puts all systems, in all processes, on the engine that was asked for; the first process chooses on the first.
-
-    Args:
-        config: of the evaluation.
-        module: whose training images calibrate int8.
-        scored: an image that is scored, to choose on.
-
-    Attributes:
-        engine: asked for, then chosen.
-    """
-
-    def __init__(self, config: DictConfig, module: ClipDataModule, scored: Callable[[], NDArray[np.uint8]]) -> None:
-        self.engine = Engine(config.backend, config.precision)
-        self._threads = choose_threads(config.threads)
-        self._images = functools.cache(lambda: _calibration(module) if config.precision == "int8" else [scored()])
-
-    def __call__(self, runner: FrameRunner) -> None:
-        """Put a system on the engine."""
-        if self.engine == PLAIN:
-            return
-        if "auto" in self.engine:
-            is_first = rank_and_world_size()[0] == 0
-            chosen = together(lambda: self._put(runner) if is_first else self.engine)
-            self.engine = from_first(chosen)
-        together(lambda: self._put(runner))
-
-    def _put(self, runner: FrameRunner) -> Engine:
-        return runner.tune(self._images(), *self.engine, self._threads)
-
-
-def _calibration(module: ClipDataModule) -> list[NDArray[np.uint8]]:
-    """Images (H, W, 3) from all over the training split: still ones, or the keyframes of its clips."""
-    stills = module.images(module.train_split)
-    if stills:
-        return [still.read()[0] for still in stills[:: -(-len(stills) // CALIBRATION_IMAGES)]]
-    clips = module.prepared(module.train_split)
-    return [_key_image(clips[n]) for n in range(0, len(clips), -(-len(clips) // CALIBRATION_IMAGES))]
-
-
-def _key_image(clip: Clip) -> NDArray[np.uint8]:
-    return next(iter(Video(clip.video, motion="none", remedy=REMEDY))).image
-
-
-def _first(stills: list[LabelledImage]) -> NDArray[np.uint8]:
-    """Image (H, W, 3) of the first still image that can be read."""
-    for still in stills:
-        with suppress(UserError):
-            return still.read()[0]
-    raise UserError("no image is left: all are damaged; replace them")
 
 
 def _load(config: DictConfig) -> dict[str, LoadedModel]:

@@ -23,12 +23,13 @@ log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path, output: Path) -> Iterator[None]:
+def locked_folder(folder: Path, output: Path, key: str = "output") -> Iterator[None]:
     """Make a folder and keep other processes out of it; remove it, and the others made here, if it stays empty.
 
     Args:
         folder: `output`, or a part of it.
         output: for messages.
+        key: that names it in the configuration.
 
     Raises:
         UserError: `output` cannot be written, or belongs to another run.
@@ -40,10 +41,10 @@ def locked_folder(folder: Path, output: Path) -> Iterator[None]:
         next(output.iterdir())  # it can be read, too
     except OSError as error:
         raise UserError(
-            f"output '{output}' cannot be written ({error.strerror}); give one that you may write to"
+            f"{key} '{output}' cannot be written ({error.strerror}); give one that you may write to"
         ) from error
     if owner is not None:
-        raise UserError(f"output '{output}' belongs to {owner}, which is still running; wait for it, or give another")
+        raise UserError(f"{key} '{output}' belongs to {owner}, which is still running; wait for it, or give another")
     try:
         yield
     finally:
@@ -56,7 +57,7 @@ def locked_folder(folder: Path, output: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def atomic_output_folder(output: Path, keep: bool = False) -> Iterator[Path]:
+def atomic_output_folder(output: Path, keep: bool = False, key: str = "output") -> Iterator[Path]:
     """Yield a folder to write to; its content moves to `output` at the end, and is deleted if anything is raised.
 
     It lies inside `output`, so that moving never crosses file systems, and it keeps two runs apart. That of a run that
@@ -65,21 +66,22 @@ def atomic_output_folder(output: Path, keep: bool = False) -> Iterator[Path]:
     Args:
         output: new or empty.
         keep: what a killed run has left is moved to a folder killed_1, 2, .. of `output`; else it is deleted.
+        key: that names the output in the configuration.
 
     Raises:
         UserError: `output` cannot be written, is not empty, belongs to another run; or the disk is full.
     """
     partial = output / PARTIAL
-    with locked_folder(partial, output):
+    with locked_folder(partial, output, key):
         try:
-            _take_over(output, partial, keep)
+            _take_over(output, partial, keep, key)
             yield partial
             os.replace(partial, output / COMPLETE)
             settle(output)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            raise UserError(f"output '{output}': {error.strerror}; make room, or give another folder") from error
+            raise UserError(f"{key} '{output}': {error.strerror}; make room, or give another folder") from error
         except Interruption as interruption:
             interruption.add_note(f"'{output}' is left as it was; start it again")
             raise
@@ -98,14 +100,14 @@ def settle(output: Path) -> None:
         shutil.rmtree(complete, ignore_errors=True)
 
 
-def _take_over(output: Path, partial: Path, keep: bool) -> None:
+def _take_over(output: Path, partial: Path, keep: bool, key: str) -> None:
     """Reject an output that holds something else than what killed runs have left, and put that in order."""
     settle(output)
     found = sorted(item.name for item in output.iterdir())
     killed = _KILLED.format(r"\d+")
     others = [name for name in found if name != PARTIAL and not re.fullmatch(killed, name)]
     if others:
-        raise UserError(f"output '{output}' holds '{others[0]}' and nothing is overwritten; give a new or empty folder")
+        raise UserError(f"{key} '{output}' holds '{others[0]}' and nothing is overwritten; give a new or empty folder")
     left = [item for item in partial.iterdir() if item.name != LOCK]
     if left and keep:
         kept = next(folder for n in count(1) if not (folder := output / _KILLED.format(n)).exists())

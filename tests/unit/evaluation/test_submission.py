@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import fnmatch
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torchmetrics import MetricCollection
 
 from src.checkpoints.load import load_checkpoint
+from src.commands import evaluate
+from src.data.datasets.base import LabelledDataset
 from src.data.datasets.cityscapes import LABEL_IDS, Cityscapes
 from src.data.datasets.voc import Voc
 from src.errors import UserError
 from src.evaluation.scoring import score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.inference.runner import FrameRunner
+from src.interruption import Interruption
 from tests.support import miniatures
 from tests.support.tiny_runner import CLASSES, IMAGE, save_checkpoint
 
@@ -32,6 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Cityscapes:
 
 def test_one_file_of_official_values_for_each_image(source: Cityscapes, tmp_path: Path) -> None:
     (system,) = systems_of({"net": load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", IMAGE))})
+    (tmp_path / "out").mkdir()
     files = MetricCollection({"files": SubmissionFiles(tmp_path / "out", source)})
     images = [*source.images("val"), *source.images("test")]
     (computed,) = score_stills([system], images, files, CPU)
@@ -48,16 +58,41 @@ def test_one_file_of_official_values_for_each_image(source: Cityscapes, tmp_path
         assert set(np.unique(written)) <= set(LABEL_IDS[: len(CLASSES)])
 
 
-def test_nothing_is_overwritten(source: Cityscapes, tmp_path: Path) -> None:
-    (tmp_path / "kept.png").write_bytes(b"")
-    with pytest.raises(UserError, match="is not an empty folder"):
-        SubmissionFiles(tmp_path, source)
-    for folder in (tmp_path / "kept.png", tmp_path / "kept.png" / "below"):
-        with pytest.raises(UserError, match=r"submission '.*' cannot be written .*; give a folder"):
-            SubmissionFiles(folder, source)
+@pytest.fixture
+def submit(source: Cityscapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[LabelledDataset], None]:
+    """Write the files of a test split into `tmp_path`/out, as the command does."""
+    (system,) = systems_of({"net": load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", IMAGE))})
+    given = {"submission": str(tmp_path / "out"), "split": "test", "inputs": "stills", "device": "cpu", "devices": 1}
+    config = OmegaConf.create({**given, "threads": 1, "backend": "torch", "precision": "fp32"})
+    monkeypatch.setattr(evaluate, "processes", lambda *_: nullcontext(CPU))
+
+    def run(data: LabelledDataset) -> None:
+        module: Any = SimpleNamespace(source=data, images=source.images, val_clips=None, on_damage="stop")
+        evaluate._submit(config, module, system, "none")
+
+    return run
 
 
-def test_data_sets_without_a_server_are_refused(tmp_path: Path) -> None:
-    other = Voc.__new__(Voc)
+def test_an_interrupted_run_leaves_nothing_and_the_next_one_is_complete(
+    source: Cityscapes, submit: Callable[[LabelledDataset], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(files: SubmissionFiles) -> None:
+        assert list(files.folder.glob("*.png"))
+        raise Interruption(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SubmissionFiles, "compute", interrupted)
+        with pytest.raises(Interruption) as ended:
+            submit(source)
+    assert ended.value.__notes__ == [f"'{tmp_path / 'out'}' is left as it was; start it again"]
+    assert not (tmp_path / "out").exists()
+    submit(source)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["berlin_000000_000019_pred_labelIds.png"]
+    with pytest.raises(UserError, match=r"submission '.*' holds '.*\.png' and nothing is overwritten"):
+        submit(source)
+
+
+def test_data_sets_without_a_server_are_refused(submit: Callable[[LabelledDataset], None], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="known test server"):
-        SubmissionFiles(tmp_path / "new", other)
+        submit(Voc.__new__(Voc))
+    assert not (tmp_path / "out").exists()
