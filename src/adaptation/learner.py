@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from src.adaptation.options import Learning
 from src.data.batch import ClipBatch
 from src.errors import UserError
-from src.losses.distillation import FEATURE_LOSSES, soft_cross_entropy
+from src.losses.distillation import label_free_losses
 from src.models.arseg.net import PairOutput
 from src.models.base import Segmenter
 from src.models.deploy.frozen import frozen_features
@@ -89,10 +89,9 @@ class Learner:
         key, current = (frames[:, n].contiguous(memory_format=torch.channels_last) for n in (0, 1))
         with self._precision():
             pair = self._pairs.forward_pair(key, current, batch.motion, batch.motion_valid, high_features=self._high)
-            losses = {
-                "feature": options.feature_weight * FEATURE_LOSSES["mse"](pair.features, pair.target),
-                "soft": options.soft_weight * soft_cross_entropy(*pair.coarse_logits),
-            }
+            losses = label_free_losses(pair.features, pair.target, *pair.coarse_logits)
+            weights = {"feature": options.feature_weight, "soft": options.soft_weight}
+            losses = {name: weights[name] * value for name, value in losses.items()}
         loss = torch.stack(list(losses.values())).sum()
         if not bool(loss.isfinite()):
             raise NotFinite(f"the loss is not finite at step {self.done + 1}; give a learning.lr below {options.lr}")

@@ -202,8 +202,12 @@ def data_options(value: Any) -> Any:
     """Copy a data configuration without what names code, refers to other values, or is a path or an address."""
     if isinstance(value, Mapping):
         kept = {k: data_options(v) for k, v in value.items() if isinstance(k, str) and not k.startswith("_")}
-        return {key: inner for key, inner in kept.items() if not isinstance(inner, str)}
+        return {key: inner for key, inner in kept.items() if not _is_text(inner)}
     return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and any(isinstance(inner, str) for inner in value))
 
 
 def without_paths(value: Any) -> Any:

@@ -16,11 +16,11 @@ from hydra.errors import HydraException, MissingConfigException
 
 PATHS = re.compile(
     r"\+{0,2}(checkpoint|baseline|source|output|submission|key_source|film|runs|metrics|figure|page|ckpt_path|data\.root"
-    r"|data\.source\.root|paths\.\w+|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)"
+    r"|data\.source\.root|data\.unlabelled|paths\.\w+|hydra\.(run\.dir|sweep\.dir|sweep\.subdir)"
     r"|network\.arguments\.weights|model\.pretrained|model\.\w+_checkpoint)"
 )
 # of which a command takes several, given as [A,B]
-LISTS = {"eval": ("checkpoint",), "predict": ("source",), "adapt": ("source",)}
+LISTS = {"train": ("data.unlabelled",), "eval": ("checkpoint",), "predict": ("source",), "adapt": ("source",)}
 MULTIRUN = {"-m", "--multirun"}
 
 

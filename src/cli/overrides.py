@@ -37,12 +37,18 @@ def check_rate(config: DictConfig) -> None:
 
 
 def check_effect(config: DictConfig) -> None:
-    """Reject keys of `trainer` on the command line for which each training phase has a value of its own.
+    """Reject keys of `trainer` for which each training phase has a value of its own, and videos that none learns from.
 
     Raises:
         UserError: such a key, with those to give instead.
     """
     phases: dict[str, Any] = OmegaConf.to_container(config.model.phases)  # type: ignore[assignment]
+    videos = config.data.get("unlabelled")
+    if videos and not any("unlabelled" in spec["data"] for spec in phases.values() if spec is not None):
+        raise UserError(
+            f"data.unlabelled={videos}: no phase of model={HydraConfig.get().runtime.choices['model']} learns from "
+            "videos without labels; give model=arseg, or leave it out"
+        )
     own = {name: spec["trainer"] for name, spec in phases.items() if spec is not None}
     for override in HydraConfig.get().overrides.task:
         key = override.lstrip("+").partition("=")[0]

@@ -31,7 +31,6 @@ from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import locked_folder
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
-from src.inference.sources import videos_of
 from src.interruption import Interruption, defer_signals, noted, raise_received
 from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
@@ -42,6 +41,7 @@ from src.reports.adaptation import print_scores
 from src.video.reading.decode import Video
 from src.video.reading.live import is_live
 from src.video.reading.random_access import count_frames
+from src.video.reading.sources import videos_of
 
 CHECKPOINT, SCORES, UNFINISHED, SEGMENTED = "adapted.ckpt", "adaptation.json", "unfinished.ckpt", "segmented"
 PHASE = "adapted"

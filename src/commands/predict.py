@@ -29,7 +29,6 @@ from src.inference.player_record import RECORD, PlayerRecord
 from src.inference.resuming import file_identity, is_complete
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented
-from src.inference.sources import videos_of
 from src.inference.streams import Stream, segment_streams
 from src.inference.video_results import Kinds, VideoResults
 from src.interruption import Interruption
@@ -38,6 +37,7 @@ from src.reports.evaluation import method_name
 from src.reports.prediction import print_summaries, print_summary
 from src.video.reading.decode import Video
 from src.video.reading.live import LiveVideo, is_live
+from src.video.reading.sources import videos_of
 
 log = logging.getLogger(__name__)
 

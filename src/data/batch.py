@@ -29,6 +29,7 @@ class ClipBatch:
             the image.
         distance: (B,) int64, frames since the keyframe.
         name: one name per clip.
+        unlabelled: (keyframe, current) pairs of videos without labels that are trained on beside them, or None.
     """
 
     frames: Tensor
@@ -37,6 +38,7 @@ class ClipBatch:
     motion_valid: Tensor
     distance: Tensor
     name: list[str]
+    unlabelled: ClipBatch | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool | None = None) -> ClipBatch:
         """Copy the batch to `device`; Lightning calls this to move batches.
@@ -52,15 +54,17 @@ class ClipBatch:
         """Return the batch as methods get it, computed on the device that it is on."""
         motion = self.motion.expand(-1, -1, *self.motion_valid.shape[1:]).contiguous()
         frames = normalise(self.frames, normalisation)
-        return replace(self, frames=frames, labels=self.labels.long(), motion=motion)
+        others = self.unlabelled.ready(normalisation) if self.unlabelled else None
+        return replace(self, frames=frames, labels=self.labels.long(), motion=motion, unlabelled=others)
 
     def pin_memory(self) -> ClipBatch:
         """Copy the batch to page-locked memory, for asynchronous copies to a GPU."""
         return self._map(Tensor.pin_memory)
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> ClipBatch:
-        tensors = {f.name: change(getattr(self, f.name)) for f in fields(self) if f.name != "name"}
-        return ClipBatch(**tensors, name=self.name)
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values |= {name: change(value) for name, value in values.items() if isinstance(value, Tensor)}
+        return ClipBatch(**{**values, "unlabelled": self.unlabelled._map(change) if self.unlabelled else None})
 
     def __len__(self) -> int:
         return self.frames.shape[0]

@@ -24,6 +24,8 @@ from src.data.clips.dataset import (
     training_candidates,
 )
 from src.data.clips.table import Clips
+from src.data.clips.unlabelled import KEY as UNLABELLED
+from src.data.clips.unlabelled import WithUnlabelled, unlabelled_jobs
 from src.data.datasets.base import LabelledDataset, LabelledImage, images_of
 from src.data.datasets.files import POLICIES
 from src.data.label_check import check_labels
@@ -35,6 +37,7 @@ from src.data.worker import start_worker
 from src.distributed import rank_and_world_size
 from src.errors import UserError, check_range
 from src.video.reading.gop import ClipMotion
+from src.video.reading.random_access import read_frames
 from src.video.types import CodecSettings
 from src.video.writing.encode import has_exact_vectors
 
@@ -141,11 +144,13 @@ class ClipDataModule(ResumableData):
         workers: loader processes of each process, and processes that prepare clips; "auto": as many as cores.
         seed: of everything drawn.
         cache: folder of prepared clips.
+        unlabelled: videos without labels, of which training takes a pair beside each clip: files, folders, patterns.
         on_damage: "stop" at damaged files, or "skip" images that cannot be read and clips that cannot be made, with a
             warning each.
 
     Raises:
-        UserError: an unknown view, distance, motion or on_damage, or a number out of its range.
+        UserError: an unknown view, distance, motion or on_damage, a number out of its range, or videos without labels
+            for another view than pairs.
     """
 
     def __init__(
@@ -171,6 +176,7 @@ class ClipDataModule(ResumableData):
         seed: int,
         cache: str,
         on_damage: str,
+        unlabelled: list[str] | None = None,
     ) -> None:
         super().__init__(batch_size, workers)
         for key, value, choices in (
@@ -189,6 +195,9 @@ class ClipDataModule(ResumableData):
             ("seed", seed, 0),
         ):
             check_range(number >= least, key, number, f"{least} or more")
+        self.unlabelled = unlabelled
+        if self.unlabelled and view != "pair":
+            raise UserError(f"{UNLABELLED} needs pairs of frames, this phase has view={view}; leave it out")
         self.source, self.view, self.window, self.distance = source, view, window, distance
         gop = encoding.gop
         check_range(
@@ -212,6 +221,8 @@ class ClipDataModule(ResumableData):
         if self.view != "still":
             for split in (self.train_split, self.val_split):
                 self.prepared(split)
+        if self.unlabelled:
+            self.prepared_unlabelled()
 
     def images(self, split: str) -> list[LabelledImage]:
         """List the labelled images of a split, or of joined ones.
@@ -255,6 +266,14 @@ class ClipDataModule(ResumableData):
                 f"{len(sizes)}; give data.module.val_batch_size=1"
             )
 
+    def unlabelled_jobs(self, short: int) -> list[ClipJob]:
+        """The clips of videos without labels, scaled to a short side in pixels.
+
+        Raises:
+            UserError: a video that cannot be read or is too short.
+        """
+        return unlabelled_jobs(self.unlabelled or [], round(self.encoding.fps), self.encoding.gop, short)
+
     def check_distances(self) -> None:
         """See whether validation finds anything; preparing clips needs no distances, so this is not for every use.
 
@@ -277,7 +296,8 @@ class ClipDataModule(ResumableData):
             if self.distance == "balanced":
                 candidates = candidates.one_per_frame()
                 groups = candidates.distances()
-            dataset = self._dataset(candidates, self.transform)
+            clips = self._dataset(candidates, self.transform)
+            dataset = WithUnlabelled(clips, self._pairs_without_labels()) if self.unlabelled else clips
         length = length or len(dataset)  # type: ignore[arg-type]
         own = self.own_batch_size
         sampler = self.training_sampler(length, own, self.seed, groups)
@@ -301,12 +321,23 @@ class ClipDataModule(ResumableData):
     def prepared(self, split: str) -> Clips:
         """The clips of a split on disk; those that are not are made. They are looked for once."""
         if split not in self._prepared:
-            classes = len(self.source.classes)
-            workers = worker_count(self.workers)
-            self._prepared[split] = prepare(
-                self.jobs(split), self.encoding, self.cache, workers, self.on_damage, classes
-            )
+            self._prepared[split] = self._prepare(self.jobs(split))
         return self._prepared[split]
+
+    def prepared_unlabelled(self) -> Clips:
+        """The clips of videos without labels, at the size of the labelled ones; those that are not on disk are made."""
+        if UNLABELLED not in self._prepared:
+            first = next(read_frames(self.prepared(self.train_split)[0].video, 0, 1))
+            self._prepared[UNLABELLED] = self._prepare(self.unlabelled_jobs(min(first.shape[:2])))
+        return self._prepared[UNLABELLED]
+
+    def _prepare(self, jobs: list[ClipJob]) -> Clips:
+        classes, workers = len(self.source.classes), worker_count(self.workers)
+        return prepare(jobs, self.encoding, self.cache, workers, self.on_damage, classes)
+
+    def _pairs_without_labels(self) -> ClipDataset:
+        candidates = training_candidates(self.prepared_unlabelled(), self._training_distances())
+        return self._dataset(candidates, replace(self.transform, class_share=1.0))  # which asks for labels
 
     def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
         """Normalise on the device, where bytes arrive faster than numbers."""
@@ -338,17 +369,19 @@ class ClipDataModule(ResumableData):
         return self.window if self.view == "window" else 1
 
 
-def collate(samples: list[dict[str, torch.Tensor | int | str]]) -> ClipBatch:
+def collate(samples: list[dict[str, Any]]) -> ClipBatch:
     """Stack the fields of clips; motion that is zero everywhere as one pixel, see `ClipBatch`.
 
     Raises:
         UserError: they differ in size.
     """
-    sizes = sorted({tuple(sample["labels"].shape) for sample in samples})  # type: ignore[union-attr]
+    sizes = sorted({tuple(sample["labels"].shape) for sample in samples})
     if len(sizes) > 1:
         shown = ", ".join(f"{width}x{height}" for height, width in sizes)
         raise UserError(f"images of one batch are {shown}; give data.module.val_batch_size=1")
-    batch = ClipBatch(**default_collate(samples))
+    others = [sample["unlabelled"] for sample in samples if "unlabelled" in sample]
+    own = [{key: value for key, value in sample.items() if key != "unlabelled"} for sample in samples]
+    batch = ClipBatch(**default_collate(own), unlabelled=collate(others) if others else None)
     return batch if batch.motion.any() else replace(batch, motion=batch.motion[..., :1, :1].contiguous())
 
 

@@ -22,4 +22,20 @@ def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(logits.float(), target.float().softmax(1))
 
 
+def label_free_losses(features: Tensor, target: Tensor, logits: Tensor, target_logits: Tensor) -> dict[str, Tensor]:
+    """Terms of feature similarity training without labels: nothing but the teacher's output for the same frame.
+
+    Args:
+        features: (B, C, h, w) of the student.
+        target: those of the teacher.
+        logits: (B, K, h', w') of the student.
+        target_logits: those of the teacher.
+
+    Returns:
+        "feature", the mean squared error of the features, and "soft", the cross-entropy to the teacher's class
+        distributions in nats.
+    """
+    return {"feature": mean_squared_error(features, target), "soft": soft_cross_entropy(logits, target_logits)}
+
+
 FEATURE_LOSSES = {"mse": mean_squared_error, "kl": channel_divergence}

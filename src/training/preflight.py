@@ -57,6 +57,7 @@ def preflight(resolved: Mapping[str, Any], pending: Sequence[str], run_dir: Path
             share_of_batch(data.batch_size, processes)
         if isinstance(data, ClipDataModule):
             data.check_distances()
+            data.unlabelled_jobs(short=1)  # which looks at all videos
             stills = data.view == "still"
             for split in (data.train_split, data.val_split):
                 if not resumes and (split, stills) not in checked:

@@ -11,6 +11,8 @@ from typing import Any
 
 import yaml
 
+from src.data.clips.unlabelled import KEY as UNLABELLED
+from src.data.clips.unlabelled import digest_of_files
 from src.data.datasets.base import digest_of
 from src.errors import UserError
 from src.files import read_json
@@ -31,7 +33,7 @@ FREE = re.compile(
 )
 GROWING = re.compile(r"((model\.phases\.\w+\.)?trainer|limits)\.max_(epochs|steps)|model\.(\w+_)?epochs")
 PHASE = re.compile(r"model\.phases\.(\w+)")
-ROOT = re.compile(r"data\.(source\.)?root")
+ROOT = re.compile(r"data\.((source\.)?root|unlabelled)")
 REFERENCE = re.compile(r"\$\{(?:oc\.select:)?([\w.@]+)")
 
 
@@ -149,16 +151,19 @@ def differences(old: dict[str, Any], new: dict[str, Any], unresolved: Mapping[st
 
 
 def data_digests(data: Mapping[str, Any]) -> dict[str, str | None] | None:
-    """Digest training and validation data, wherever their files lie; None where data have no root.
+    """Digest training and validation data, wherever their files lie; None where there are none.
 
     Args:
         data: configuration of the data, resolved.
     """
-    if data.get("root") is None:
-        return None
-    source = instantiate(data["source"])
-    splits = {str(data.get(key)) for key in ("train_split", "val_split")} - {"None"}
-    return {split: digest_of(source, split) for split in sorted(splits)}
+    found: dict[str, str | None] = {}
+    if data.get("root") is not None:
+        source = instantiate(data["source"])
+        splits = {str(data.get(key)) for key in ("train_split", "val_split")} - {"None"}
+        found = {split: digest_of(source, split) for split in sorted(splits)}
+    if data.get("unlabelled"):
+        found[UNLABELLED] = digest_of_files(data["unlabelled"])
+    return found or None
 
 
 def is_same_data(run_dir: Path, data: Mapping[str, Any]) -> bool:

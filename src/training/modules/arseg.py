@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
 from src.errors import check_range
-from src.losses.distillation import FEATURE_LOSSES
+from src.losses.distillation import FEATURE_LOSSES, label_free_losses
 from src.losses.segmentation import SegmentationLoss
-from src.models.arseg.net import ARSeg
+from src.models.arseg.net import ARSeg, PairOutput
 from src.models.deploy.frozen import frozen_features
 from src.models.video import FrameInput
 from src.training.modules.segmentation import SegmentationModule, check_start, load_net
@@ -31,6 +32,8 @@ class ARSegModule(SegmentationModule):
         start_from: checkpoint of the high branch, which stays as it is.
         low_start: the low branch starts from its "own" initial weights or from the "high" branch's.
         feature_weight: factor of the mean squared error.
+        unlabelled_weight: factor of `label_free_losses`, by which `src.adaptation` learns, on the pairs without labels
+            of a batch, where it has some.
         feature_loss: "mse", or the ablation "kl": divergence from the high branch's features, each position a
             distribution over channels by softmax. The paper names it without its form.
         low_weight: factor of the segmentation loss on the unfused low branch.
@@ -54,6 +57,7 @@ class ARSegModule(SegmentationModule):
         low_weight: float,
         fusion_from_epoch: int,
         fusion_lr: float,
+        unlabelled_weight: float = 1.0,
         feature_loss: str = "mse",
         **base: Any,
     ) -> None:
@@ -64,6 +68,7 @@ class ARSegModule(SegmentationModule):
             ("low_weight", low_weight),
             ("fusion_from_epoch", fusion_from_epoch),
             ("fusion_lr", fusion_lr),
+            ("unlabelled_weight", unlabelled_weight),
         ):
             check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
         known = feature_loss in FEATURE_LOSSES
@@ -76,6 +81,7 @@ class ARSegModule(SegmentationModule):
         self.feature_loss = FEATURE_LOSSES[feature_loss]
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
+        self.unlabelled_weight = unlabelled_weight
         self.graph_changes = fusion_from_epoch > 0
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -91,17 +97,26 @@ class ARSegModule(SegmentationModule):
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch of pairs."""
         fuse = self.current_epoch >= self.fusion_from_epoch
-        key, current = batch.frames[:, 0], batch.frames[:, 1]
-        pair = self.net.forward_pair(
-            key, current, batch.motion, batch.motion_valid, fuse=fuse, high_features=self.high_features
-        )
+        pair = self._pair(batch, fuse)
         losses = {
             "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
             "feature": self.feature_weight * self.feature_loss(pair.features, pair.target),
         }
         if self.low_weight and fuse:
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
+        if batch.unlabelled is not None:
+            self.net.eval()  # the statistics of batch norms stay those of labelled clips
+            pair = self._pair(batch.unlabelled, fuse)
+            terms = label_free_losses(pair.features, pair.target, *pair.coarse_logits)
+            losses["unlabelled"] = self.unlabelled_weight * torch.stack(list(terms.values())).sum()
+            self.net.train()
         return self.log_losses(losses)
+
+    def _pair(self, batch: ClipBatch, fuse: bool) -> PairOutput:
+        key, current = batch.frames[:, 0], batch.frames[:, 1]
+        return self.net.forward_pair(
+            key, current, batch.motion, batch.motion_valid, fuse=fuse, high_features=self.high_features
+        )
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:
         """Logits (B, K, H, W) of the current frames, from the keyframes before them."""

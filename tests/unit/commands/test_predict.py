@@ -27,12 +27,12 @@ from src.inference.options import LiveOptions, PredictOptions
 from src.inference.player_record import label_maps, read_record
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
-from src.inference.sources import videos_of
 from src.inference.video_results import VideoResults
 from src.interruption import Interruption
 from src.reports.prediction import print_summary
 from src.video.reading.decode import Video
 from src.video.reading.live import LiveVideo
+from src.video.reading.sources import videos_of
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import (
     AR,

@@ -15,11 +15,11 @@ from src.errors import UserError
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
-from src.inference.sources import videos_of
 from src.inference.streams import Stream, segment_streams
 from src.models.tdnet.propagation import TDNetState
 from src.models.video import split_state, stack_states, state_layout
 from src.video.reading.decode import Video
+from src.video.reading.sources import videos_of
 from tests.support.tiny_runner import AR, IMAGE, STATE, exact_film, save_checkpoint
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from src.adaptation.learner import Learner
+from src.adaptation.options import Learning
+from src.data.batch import ClipBatch
 from src.losses.distillation import channel_divergence
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
 from src.training.modules.arseg import ARSegModule
 from src.training.schedules import cosine
 from tests.support.scores import IOU
-from tests.support.tiny_arseg import tiny_arseg
+from tests.support.tiny_arseg import pair, tiny_arseg
+
+LEARNING = Learning(1e-4, 2, (36, 52), (1.0, 1.0), 0.5, 1.0, 1.0, 1.0, "fp32")
 
 
 @pytest.fixture
@@ -51,6 +57,30 @@ def test_fusion_learns_at_its_own_rate_and_the_high_branch_not_at_all(net, modul
     assert {rates[p] for p in net.low.parameters() if p.requires_grad} == {1e-3}
     assert not any(p in rates for p in net.high.parameters())
     assert len(rates) == sum(p.requires_grad for p in net.parameters())
+
+
+def batch(unlabelled=None):
+    key, current, motion, valid = pair()
+    frames, labels = torch.stack([key, current], 1), torch.randint(0, 2, (2, 36, 52))
+    return ClipBatch(frames, labels, motion, valid, torch.tensor([1, 1]), ["a", "b"], unlabelled)
+
+
+def test_pairs_without_labels_are_learned_from_as_adaptation_does_and_change_no_statistics(net, module):
+    module._trainer, others = None, batch()
+    torch.manual_seed(1)
+    labelled = module.training_step(batch(), 0)
+    statistics = {key: value.clone() for key, value in net.named_buffers()}
+    net.low.body[1].reset_running_stats()
+    torch.manual_seed(1)
+    both = module.training_step(batch(others), 0)
+    assert all(torch.equal(statistics[key], value) for key, value in net.named_buffers()), "those of labelled clips"
+    assert net.low.training
+    assert not net.high.training
+    learner = Learner(deepcopy(net), LEARNING, steps=None)
+    expected = sum(learner.step(others).values())
+    assert float(both.detach() - labelled.detach()) == pytest.approx(expected, rel=1e-5)
+    grads = torch.autograd.grad(both - labelled.detach(), [p for p in net.fusion.parameters() if p.requires_grad])
+    assert any(grad.abs().max() > 0 for grad in grads)
 
 
 @pytest.mark.parametrize("compiled", [True, False])

@@ -69,6 +69,25 @@ def videos_of(source: str | Sequence[str], output: str) -> Mapping[str, str] | N
     return {name: path for path, name in found.items()}
 
 
+def video_files(sources: Sequence[str], key: str) -> list[str]:
+    """List the files that sources mean, each once, in order.
+
+    Args:
+        sources: as of `videos_of`.
+        key: that they are values of, for messages.
+
+    Raises:
+        UserError: a folder or pattern without videos, a live source, or no such file.
+    """
+    paths = list(dict.fromkeys(path for one in sources for path, _ in _expanded(str(one), None, key)))
+    for path in paths:
+        if is_live(path):
+            raise UserError(f"{key}: '{without_password(path)}' is live and comes but once; give files")
+        if not os.path.isfile(path):
+            raise UserError(f"{key}: there is no file '{path}'; give videos, folders of them or patterns")
+    return paths
+
+
 def _free(name: str, taken: Collection[str]) -> str:
     return next(one for n in count(1) if (one := name if n == 1 else f"{name}_{n}") not in taken)
 
@@ -77,14 +96,16 @@ def _is_pattern(source: str) -> bool:
     return glob.has_magic(source) and not os.path.exists(source)
 
 
-def _without_results(paths: Iterable[str], root: str, output: str) -> list[str]:
+def _without_results(paths: Iterable[str], root: str, output: str | None) -> list[str]:
     """Sorted paths, without those below an output that lies below the root of the search."""
+    if output is None:
+        return sorted(paths)
     folder = Path(output).resolve()
     is_inside = Path(root).resolve() in folder.parents
     return sorted(path for path in paths if not (is_inside and folder in Path(path).resolve().parents))
 
 
-def _expanded(source: str, output: str) -> list[tuple[str, str]]:
+def _expanded(source: str, output: str | None, key: str = "source") -> list[tuple[str, str]]:
     """Path of each video and its place below what was named."""
     if is_live(source):
         return [(source, re.sub(r"\W+", "_", without_password(source)).strip("_") or "stdin")]
@@ -92,12 +113,12 @@ def _expanded(source: str, output: str) -> list[tuple[str, str]]:
         files = (path for path in visible(Path(source), "**/*") if path.suffix.lower() in VIDEOS and path.is_file())
         paths = _without_results(map(str, files), source, output)
         if not paths:
-            raise UserError(f"source: folder '{source}' holds no video ({', '.join(VIDEOS)}); give another")
+            raise UserError(f"{key}: folder '{source}' holds no video ({', '.join(VIDEOS)}); give another")
         return [(path, os.path.relpath(path, source)) for path in paths]
     if _is_pattern(source):
         root = os.path.dirname(source[: next(n for n, sign in enumerate(source) if sign in "*?[")]) or "."
         paths = _without_results(filter(os.path.isfile, glob.glob(source, recursive=True)), root, output)
         if not paths:
-            raise UserError(f"source: nothing is named like '{source}'; check the pattern")
+            raise UserError(f"{key}: nothing is named like '{source}'; check the pattern")
         return [(path, os.path.relpath(path, root)) for path in paths]
     return [(source, os.path.basename(source))]
