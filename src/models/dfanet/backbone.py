@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from src.errors import check_range
 from src.models.layers import conv_norm_act
 
 IMAGENET_CLASSES = 1000
@@ -116,16 +117,20 @@ class Encoder(nn.Module):
         return Levels(enc2, enc3, enc4, self.attention(enc4))
 
 
-class Xception(nn.Module):
-    """The first backbone with its stem; called as it is, the ImageNet classifier it is pretrained as.
+class FirstEncoder(nn.Module):
+    """The first backbone, with its stem.
 
     Args:
         variant: "a" or "b", the two columns of paper table 1.
-        attention: of `Encoder`; without it there is no classifier.
+        attention: of `Encoder`.
+
+    Raises:
+        UserError: another variant.
     """
 
     def __init__(self, variant: str, attention: bool = True) -> None:
         super().__init__()
+        check_range(variant in XCEPTION, "network.arguments.variant", variant, " or ".join(XCEPTION))
         widths = XCEPTION[variant]
         self.stem = conv_norm_act(3, STEM_CHANNELS, kernel=3, stride=2)
         self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3), attention)
@@ -134,6 +139,17 @@ class Xception(nn.Module):
         """Stages at 1/4, 1/8, 1/16 of an image (B, 3, H, W)."""
         found: Levels = self.encoder(self.stem(x))
         return found
+
+
+class Xception(FirstEncoder):
+    """The first backbone as the ImageNet classifier that it is pretrained as, by the logits of its attention.
+
+    Args:
+        variant: of `FirstEncoder`.
+    """
+
+    def __init__(self, variant: str) -> None:
+        super().__init__(variant)
 
     def forward(self, x: Tensor) -> Tensor:
         """ImageNet logits (B, 1000) of normalised RGB (B, 3, H, W); `attention.gate` takes no part."""

@@ -9,7 +9,7 @@ from src.errors import UserError, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
 from src.models.dfanet.aspp import ASPP
-from src.models.dfanet.backbone import XCEPTION, Encoder, Levels, Xception
+from src.models.dfanet.backbone import XCEPTION, Encoder, FirstEncoder, Levels
 from src.models.layers import conv_norm_act
 from src.ops.resize import resize, size_of
 
@@ -56,15 +56,13 @@ class DFANet(Segmenter):
         head: str = "decoder",
     ) -> None:
         super().__init__()
-        if variant not in XCEPTION:
-            raise UserError(f"DFANet variant '{variant}' is not known; take one of {sorted(XCEPTION)}")
         check_range(1 <= towers <= 3, "network.arguments.towers", towers, "1, 2 or 3")
         check_range(head in HEADS, "network.arguments.head", head, " or ".join(HEADS))
         self.feature_channels, self.num_classes, self.has_decoder = width, num_classes, head == "decoder"
+        self.first = FirstEncoder(variant, attention)
         w = XCEPTION[variant]
         # a later backbone reads the attended enc4 beside enc2, then enc3 and enc4 of the one before
         inputs = (w.enc4 + w.enc2, w.enc2 + w.enc3, w.enc3 + w.enc4)
-        self.first = Xception(variant, attention)
         self.later = nn.ModuleList(Encoder(w, inputs, attention) for _ in range(towers - 1))
         if self.has_decoder:
             self.low = nn.ModuleList(_unit(w.enc2, width) for _ in range(towers))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from src.errors import UserError
+from src.models import registry
 from src.models.dfanet.backbone import Xception
 from src.models.dfanet.net import DFANet, load_classifier
 from tests.support.rdrnet_variants import gmacs, parameters
@@ -52,8 +53,14 @@ def test_classifier_starts_all_three_backbones(net):
     assert torch.equal(mine.later[0].enc2[0].convs[0][2].weight, before)
 
 
+def test_the_ablation_without_attention_is_none_of_the_classifier():
+    with pytest.raises(UserError, match="network 'xception' has no argument 'attention'"):
+        registry.build("xception", {"variant": "a", "attention": False})
+
+
 def test_wrong_input_is_named():
-    with pytest.raises(UserError, match="variant 'c'"):
-        DFANet(11, "c")
+    for build in (lambda: DFANet(11, "c"), lambda: Xception("c")):
+        with pytest.raises(UserError, match="variant=c is out of range; give a or b"):
+            build()
     with pytest.raises(UserError, match="give those of the same Xception"):
         load_classifier(DFANet(11, "a"), Xception("b").state_dict())
