@@ -33,6 +33,7 @@ from src.data.still_animation.render import animate_image
 from src.errors import UserError, check_range
 
 DISTANCES = ("all", "last")
+PLACES = ("last", "middle", "first")
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,11 @@ class VideoClipJob(ClipJob):
 
 @dataclass(frozen=True)
 class AnimatedClipJob(ClipJob):
-    """A synthetic video of one GOP that ends at a labelled image, from its frame `start` on."""
+    """A synthetic video of one GOP around a labelled image, from its frame `start` on.
+
+    Attributes:
+        after: frames that follow the image.
+    """
 
     name: str
     start: int
@@ -75,6 +80,7 @@ class AnimatedClipJob(ClipJob):
     seed: int
     motion: SceneMotion
     roles: SceneRoles
+    after: int = 0
 
     def __len__(self) -> int:
         return self.length - self.start
@@ -83,13 +89,14 @@ class AnimatedClipJob(ClipJob):
         """The rendered video, labelled on every frame."""
         image, labels = self.image.read()
         rng = np.random.default_rng(self.seed)
-        frames = animate_image(image, labels, self.length, rng, self.motion, self.roles)
+        frames = animate_image(image, labels, self.length, rng, self.motion, self.roles, self.after)
         return islice(zip(*frames, strict=True), self.start, None)
 
     def fingerprint(self) -> Any:
         """The image, what is rendered, and what of it is taken."""
         settings = plain_fields(self.motion), plain_fields(self.roles)
-        return [self.image.fingerprint(), render.FORMAT, self.start, self.length, self.seed, *settings]
+        place = [self.after] if self.after else []  # of videos that end at it, prepared clips stay what they are
+        return [self.image.fingerprint(), render.FORMAT, self.start, self.length, self.seed, *settings, *place]
 
 
 @dataclass(frozen=True)
@@ -183,25 +190,34 @@ class ClipsAtLabels(ClipRecipe):
 
 @dataclass(frozen=True)
 class ClipsFromImages(ClipRecipe):
-    """Synthetic videos of one GOP that end at a data set's still images.
+    """Synthetic videos of one GOP around a data set's still images.
 
     Args:
         variants: videos per image.
         distances: of the image from its keyframe: "all", 0..L-1, or the "last", L-1.
         seed: of their motion.
         motion: its distribution.
+        place: of the image in its video: the "last" frame, the "first", which is the keyframe then, or the "middle",
+            frame L // 2. Names, as a share of a GOP would have to be rounded to a frame in each.
 
     Raises:
-        UserError: other distances.
+        UserError: other distances or places, or "all" distances of an image that is not last.
     """
 
     variants: int
     distances: str
     seed: int
     motion: SceneMotion
+    place: str = "last"
 
     def __post_init__(self) -> None:
         _check_distances(self.distances)
+        if self.place not in PLACES:
+            raise UserError(f"place '{self.place}' is not one of {', '.join(PLACES)}; choose one of these")
+        if self.place != "last" and self.distances == "all":
+            raise UserError(
+                f"place={self.place} puts the image at one distance of the GOP; give distances=last with it"
+            )
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per image, variant and distance.
@@ -215,9 +231,10 @@ class ClipsFromImages(ClipRecipe):
                 f"split '{split}' has no still images; take clips from its videos (data/clips@data.module.clips=films)"
             )
         starts = range(gop) if self.distances == "all" else range(1)
+        after = {"last": 0, "middle": gop - 1 - gop // 2, "first": gop - 1}[self.place]
         return [
             AnimatedClipJob(
-                f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles
+                f"{s.name}_v{v}_from{start:02d}", start, gop, s, self._seed(s, v), self.motion, source.roles, after
             )
             for v in range(self.variants)
             for s in images
@@ -225,7 +242,7 @@ class ClipsFromImages(ClipRecipe):
         ]
 
     def first_scored(self, gop: int, longest_gop: int) -> int:
-        """Index of the labelled image, where each video ends."""
+        """Index of the last frame, which by default is the labelled image."""
         return gop - 1
 
     def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:

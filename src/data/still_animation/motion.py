@@ -35,7 +35,7 @@ class SceneMotion:
         exposure: standard deviation of the change of brightness over ten frames, as a factor minus one.
         noise: probability of added sensor noise.
         noise_sigma: largest standard deviation of that noise, grey levels.
-        blur: probability of a slight defocus of all but the last frame.
+        blur: probability of a slight defocus of all frames but the image itself.
     """
 
     focal: float = 0.9
@@ -57,35 +57,40 @@ class SceneMotion:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Where the camera was 0, 1, .. frames before the last one; element 0 is zero everywhere.
+    """Where the camera was before and after it took the image; the image's own element is zero everywhere.
 
     Attributes:
-        back: (T,) how far the camera was behind its last place, camera heights, never decreasing.
+        steps: (T,) how many frames before the image, ascending; negative ones are after it.
+        back: (T,) how far the camera was behind its place at the image, camera heights, never decreasing.
         side: (T,) how far it was to the right of it, camera heights.
         shift: (T, 2) displacement (x, y) of infinitely far points by yaw and pitch, pixels.
         roll: (T,) rotation of the image, radians.
     """
 
+    steps: NDArray[np.int64]
     back: FloatArray
     side: FloatArray
     shift: FloatArray
     roll: FloatArray
 
 
-def draw_camera_path(motion: SceneMotion, length: int, width: int, rng: np.random.Generator) -> CameraPath:
-    """One drive of `length` frames, counted back from the last; `width` of the image in pixels."""
-    steps = np.arange(length, dtype=np.float64)
+def draw_camera_path(
+    motion: SceneMotion, length: int, width: int, rng: np.random.Generator, after: int = 0
+) -> CameraPath:
+    """One drive of `length` frames, `after` of them after the image; `width` of the image in pixels."""
+    steps = np.arange(-after, length - after, dtype=np.float64)
     start = 0.0 if rng.random() < motion.standing else rng.uniform(*motion.speed)
     speed = np.clip(start - rng.normal(0.0, motion.acceleration) * steps, 0.0, motion.speed[1])
     if start == 0.0:
         speed[:] = 0.0
-    back = np.concatenate([[0.0], np.cumsum(speed[1:])])
+    back = np.concatenate([-np.cumsum(speed[after:0:-1])[::-1], [0.0], np.cumsum(speed[after + 1 :])])
     rate = motion.yaw * (4.0 if rng.random() < motion.turning else 1.0)
     rate *= min(1.0, start / motion.speed[0])  # a standing car does not turn
     yaw = rng.normal(0.0, rate) * steps + _nod(steps, rng.normal(0.0, rate), rng)
     pitch = _nod(steps, rng.normal(0.0, motion.pitch), rng)
     roll = _nod(steps, rng.normal(0.0, motion.roll), rng)
     return CameraPath(
+        steps=steps.astype(np.int64),
         back=back.astype(np.float32),
         side=(back * rng.normal(0.0, motion.drift)).astype(np.float32),
         shift=(np.stack([yaw, pitch], axis=1) * width).astype(np.float32),
@@ -94,7 +99,7 @@ def draw_camera_path(motion: SceneMotion, length: int, width: int, rng: np.rando
 
 
 def _nod(steps: NDArray[np.float64], amplitude: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A swing of one to three seconds at 15 Hz, zero at the last frame."""
+    """A swing of one to three seconds at 15 Hz, zero at the image."""
     phase, pace = rng.uniform(0.0, 2.0 * np.pi), 2.0 * np.pi / rng.uniform(15.0, 45.0)
     return np.asarray(amplitude * (np.sin(phase + pace * steps) - np.sin(phase)), dtype=np.float64)
 

@@ -1,7 +1,7 @@
-"""Render short synthetic videos that end at a labelled image.
+"""Render short synthetic videos of which one frame is a labelled image.
 
 Training on keyframe and distant frame needs video; data sets such as CamVid's training part label single
-images. Each earlier frame is rendered directly from the image, its labels by the same maps, so that image and
+images. Each other frame is rendered directly from the image, its labels by the same maps, so that image and
 labels stay aligned and no blur accumulates.
 """
 
@@ -25,6 +25,9 @@ from src.data.still_animation.motion import CameraPath, SceneMotion, draw_camera
 
 FORMAT = 1  # raise when the same seed gives other frames or labels; prepared clips are made again then
 
+CLOSEST = 0.05  # of its depth in the image, up to which a column is drawn where the camera approaches it
+PASSED = 0.2  # of its depth in the image, from which on an object that the camera approaches is out of sight
+
 Map = NDArray[np.float32]
 
 
@@ -35,8 +38,9 @@ def animate_image(
     rng: np.random.Generator,
     motion: SceneMotion | None = None,
     roles: SceneRoles | None = None,
+    after: int = 0,
 ) -> tuple[ImageArray, ImageArray]:
-    """Render a video of `length` frames whose last frame is the image itself.
+    """Render a video of `length` frames of which one is the image itself, by default the last.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -45,6 +49,7 @@ def animate_image(
         rng: decides everything that is random.
         motion: distribution of the motion; None: the defaults.
         roles: which classes are sky, ground, thin and moving; None: those of CamVid.
+        after: frames that follow the image, below `length`.
 
     Returns:
         frames (length, H, W, 3) uint8 and labels (length, H, W) uint8. Places the image does not show are
@@ -52,30 +57,33 @@ def animate_image(
     """
     motion, roles = motion or SceneMotion(), roles or SceneRoles()
     height, width = labels.shape
-    path = draw_camera_path(motion, length, width, rng)
+    path = draw_camera_path(motion, length, width, rng, after)
     layers = split_layers(image, labels, motion.focal * width, roles)
     velocities = [draw_object_velocity(motion, rng) if o.moves else (0.0, 0.0) for o in layers.objects]
     frames = np.empty((length, height, width, 3), np.uint8)
     frame_labels = np.empty((length, height, width), np.uint8)
-    for back in range(1, length):
-        view = _View(layers, path, back, motion.focal * width, (height, width))
+    for number in range(length):
+        if number == after:
+            continue
+        view = _View(layers, path, number, motion.focal * width, (height, width))
         view.draw_scene()
         for thing, velocity in zip(layers.objects, velocities, strict=True):
             view.draw_object(thing, velocity)
-        frames[length - 1 - back], frame_labels[length - 1 - back] = view.image, view.labels
-    _disturb(frames[:-1], motion, rng)
-    frames[-1], frame_labels[-1] = image, labels
+        frames[length - 1 - number], frame_labels[length - 1 - number] = view.image, view.labels
+    place = length - 1 - after
+    _disturb(frames, place, motion, rng)
+    frames[place], frame_labels[place] = image, labels
     return frames, frame_labels
 
 
 class _View:
-    """The scene as seen `back` frames before the image: x, y below are relative to the vanishing point."""
+    """The scene as seen from the place `number` of a path: x, y below are relative to the vanishing point."""
 
-    def __init__(self, layers: SceneLayers, path: CameraPath, back: int, focal: float, size: tuple[int, int]) -> None:
-        self.layers, self.back, self.focal = layers, back, focal
-        self.travel, self.side = float(path.back[back]), float(path.side[back])
+    def __init__(self, layers: SceneLayers, path: CameraPath, number: int, focal: float, size: tuple[int, int]) -> None:
+        self.layers, self.back, self.focal = layers, int(path.steps[number]), focal
+        self.travel, self.side = float(path.back[number]), float(path.side[number])
         self.height, self.width = size
-        self.shift, self.roll = path.shift[back], np.float32(path.roll[back])
+        self.shift, self.roll = path.shift[number], np.float32(path.roll[number])
         self.centre = np.array([self.width / 2.0, layers.horizon], np.float32)
         self.image = np.empty((self.height, self.width, 3), np.uint8)
         self.labels = np.empty((self.height, self.width), np.uint8)
@@ -94,7 +102,11 @@ class _View:
     def draw_object(self, thing: SceneObject, velocity: tuple[float, float]) -> None:
         """One object that faces the camera, with its own `velocity` (along, across)."""
         depth = 1.0 / thing.nearness
-        before = max(depth + self.travel - velocity[0] * self.back, 0.4 * depth)
+        before = depth + self.travel - velocity[0] * self.back
+        if self.back > 0:
+            before = max(before, 0.4 * depth)
+        elif before < PASSED * depth:
+            return
         zoom = depth / before
         offset = self.focal * (-velocity[1] * self.back - self.side) / before
         left, top = thing.origin - self.centre
@@ -115,7 +127,8 @@ class _View:
     def _background_map(self, x: Map, y: Map) -> tuple[Map, Map]:
         """Ground at depth Z was at Z + travel: y = y' / (1 - travel * y' / focal); the sky stays."""
         floor = self.height - self.layers.horizon
-        edge = np.float32(floor / (1.0 + self.travel * floor / self.focal))  # where the image's last row was
+        ratio = 1.0 + self.travel * floor / self.focal
+        edge = np.float32(floor / ratio if ratio > CLOSEST else floor / CLOSEST)  # where the image's last row was
         ground = np.clip(y, np.float32(0.0), edge)
         zoom = 1.0 / (1.0 - np.float32(self.travel / self.focal) * ground)
         ground_source = ground * zoom
@@ -126,14 +139,19 @@ class _View:
         """Per column of the image its place in this frame, inverted on a table."""
         wide = np.pad(self.layers.nearness, self.width, mode="edge")
         source = np.arange(-self.width, 2 * self.width) - float(self.centre[0])
-        seen = (source - self.focal * self.side * wide) / (1.0 + self.travel * wide)
-        middle = len(seen) // 2  # nearer columns, towards the sides, hide farther ones
-        seen[:middle] = np.maximum.accumulate(seen[:middle])
-        seen[middle:] = np.minimum.accumulate(seen[: middle - 1 : -1])[::-1]
+        seen = (source - self.focal * self.side * wide) / np.maximum(1.0 + self.travel * wide, CLOSEST)
+        middle = len(seen) // 2
+        if self.travel >= 0:  # nearer columns move towards the middle and hide farther ones
+            seen[:middle] = np.maximum.accumulate(seen[:middle])
+            seen[middle:] = np.minimum.accumulate(seen[: middle - 1 : -1])[::-1]
+        else:  # towards the sides
+            seen[:middle] = np.minimum.accumulate(seen[:middle][::-1])[::-1]
+            seen[middle:] = np.maximum.accumulate(seen[middle:])
         seen = np.maximum.accumulate(seen) + 1e-6 * np.arange(len(seen))  # np.interp wants it to increase
         place = np.interp(x, seen, source).astype(np.float32)
         near = np.interp(place, source, wide).astype(np.float32)
-        return np.broadcast_to(place, y.shape), y * (1.0 + np.float32(self.travel) * near)
+        scale = np.maximum(1.0 + np.float32(self.travel) * near, np.float32(CLOSEST))
+        return np.broadcast_to(place, y.shape), y * scale
 
     def _sample(self, layer: Layer, x: Map, y: Map) -> tuple[ImageArray, ImageArray, ImageArray]:
         left, top = (self.centre - layer.origin).astype(np.float32)
@@ -167,16 +185,17 @@ def _blend(
     np.copyto(labels, front_labels, where=cover >= 128)
 
 
-def _disturb(frames: ImageArray, motion: SceneMotion, rng: np.random.Generator) -> None:
-    """Exposure drift, sensor noise and defocus of the earlier frames, in place."""
+def _disturb(frames: ImageArray, image: int, motion: SceneMotion, rng: np.random.Generator) -> None:
+    """Exposure drift, sensor noise and defocus of all frames but the image of that index, in place."""
     drift = rng.normal(0.0, motion.exposure) / 10.0
     sigma = rng.uniform(0.0, motion.noise_sigma) if rng.random() < motion.noise else 0.0
     blur = rng.uniform(0.3, 0.7) if rng.random() < motion.blur else 0.0
-    length, height, width = frames.shape[:3]
+    height, width = frames.shape[1:3]
     grain = rng.normal(0.0, sigma, (height + 16, width + 16, 3)).astype(np.int16) if sigma > 0.0 else None
     for index, frame in enumerate(frames):
-        back = length - index
-        out = cv2.convertScaleAbs(frame, alpha=max(1.0 + drift * back, 0.5))
+        if index == image:
+            continue
+        out = cv2.convertScaleAbs(frame, alpha=max(1.0 + drift * (image - index), 0.5))
         if blur > 0.0:
             out = cv2.GaussianBlur(out, (0, 0), blur)
         if grain is not None:  # one field of noise, seen through another window in every frame

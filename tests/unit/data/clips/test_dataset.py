@@ -185,6 +185,13 @@ class _Stills(Street):
 def test_clips_from_stills_end_at_the_still(tmp_path: Path) -> None:
     stills = _Stills({"train": 1}, 24, 48, 64, 15)
     jobs = ClipsFromImages(2, "last", 0, SceneMotion()).jobs(stills, "train", GOP)
+    for place, index in (("last", GOP - 1), ("middle", GOP // 2), ("first", 0)):
+        job = ClipsFromImages(2, "last", 0, SceneMotion(), place).jobs(stills, "train", GOP)[0]
+        assert [np.array_equal(image, job.image.read()[0]) for image, _ in job.frames()].index(True) == index
+        assert (job.fingerprint() == jobs[0].fingerprint()) is (place == "last")
+    for wrong in (("last", "end"), ("all", "middle")):
+        with pytest.raises(UserError, match=f"place.*{wrong[1]}"):
+            ClipsFromImages(2, wrong[0], 0, SceneMotion(), wrong[1])
     made = prepare(jobs, ENCODING, tmp_path, workers=1)
     names = [f"{name}_v{variant}_from00" for variant in (0, 1) for name in ("a", ODD)]
     assert [c.name for c in made] == names

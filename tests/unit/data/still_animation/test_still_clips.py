@@ -61,6 +61,36 @@ def test_last_frame_is_the_still(seed):
     assert set(np.unique(frame_labels)) <= {*np.unique(labels).tolist(), IGNORE}
 
 
+@pytest.mark.parametrize("after", [3, 7])
+@pytest.mark.parametrize("seed", range(6))
+def test_frames_after_the_still_continue_its_drive(seed, after):
+    labels = street_labels()
+    frames, frame_labels = animate_image(COLOURS[labels], labels, 8, np.random.default_rng(seed), CLEAN, after=after)
+    assert np.array_equal(frames[7 - after], COLOURS[labels])
+    for frame, seen in zip(frames, frame_labels, strict=True):
+        shown = np.abs(frame[..., None, :].astype(int) - COLOURS[:11]).sum(-1).argmin(-1)
+        inside = cv2.erode((seen != IGNORE).astype(np.uint8), np.ones((3, 3))) > 0
+        assert (shown == seen)[inside].mean() > 0.97  # blended edges are enlarged, too
+    path, later = (draw_camera_path(CLEAN, 8, 160, np.random.default_rng(seed), n) for n in (0, after))
+    assert np.allclose(path.back[: 8 - after], later.back[after:]), "before the still as without frames after it"
+    assert (np.diff(later.back) >= 0).all()
+
+
+def test_driving_forward_enlarges_the_scene_which_the_still_shows_all_of():
+    drive = replace(CLEAN, standing=0.0, speed=(0.3, 0.3), acceleration=0.0, moving=0.0, yaw=0.0, pitch=0.0, roll=0.0)
+    drive = replace(drive, drift=0.0)
+    labels = street_labels()
+    _, seen = animate_image(textured(labels), labels, 6, np.random.default_rng(0), drive, after=5)
+    assert max((frame == IGNORE).mean() for frame in seen) < 0.002
+    cars = [(frame == 8).sum() for frame in seen]
+    assert all(np.diff(cars) > 0)
+    focal = drive.focal * labels.shape[1]
+    horizon = split_layers(textured(labels), labels, focal, SceneRoles()).horizon
+    foot = 80 - horizon
+    expected = horizon + foot / (1.0 - 5 * 0.3 * foot / focal)
+    assert np.flatnonzero((seen[5] == 8).any(axis=1)).max() + 1 == pytest.approx(expected, abs=1.0)
+
+
 def test_a_clip_of_one_frame_is_the_still():
     frames, labels = clip(0, length=1)
     assert frames.shape[0] == labels.shape[0] == 1
