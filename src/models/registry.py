@@ -82,7 +82,15 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     """
     check_arguments(name, arguments)
     given = {key: _maker(value) for key, value in arguments.items()}
-    return _constructor(name)(**given)
+    try:
+        return _constructor(name)(**given)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        rejected = not isinstance(error, RuntimeError) or "negative dimension" in str(error)
+        if callable(NETWORKS[name]) or not rejected:  # a plugin's author needs the traceback
+            raise
+        plain = ", ".join(f"{key}={value}" for key, value in arguments.items() if not isinstance(value, Mapping))[:200]
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        raise UserError(f"network '{name}' cannot be built with {plain} ({reason}); correct its arguments") from error
 
 
 def build_shapes(name: str, arguments: Mapping[str, Any]) -> nn.Module:

@@ -73,6 +73,9 @@ def test_arseg_runs_over_any_network_with_the_channels_of_its_features() -> None
         ("arseg", {"network": {"name": "bisnet", "arguments": {}}}, "did you mean bisenet"),
         ("arseg", {"network": {"name": "xception", "arguments": {"variant": "a"}}}, "not over a Xception"),
         ("arseg", {"network": BRANCH, "fusion": {"channels": 3}}, "no option of the fusion; known: window, mix"),
+        ("pspnet", {"num_classes": 3, "depth": 7}, r"'pspnet' cannot be built with num_classes=3, depth=7 \(KeyError"),
+        ("pspnet", {"num_classes": 3, "dropout": 2}, r"dropout=2 \(ValueError: dropout.*\); correct its arguments"),
+        ("pspnet", {"num_classes": 3, "head_channels": -1}, r"head_channels=-1 \(RuntimeError: .*negative dimension"),
     ],
 )
 def test_wrong_names_and_arguments_are_refused_with_a_remedy(name: str, arguments: dict, message: str) -> None:
