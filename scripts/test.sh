@@ -13,5 +13,6 @@ fi
 ruff check .
 ruff format --check .
 mypy
-# "loadscope": the tests of a file share what its fixtures trained.
-python -m pytest --numprocesses=2 --dist=loadscope "${tests[@]}" "$@"
+# "loadscope": the tests of a file share what its fixtures trained. Files keep their order: those of integration tests, which
+# are long and few, come first, else one process would wait for the other at the end.
+python -m pytest --numprocesses=2 --dist=loadscope --no-loadscope-reorder "${tests[@]}" "$@"
