@@ -277,7 +277,7 @@ def test_what_other_processes_do_at_an_error_leaves_nothing(tmp_path: Path) -> N
 @pytest.mark.subprocess
 def test_a_killed_preparation_is_resumed(tmp_path: Path) -> None:
     """At moments that the process chooses itself; random ones: `python -m scripts.campaigns preparation-kills`."""
-    campaign = KillCampaign(tmp_path, size=(64, 128))
+    campaign = KillCampaign(tmp_path, workers=1, size=(64, 128))
     for files in (len(campaign.expected) // 2, len(campaign.expected) - 2):  # and when all but the manifest is there
         kill = campaign.kill_at(files)
         assert kill.wrong == ""
