@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
 
 from src.checkpoints.load import read_checkpoint
@@ -133,6 +133,8 @@ class Mistakes:
         except UserError as error:
             message = str(error)
             return "told" if ";" in message else "wrong", message  # what follows it is the remedy
+        except InstantiationException as error:
+            return "wrong", str(error)
         except HydraException as error:  # Hydra's own one message, with what there is to choose from
             return "told", str(error)
         except Exception as error:

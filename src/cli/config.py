@@ -128,17 +128,22 @@ def _check_values(node: Any, given: Any, usual: Any, path: str = "") -> None:
     """
     if not isinstance(node, dict):
         return
-    target = str(node.get("_target_", ""))
-    parameters = inspect.signature(get_object(target)).parameters if target.startswith("src.") else {}
     for name, item in node.items():
-        place = f"{path}.{name}" if path else str(name)
-        _check_values(item, given, usual, place)
-        kind = parameters[name].annotation if name in parameters else None
+        _check_values(item, given, usual, f"{path}.{name}" if path else str(name))
+    is_network = node.keys() >= NETWORK and isinstance(node["arguments"], dict)
+    called = _known_now(node["name"] if is_network else node.get("_target_"))
+    if called is None:
+        return
+    kinds = registry.kinds_of_network(called) if is_network else registry.kinds_of(get_object(called))
+    if is_network:
+        node, path = node["arguments"], f"{path}.arguments"
+    for name, item in node.items():
+        place, kind = f"{path}.{name}" if path else str(name), kinds.get(name)
         while isinstance(item, str) and (found := re.fullmatch(r"\$\{(\w[\w.]*)\}", item)):
             place, item = found[1], _at(given, found[1])
         is_null = item is None and _at(usual, place) is not None
-        if is_null and isinstance(kind, str) and not re.search("None|Any", kind):
-            raise UserError(f"{place}=null, but {target} needs a value for {name}; give {place}=VALUE")
+        if is_null and kind is not None and not re.search("None|Any|Optional", kind):
+            raise UserError(f"{place}=null, but {called} needs a value for {name}; give {place}=VALUE")
         if isinstance(item, float) and kind in ("int", "int | None", "int | str"):
             raise UserError(f"{place}={item} is not a whole number; give {place}={math.ceil(item)}")
 

@@ -88,7 +88,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         rejected = not isinstance(error, RuntimeError) or "negative dimension" in str(error)
         if callable(NETWORKS[name]) or not rejected:  # a plugin's author needs the traceback
             raise
-        plain = ", ".join(f"{key}={value}" for key, value in arguments.items() if not isinstance(value, Mapping))[:200]
+        plain = ", ".join(f"{key}={value}" for key, value in arguments.items() if not is_network(value))[:200]
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
         raise UserError(f"network '{name}' cannot be built with {plain} ({reason}); correct its arguments") from error
 
@@ -137,6 +137,25 @@ def arguments_of(name: str) -> set[str] | None:
     """
     parameters = inspect.signature(_constructor(name)).parameters
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
+
+
+def kinds_of_network(name: str) -> dict[str, str]:
+    """Annotations of a network's arguments, as of `kinds_of`.
+
+    Raises:
+        UserError: an unknown name.
+    """
+    return kinds_of(_constructor(name))
+
+
+def kinds_of(called: Callable[..., Any]) -> dict[str, str]:
+    """Annotations of a callable's parameters as they are written, without those that have none."""
+    try:
+        parameters = inspect.signature(called).parameters
+    except ValueError:  # some C types have no signature
+        return {}
+    found = {key: p.annotation for key, p in parameters.items() if p.annotation is not p.empty}
+    return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in found.items()}
 
 
 def is_network(value: Any) -> bool:

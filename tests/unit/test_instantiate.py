@@ -24,6 +24,12 @@ from src.errors import UserError
         ("video.gop=7.5", r"^video\.gop=7\.5 is not a whole number"),
         ("data.source=null", r"data\.source=null, but there is no doing without it"),
         ("trainer.max_epochs=5", r"trainer\.max_epochs has no effect, .*; give model\.high_epochs, model\.low_epochs$"),
+        ("data.source.films.train=null", r"^data\.source\.films\.train=None is out of range; give a whole number"),
+        ("data.source.films.val=2.5", r"^data\.source\.films\.val=2\.5 is out of range; give a whole number"),
+        ("network.arguments.width=null", r"^network\.arguments\.width=null, but timm needs a value for width; give"),
+        ("network.arguments.width=2.5", r"^network\.arguments\.width=2\.5 is not a whole number"),
+        ("model.optimizer.lr=null", r"^model\.optimizer\.lr=null, but torch\.optim\.AdamW needs a value for lr"),
+        ("model.fusion.window=null", r"'window': None.*correct its arguments"),
         ("data.source.length=null", r"^data\.source\.length=null, but src\.data\.street\.dataset\.Street needs"),
     ],
 )

@@ -55,7 +55,8 @@ class Street(LabelledDataset):
 
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
         for split, number in films.items():
-            check_range(number > 0, f"data.source.films.{split}", number, "a number of videos above 0")
+            is_count = isinstance(number, int) and number > 0
+            check_range(is_count, f"data.source.films.{split}", number, "a whole number of videos above 0")
         for key, value, least in (("length", length, 1), ("fps", fps, 1)):
             check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
         for key, value in (("height", height), ("width", width)):
