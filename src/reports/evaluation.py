@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from src.errors import UserError
@@ -68,14 +68,25 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
 
 
 def row_names(results: list[dict[str, Any]]) -> list[str]:
-    """Return method and scale of each row, such as `AR 0.5x`; else network or checkpoint, too."""
+    """Return method and scale of each row, such as `AR 0.5x`; network and checkpoint where they tell rows apart."""
     names = [method_name(str(row["method"]), row.get("scale")) for row in results]
-    for key in ("network", "checkpoint"):
-        details = [str(row.get(key, "?")) for row in results]
-        names = [
-            name if names.count(name) == 1 else f"{name} {detail}" for name, detail in zip(names, details, strict=True)
-        ]
+    networks, checkpoints = ([str(row.get(key, "?")) for row in results] for key in ("network", "checkpoint"))
+    for details in (networks, _ends(checkpoints)):
+        pairs = list(zip(names, details, strict=True))
+        names = [f"{name} {one}" if any(n == name and d != one for n, d in pairs) else name for name, one in pairs]
     return names
+
+
+def _ends(paths: list[str]) -> list[str]:
+    """Return the fewest last parts of paths that tell all apart; of addresses without the digest."""
+    parts = [PurePath(path.partition("#")[0]).parts for path in paths]
+    ends = paths
+    for count in range(max(map(len, parts), default=0), 0, -1):
+        shorter = ["/".join(one[-count:]) for one in parts]
+        if len(set(shorter)) < len(set(paths)):
+            break
+        ends = shorter
+    return ends
 
 
 def method_name(method: str, scale: float | None) -> str:

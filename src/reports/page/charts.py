@@ -95,8 +95,9 @@ def curves(
         tips: list[str] = []
         known = [point.x for one in series for point in one.points]
         middle = (math.sqrt(min(known) * max(known)) if logarithmic else (min(known) + max(known)) / 2) if known else 0
+        labels = _Labels(series, logarithmic)
         for one in series:
-            _draw(axes, one, marks, tips, middle)
+            _draw(axes, one, marks, tips, middle, labels)
         if logarithmic and min(known, default=0) > 0:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -110,7 +111,32 @@ def curves(
         return _svg(figure, title, tips)
 
 
-def _draw(axes: Axes, one: Series, marks: bool, tips: list[str], middle: float) -> None:
+class _Labels:
+    """Counts labels at nearly the same place, which are stacked.
+
+    Args:
+        series: all of a chart.
+        logarithmic: the x axis.
+    """
+
+    def __init__(self, series: Sequence[Series], logarithmic: bool) -> None:
+        self._logarithmic = logarithmic
+        axes = zip(*(self._place(point) for one in series for point in one.points), strict=True)
+        self._reach = [share * (max(axis) - min(axis)) for share, axis in zip((0.1, 0.05), axes, strict=False)]
+        self._placed: list[tuple[float, float]] = []
+
+    def below(self, point: Point) -> int:
+        """Return how many labels are there already, and add one."""
+        place = self._place(point)
+        near = [all(abs(a - b) <= r for a, b, r in zip(one, place, self._reach, strict=True)) for one in self._placed]
+        self._placed.append(place)
+        return sum(near)
+
+    def _place(self, point: Point) -> tuple[float, float]:
+        return math.log(point.x) if self._logarithmic and point.x > 0 else point.x, point.y
+
+
+def _draw(axes: Axes, one: Series, marks: bool, tips: list[str], middle: float, labels: _Labels) -> None:
     x, y = [point.x for point in one.points], [point.y for point in one.points]
     if one.colour is None:
         axes.plot(x, y, color=MUTED, linewidth=1, alpha=0.6)
@@ -125,7 +151,8 @@ def _draw(axes: Axes, one: Series, marks: bool, tips: list[str], middle: float) 
         if marks:  # wide and clear, for the pointer
             axes.plot([point.x], [point.y], color=colour, marker="o", markersize=13, alpha=0, gid=_tip(point.tip, tips))
         if one.label:
-            side: Any = {"ha": "right", "xytext": (-8, 5)} if point.x > middle else {"xytext": (8, 5)}
+            up = 5 + 13 * labels.below(point)
+            side: Any = {"ha": "right", "xytext": (-8, up)} if point.x > middle else {"xytext": (8, up)}
             axes.annotate(_text(one.label), (point.x, point.y), fontsize=10, textcoords="offset points", **side)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
-from src.reports.evaluation import read_results, results_markdown
+from src.reports.evaluation import read_results, results_markdown, row_names
 
 
 def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
@@ -20,6 +20,20 @@ def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
     lines = results_markdown(read_results(path), [0, 1, 11]).splitlines()
     assert lines[0] == "| method | mean mIoU | d = 0 | d = 1 | GMACs key | non-key | amortised | share |"
     assert lines[-1] == "| AR 0.5x | 51.2 | 60.0 | 42.4 | 4.00 | 1.00 | 2.50 | 0.500 |"
+
+
+def test_names_hold_what_tells_rows_apart_and_no_more() -> None:
+    def names(*rows: str) -> list[str]:
+        keys = ("method", "network", "checkpoint")
+        return row_names([dict(zip(keys, row.split(), strict=True)) for row in rows])
+
+    assert names("constant arseg /a/last.ckpt", "AR arseg /a/last.ckpt") == ["constant", "AR"]
+    assert names("AR arseg /a/last.ckpt", "AR arseg camvid") == ["AR last.ckpt", "AR camvid"]
+    assert names("x pspnet /a/l.ckpt", "x rdrnet /b/l.ckpt") == ["x pspnet", "x rdrnet"]
+    runs = names("AR arseg /x/a/low/last.ckpt", "AR arseg /x/b/low/last.ckpt", "warp arseg /x/b/low/last.ckpt")
+    assert runs == ["AR a/low/last.ckpt", "AR b/low/last.ckpt", "warp"]
+    address = f"https://host/net.ckpt#sha256={'0' * 64}"
+    assert names(f"AR arseg {address}", "AR arseg other.ckpt") == ["AR net.ckpt", "AR other.ckpt"]
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}", '[{"loss": 1}]'])
