@@ -83,7 +83,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, damaged, or not written by this project.
     """
-    content = _read(Path(path))
+    content = _read(path)
     translated: Any = content.get(metadata.KEY)
     if metadata.KEY not in content:
         try:
@@ -102,15 +102,16 @@ def read_content(path: str | Path) -> dict[str, Any]:
     Raises:
         UserError: no such file, damaged, or without metadata.
     """
-    content = _read(Path(path))
+    content = _read(path)
     check_content(content, Path(path))
     return content
 
 
-def _read(given: Path) -> dict[str, Any]:
+def _read(given: str | Path) -> dict[str, Any]:
     path = place_of(given)
     if not path.is_file():
-        remedy = f"give the path of a .ckpt file written by src.train, or {', '.join(shipped_names())}"
+        known = ", ".join(shipped_names())
+        remedy = f"give the path of a .ckpt file written by src.train, URL#sha256=DIGEST, or {known}"
         raise MissingCheckpoint(f"checkpoint '{path}' {absence(path)}; {remedy}")
     remedy = "it is damaged or not a checkpoint, give a .ckpt file written by src.train"
     if path.suffix == SUFFIX:

@@ -18,6 +18,7 @@ from torch import Tensor
 from src.checkpoints import metadata
 from src.checkpoints.digest import KEY as DIGEST
 from src.checkpoints.digest import content_digest
+from src.checkpoints.remote import is_address, local_copy
 from src.errors import UserError
 from src.files import atomic_write
 
@@ -32,7 +33,13 @@ def shipped_names() -> list[str]:
 
 
 def place_of(checkpoint: str | Path) -> Path:
-    """Path of a checkpoint: the shipped file of that name, unless there is a file of the user's."""
+    """Path of a checkpoint: that of an address's copy, or the shipped file of that name without a file of the user's.
+
+    Raises:
+        UserError: as `local_copy`.
+    """
+    if is_address(checkpoint):
+        return local_copy(checkpoint)
     path = Path(checkpoint)
     return SHIPPED / f"{path}{SUFFIX}" if str(path) in shipped_names() and not path.exists() else path
 

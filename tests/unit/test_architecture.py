@@ -18,7 +18,18 @@ from src.models.video import SingleFrame, VideoSegmenter
 from tests.support.configs import ROOT
 
 FLOORS: list[set[str]] = [
-    {"errors", "distributed", "files", "instantiate", "interruption", "locks", "pipeline", "progress", "tensor_files"},
+    {
+        "errors",
+        "distributed",
+        "download",
+        "files",
+        "instantiate",
+        "interruption",
+        "locks",
+        "pipeline",
+        "progress",
+        "tensor_files",
+    },
     {"video"},
     {"ops"},
     {"data"},

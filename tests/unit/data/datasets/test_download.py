@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import tarfile
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,94 +14,55 @@ from src.data.datasets.download import Archive, fetch
 from src.data.datasets.voc import Voc
 from src.errors import UserError
 from tests.support import miniatures
+from tests.support.file_server import FileServer, serving
 
 
-class Server(ThreadingHTTPServer):
-    """Serves one file; `cuts` are the bytes after which it breaks off, one per request."""
-
-    content: bytes
-    cuts: list[int]
-    resumes = True
-    declares = True  # the length
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: list[str | None] = []
-        self.cuts = []
-
-    @property
-    def archive(self) -> Archive:
-        return Archive(f"http://127.0.0.1:{self.server_port}/VOC.tar", hashlib.md5(self.content).hexdigest())
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        start = int(re.findall(r"\d+", asked)[0]) if asked and self.server.resumes else 0
-        if start and start >= len(self.server.content):
-            self.send_error(416)
-            return
-        body = self.server.content[start:]
-        self.send_response(206 if start else 200)
-        if self.server.declares:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def archive_of(server: FileServer) -> Archive:
+    return Archive(server.address("VOC.tar"), hashlib.md5(server.content).hexdigest())
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path) -> Iterator[FileServer]:
     root = miniatures.voc(tmp_path / "original")
     with tarfile.open(tmp_path / "VOC.tar", "w") as tar:
         tar.add(root / "VOCdevkit", "VOCdevkit")
-    with Server() as server:
-        server.content = (tmp_path / "VOC.tar").read_bytes()
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with serving((tmp_path / "VOC.tar").read_bytes()) as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
-def test_a_data_set_is_fetched_once(server: Server, tmp_path: Path) -> None:
+def test_a_data_set_is_fetched_once(server: FileServer, tmp_path: Path) -> None:
     for _ in range(2):
-        source = Voc(str(tmp_path / "root"), server.archive, True, [0.4] * 3, [0.3] * 3)
+        source = Voc(str(tmp_path / "root"), archive_of(server), True, [0.4] * 3, [0.3] * 3)
     assert len(source.images("train")) == 3
     assert server.asked == [None]
     assert [p.name for p in (tmp_path / "root").iterdir()] == ["VOCdevkit"]
 
 
-def test_a_lost_connection_is_taken_up_again(server: Server, tmp_path: Path) -> None:
+def test_a_lost_connection_is_taken_up_again(server: FileServer, tmp_path: Path) -> None:
     server.cuts = [1000, 5000]
-    fetch(server.archive, tmp_path / "root")
+    fetch(archive_of(server), tmp_path / "root")
     assert server.asked == [None, "bytes=1000-", "bytes=6000-"]
     assert (tmp_path / "root" / "VOCdevkit").is_dir()
 
 
 @pytest.mark.parametrize("resumes", [True, False])
-def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path, resumes: bool) -> None:
+def test_an_interrupted_download_goes_on(server: FileServer, tmp_path: Path, resumes: bool) -> None:
     server.resumes = resumes
     (tmp_path / "VOC.tar.part").write_bytes(server.content[:3000])
-    fetch(server.archive, tmp_path)
+    fetch(archive_of(server), tmp_path)
     assert server.asked == ["bytes=3000-"]
     assert (tmp_path / "VOCdevkit").is_dir()
 
 
-def test_a_complete_file_is_only_unpacked(server: Server, tmp_path: Path) -> None:
+def test_a_complete_file_is_only_unpacked(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "VOC.tar.part").write_bytes(server.content)
-    fetch(server.archive, tmp_path)
+    fetch(archive_of(server), tmp_path)
     assert (tmp_path / "VOCdevkit").is_dir()
 
 
-def test_a_wrong_file_is_removed(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_file_is_removed(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="instead of 123; it was removed"):
-        fetch(Archive(server.archive.url, "123"), tmp_path / "root")
+        fetch(Archive(archive_of(server).url, "123"), tmp_path / "root")
     assert list((tmp_path / "root").iterdir()) == []
 
 
@@ -113,37 +71,37 @@ def test_a_server_that_is_gone_is_named(tmp_path: Path) -> None:
         fetch(Archive("http://127.0.0.1:9/x.tar", ""), tmp_path)
 
 
-def test_what_is_there_already_is_not_replaced(server: Server, tmp_path: Path) -> None:
+def test_what_is_there_already_is_not_replaced(server: FileServer, tmp_path: Path) -> None:
     own = tmp_path / "root" / "VOCdevkit"
     own.parent.mkdir()
     own.write_text("mine")
     with pytest.raises(UserError, match=r"VOCdevkit' exists already and is not replaced"):
-        fetch(server.archive, tmp_path / "root")
+        fetch(archive_of(server), tmp_path / "root")
     assert own.read_text() == "mine"
     own.unlink()
-    fetch(server.archive, tmp_path / "root")  # the download is kept
+    fetch(archive_of(server), tmp_path / "root")  # the download is kept
     assert server.asked == [None, f"bytes={len(server.content)}-"]
     assert own.is_dir()
 
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_download_without_end_is_stopped(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: bool
 ) -> None:
     monkeypatch.setattr(download, "LARGEST", 4000)
-    monkeypatch.setattr(download, "CHUNK", 1000)
+    monkeypatch.setattr("src.download.CHUNK", 1000)
     server.declares = declared
     with pytest.raises(UserError, match="has more than"):
-        fetch(server.archive, tmp_path)
+        fetch(archive_of(server), tmp_path)
     partial = tmp_path / "VOC.tar.part"
     assert not partial.exists() or partial.stat().st_size <= 4000
 
 
-def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(server: Server, tmp_path: Path) -> None:
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "zeros").write_bytes(bytes(1 << 20))
     with tarfile.open(tmp_path / "VOC.tar", "w:gz") as tar:
         tar.add(tmp_path / "zeros", "VOCdevkit")
     server.content = (tmp_path / "VOC.tar").read_bytes()
     with pytest.raises(UserError, match="could not be fetched"):
-        fetch(server.archive, tmp_path / "root")
+        fetch(archive_of(server), tmp_path / "root")
     assert not (tmp_path / "root" / "VOCdevkit").exists()
