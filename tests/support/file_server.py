@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -42,7 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.declares:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
+        with suppress(ConnectionError):  # who asked has had enough
+            self.wfile.write(body[: self.server.cuts.pop(0)] if self.server.cuts else body)
 
     def log_message(self, *_: object) -> None:
         pass
