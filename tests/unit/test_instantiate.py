@@ -29,6 +29,7 @@ from src.errors import UserError
         ("network.arguments.width=null", r"^network\.arguments\.width=null, but timm needs a value for width; give"),
         ("network.arguments.width=2.5", r"^network\.arguments\.width=2\.5 is not a whole number"),
         ("model.optimizer.lr=null", r"^model\.optimizer\.lr=null, but torch\.optim\.AdamW needs a value for lr"),
+        ("trainer.accumulate_grad_batches=null", r"^trainer\.accumulate_grad_batches=null, but lightning\.Trainer needs"),
         ("model.fusion.window=null", r"'window': None.*correct its arguments"),
         ("data.source.length=null", r"^data\.source\.length=null, but src\.data\.street\.dataset\.Street needs"),
     ],
