@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
@@ -94,8 +94,13 @@ def comparable(arguments: Sequence[str]) -> list[str]:
     return [*arguments, *([] if longest is None else [f"data.longest_gop={longest}"])]
 
 
-def unreadable(arguments: Sequence[str]) -> str | None:
-    """Return one line about the first argument that Hydra's grammar cannot read; None where there is none."""
+def unreadable(arguments: Sequence[str], groups: Collection[str] = ()) -> str | None:
+    """Return one line about the first argument that Hydra cannot read; None where there is none.
+
+    Args:
+        arguments: of the command line.
+        groups: folders of the configuration, from each of which an argument chooses a file.
+    """
     options = list(get_args_parser()._option_string_actions)
     for before, argument in zip(["", *arguments], arguments, strict=False):
         name = argument.partition("=")[0]
@@ -104,7 +109,9 @@ def unreadable(arguments: Sequence[str]) -> str | None:
         if argument.startswith("-") or (before.startswith("-") and before not in MULTIRUN):
             continue
         try:
-            OverridesParser.create().parse_override(argument)
+            chosen = OverridesParser.create().parse_override(argument)
+            if chosen.value() is None and chosen.key_or_group in groups and not chosen.is_delete():
+                return f"{argument} chooses nothing; give {chosen.key_or_group}=NAME, or one of its keys, see --help"
         except HydraException as error:
             key, equals, value = argument.partition("=")
             if not equals:

@@ -15,13 +15,17 @@ from omegaconf.errors import InterpolationResolutionError
 
 from src.cli.arguments import nearest
 from src.errors import UserError
+from src.instantiate import kinds_of, takes_none
 from src.models import registry
 
 OmegaConf.register_new_resolver(  # of default run directories: the experiment, or else data and network
     "run_name", lambda experiment, usual: usual if experiment in (None, "None") else experiment, replace=True
 )
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
-NEEDED = ("data", "data.source", "data.module", "video", "trainer", "model", "model.optimizer", "model.scheduler")
+NEEDED = (  # groups that cannot be null
+    *("data", "data.source", "data.module", "video", "trainer", "model", "model.optimizer", "model.scheduler"),
+    *("input", "live", "learning", "online", "online.learning"),
+)
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
     bool: "true or false",
@@ -134,7 +138,7 @@ def _check_values(node: Any, given: Any, usual: Any, path: str = "") -> None:
     called = _known_now(node["name"] if is_network else node.get("_target_"))
     if called is None:
         return
-    kinds = registry.kinds_of_network(called) if is_network else registry.kinds_of(get_object(called))
+    kinds = kinds_of(registry.constructor(called) if is_network else get_object(called))
     if is_network:
         node, path = node["arguments"], f"{path}.arguments"
     for name, item in node.items():
@@ -142,7 +146,7 @@ def _check_values(node: Any, given: Any, usual: Any, path: str = "") -> None:
         while isinstance(item, str) and (found := re.fullmatch(r"\$\{(\w[\w.]*)\}", item)):
             place, item = found[1], _at(given, found[1])
         is_null = item is None and _at(usual, place) is not None
-        if is_null and kind is not None and not re.search("None|Any|Optional", kind):
+        if is_null and not takes_none(kind):
             raise UserError(f"{place}=null, but {called} needs a value for {name}; give {place}=VALUE")
         if isinstance(item, float) and kind in ("int", "int | None", "int | str"):
             raise UserError(f"{place}={item} is not a whole number; give {place}={math.ceil(item)}")

@@ -67,7 +67,7 @@ def run(name: str, task: Task) -> None:
     if name == "report" or PRINTS & set(sys.argv):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as in `--help | head`
     arguments = readable(name, sys.argv[1:])
-    wrong = renamed_arguments(arguments) or unreadable(arguments)
+    wrong = renamed_arguments(arguments) or unreadable(arguments, _groups())
     if wrong:
         end_with(wrong)
     try:
@@ -119,8 +119,11 @@ def _known_keys(name: str, arguments: Sequence[str], wrong: str) -> list[str]:
         except HydraException:  # another argument is wrong, too
             composed = hydra.compose(name, without, return_hydra_config=True)
     keys = all_keys(OmegaConf.to_container(composed))
-    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
-    return [key for key in keys if key.startswith("hydra.") == wrong.startswith("hydra.")] + groups
+    return [key for key in keys if key.startswith("hydra.") == wrong.startswith("hydra.")] + _groups()
+
+
+def _groups() -> list[str]:
+    return [path.name for path in CONF.iterdir() if path.is_dir()]
 
 
 def all_keys(node: Any, path: str = "") -> list[str]:

@@ -31,6 +31,7 @@ from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import locked_folder
 from src.inference.resuming import file_identity
 from src.inference.runner import FrameRunner
+from src.instantiate import options_of
 from src.interruption import Interruption, defer_signals, noted, raise_received
 from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
@@ -61,8 +62,8 @@ def adapt_to_videos(config: DictConfig) -> None:
     given = plain(config)
     del given["plugins"]  # imported by now
     segment, results = given.pop("segment"), given.pop("results")
-    learning = Learning(**given.pop("learning"))
-    options = AdaptOptions(learning=learning, motion=given.pop("video")["motion"], **given)
+    learning = options_of(Learning, given.pop("learning"), "learning")
+    options = options_of(AdaptOptions, given, learning=learning, **given.pop("video"))
     print_scores(adapt(options))
     if segment:
         shared: dict[str, Any] = {

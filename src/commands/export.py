@@ -77,7 +77,7 @@ def _options(config: DictConfig) -> ExportOptions:
     plain_input = plain(config)["input"]
     height, width = plain_input["height"], plain_input["width"]
     if (height is None) != (width is None):
-        raise UserError(f"input.height={height} and input.width={width}: give both, or neither to leave the size open")
+        raise UserError(f"input.height={height} and input.width={width}: give both; or neither, to leave the size open")
     size = None if height is None else (height, width)
     return ExportOptions(str(config.format), str(config.precision), size, choose_threads(config.threads))
 

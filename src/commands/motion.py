@@ -16,6 +16,7 @@ from src.errors import UserError
 from src.inference.device import choose_threads
 from src.inference.options import MotionMode
 from src.inference.output_folder import atomic_output_folder
+from src.instantiate import options_of
 from src.video.motion.draw import STYLES, draw_motion
 from src.video.motion.field import MotionChain, rasterise
 from src.video.reading.damage import Policy
@@ -67,7 +68,7 @@ def draw_video_motion(config: DictConfig) -> None:
     given = plain(config)
     output = given.pop("output")
     with atomic_output_folder(Path(output)) as folder:
-        count = export_motion(MotionOptions(motion=given.pop("video")["motion"], **given), folder)
+        count = export_motion(options_of(MotionOptions, given, **given.pop("video")), folder)
     print(f"{count} frames: {output}/motion.mp4, {output}/vectors.npz")
 
 

@@ -31,6 +31,7 @@ from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented
 from src.inference.streams import Stream, segment_streams
 from src.inference.video_results import Kinds, VideoResults
+from src.instantiate import options_of
 from src.interruption import Interruption
 from src.progress import ProgressDisplay
 from src.reports.evaluation import method_name
@@ -54,9 +55,12 @@ def segment_video(config: DictConfig) -> None:
     given = plain(config)
     del given["plugins"]  # imported by now
     adapt, online = given.pop("adapt"), given.pop("online")
-    learning = Online(learning=Learning(**online.pop("learning")), **online)  # checked even where it is not used
-    options = PredictOptions(**given.pop("video"), live=LiveOptions(**given.pop("live")), **given)
-    segment_sources(options, learning if adapt else None)
+    # what is not used is checked, too
+    learning = options_of(Learning, online.pop("learning"), "online.learning")
+    adaptation = options_of(Online, online, "online", learning=learning)
+    live = options_of(LiveOptions, given.pop("live"), "live")
+    options = options_of(PredictOptions, given, **given.pop("video"), live=live)
+    segment_sources(options, adaptation if adapt else None)
 
 
 def segment_sources(options: PredictOptions, online: Online | None = None) -> None:

@@ -60,7 +60,7 @@ class PredictOptions:
     player: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("motion", self.motion, get_args(MotionMode))
+        _check_choice("video.motion", self.motion, get_args(MotionMode))
         _check_choice("on_damage", self.on_damage, get_args(Policy))
         _check_choice("save_labels", self.save_labels, (True, False))
         _check_choice("label_format", self.label_format, get_args(LabelFormat))

@@ -83,7 +83,7 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     check_arguments(name, arguments)
     given = {key: _maker(value) for key, value in arguments.items()}
     try:
-        return _constructor(name)(**given)
+        return constructor(name)(**given)
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         rejected = not isinstance(error, RuntimeError) or "negative dimension" in str(error)
         if callable(NETWORKS[name]) or not rejected:  # a plugin's author needs the traceback
@@ -116,7 +116,7 @@ def check_arguments(name: str, arguments: Mapping[str, Any]) -> None:
     Raises:
         UserError: an unknown name or argument, or a missing argument.
     """
-    parameters, accepted = inspect.signature(_constructor(name)).parameters, arguments_of(name)
+    parameters, accepted = inspect.signature(constructor(name)).parameters, arguments_of(name)
     unknown = [] if accepted is None else [key for key in arguments if key not in accepted]
     if unknown:
         raise UserError(f"network '{name}' has no argument '{unknown[0]}'; known: {', '.join(parameters)}")
@@ -135,27 +135,8 @@ def arguments_of(name: str) -> set[str] | None:
     Raises:
         UserError: an unknown name.
     """
-    parameters = inspect.signature(_constructor(name)).parameters
+    parameters = inspect.signature(constructor(name)).parameters
     return None if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else set(parameters)
-
-
-def kinds_of_network(name: str) -> dict[str, str]:
-    """Annotations of a network's arguments, as of `kinds_of`.
-
-    Raises:
-        UserError: an unknown name.
-    """
-    return kinds_of(_constructor(name))
-
-
-def kinds_of(called: Callable[..., Any]) -> dict[str, str]:
-    """Annotations of a callable's parameters as they are written, without those that have none."""
-    try:
-        parameters = inspect.signature(called).parameters
-    except ValueError:  # some C types have no signature
-        return {}
-    found = {key: p.annotation for key, p in parameters.items() if p.annotation is not p.empty}
-    return {key: kind.__name__ if isinstance(kind, type) else str(kind) for key, kind in found.items()}
 
 
 def is_network(value: Any) -> bool:
@@ -230,7 +211,12 @@ def _is_same(known: str | Constructor, constructor: Constructor) -> bool:
     )
 
 
-def _constructor(name: str) -> Constructor:
+def constructor(name: str) -> Constructor:
+    """Return what a name stands for.
+
+    Raises:
+        UserError: an unknown name.
+    """
     found = NETWORKS.get(name)
     if found is None:
         near = difflib.get_close_matches(str(name), NETWORKS, n=3)
@@ -239,8 +225,8 @@ def _constructor(name: str) -> Constructor:
     if callable(found):
         return found
     module, _, attribute = found.partition(":")
-    constructor: Constructor = getattr(importlib.import_module(module), attribute)
-    return constructor
+    named: Constructor = getattr(importlib.import_module(module), attribute)
+    return named
 
 
 def _maker(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -131,6 +132,11 @@ def test_a_task_gets_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.subprocess
+@pytest.mark.parametrize("given", ["data=null", "+network=null", "network@network=null"])
+def test_a_group_needs_a_choice(given: str) -> None:
+    assert re.search(r"=null chooses nothing; give \w+=NAME", unreadable(["seed=1", given], ["data", "network"]) or "")
+
+
 def test_help_ends_with_its_reader() -> None:
     shown = subprocess.Popen(
         [sys.executable, "-m", "src.convert", "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
