@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ParamSpec
 
@@ -53,6 +53,42 @@ def check_range(holds: bool, key: str, value: object, allowed: str) -> None:
     """
     if not holds:
         raise UserError(f"{key}={value} is out of range; give {allowed}")
+
+
+def check_choice(key: str, value: object, choices: Iterable[object]) -> None:
+    """Reject a value that is none of the known ones.
+
+    Args:
+        key: name of the value in the configuration.
+        value: the configured one.
+        choices: the known ones.
+
+    Raises:
+        UserError: `value` is none of them.
+    """
+    known = list(choices)
+    if value not in known:
+        raise UserError(f"{key}={value} is not one of {', '.join(map(str, known))}; choose one of these")
+
+
+def check_whole(key: str, value: object, least: int, most: int | None = None, null: str = "") -> None:
+    """Reject a value that is no whole number, or out of its range.
+
+    Args:
+        key: name of the value in the configuration.
+        value: the configured one.
+        least, most: the range; None: no upper limit.
+        null: meaning of None, where that is allowed.
+
+    Raises:
+        UserError: another value.
+    """
+    if value is None and null:
+        return
+    whole = value if isinstance(value, int) and not isinstance(value, bool) else least - 1
+    inside = least <= whole and (most is None or whole <= most)
+    allowed = f"a whole number from {least} {'up' if most is None else f'to {most}'}"
+    check_range(inside, key, value, f"{allowed}, or null for {null}" if null else allowed)
 
 
 def warns_only(show: Callable[Arguments, None]) -> Callable[Arguments, None]:

@@ -20,7 +20,7 @@ from src.adaptation.options import Learning
 from src.adaptation.pairs import Cropping, batch_of, fitting
 from src.checkpoints.load import LoadedModel
 from src.data.batch import Sample
-from src.errors import UserError, check_range
+from src.errors import UserError, check_whole
 from src.inference.engine.options import PLAIN, Engine
 from src.inference.runner import FrameRunner
 from src.models.deploy.inference_form import inference_form
@@ -48,8 +48,7 @@ class Online:
     learning: Learning
 
     def __post_init__(self) -> None:
-        valid = isinstance(self.every, int) and self.every >= 1
-        check_range(valid, "online.every", self.every, "a whole number from 1 up")
+        check_whole("online.every", self.every, 1)
 
 
 class Following(NamedTuple):

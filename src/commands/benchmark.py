@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from src.benchmarking.timing import TimingOptions, time_it
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
-from src.errors import LONGEST_SIDE, UserError, check_range
+from src.errors import LONGEST_SIDE, UserError, check_whole
 from src.files import as_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import candidates
@@ -135,8 +135,6 @@ def _size(config: DictConfig) -> tuple[int, int]:
 def _check_values(config: DictConfig) -> None:
     choose_threads(config.threads)
     for key, (least, most) in RANGES.items():
-        value = OmegaConf.select(config, key)
-        allowed = f"a whole number from {least} {'up' if most is None else f'to {most}'}"
-        check_range(isinstance(value, int) and least <= value <= (most or value), key, value, allowed)
+        check_whole(key, OmegaConf.select(config, key), least, most)
     if config.film and not config.latency:
         raise UserError(f"film={config.film} is given, but latency=false times nothing; leave one of them out")

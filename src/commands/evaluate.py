@@ -33,7 +33,7 @@ from src.data.datasets.files import reject_or_skip
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, together
-from src.errors import UserError
+from src.errors import UserError, check_choice, check_whole
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.engine import OneEngine, first_readable, key_image
 from src.evaluation.results import result_of, training_of
@@ -43,13 +43,12 @@ from src.files import atomic_write, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import Engine, candidates
 from src.inference.output_folder import PARTIAL, atomic_output_folder
-from src.inference.player_record import MOST_SYSTEMS, RECORD, PlayerRecord, check_frames
+from src.inference.player_record import MOST_SYSTEMS, RECORD, PlayerRecord
 from src.instantiate import instantiate
 from src.metrics.collection import ON_IMAGES, ON_VIDEOS, Scores, build_metrics
 from src.reports.evaluation import print_results, row_names
 
 log = logging.getLogger(__name__)
-INPUTS = ("videos", "stills")
 
 
 def evaluate_checkpoint(config: DictConfig) -> None:
@@ -79,12 +78,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: a wrong checkpoint, a baseline of another data set or scale, or nothing to score in the split.
     """
-    if config.inputs not in INPUTS:
-        raise UserError(f"inputs={config.inputs} is not one of {', '.join(INPUTS)}; choose one of these")
+    check_choice("inputs", config.inputs, ("videos", "stills"))
     torch.set_num_threads(choose_threads(config.threads))
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     resampling = Bootstrap(**plain(config.bootstrap))
-    check_frames(config.player)
+    check_whole("player", config.player, 0)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
     systems = systems_of(checkpoints)

@@ -12,7 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from src.cli.config import plain
-from src.errors import UserError
+from src.errors import UserError, check_choice
 from src.inference.device import choose_threads
 from src.inference.options import MotionMode
 from src.inference.output_folder import atomic_output_folder
@@ -53,8 +53,7 @@ class MotionOptions:
             ("style", self.style, STYLES),
             ("on_damage", self.on_damage, get_args(Policy)),
         ):
-            if value not in choices:
-                raise UserError(f"{key}={value} is not one of {', '.join(choices)}; choose one of these")
+            check_choice(key, value, choices)
         if self.longest is None or self.longest <= 0:
             raise UserError(f"longest={self.longest} is not positive; give a length in pixels")
 

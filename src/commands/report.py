@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from src.cli.config import plain
 from src.cli.studies import with_trials
 from src.commands.recipes import compose_recipes
-from src.errors import UserError
+from src.errors import UserError, check_choice
 from src.reports.benchmark import plot_benchmarks
 from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
@@ -51,8 +51,7 @@ def _lines(config: DictConfig) -> Iterator[str]:
             yield f"{path}: {path.stat().st_size / 1e3:,.0f} kB"
         return
     table = config.table or ("results" if config.metrics else "all")
-    if table not in TABLES:
-        raise UserError(f"table={table} is not one of {', '.join(TABLES)}; choose one of these")
+    check_choice("table", table, TABLES)
     if table == "cost":
         from src.commands.cost import compare  # imported here, as it loads all networks
 

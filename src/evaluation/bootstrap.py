@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from src.data.labels import IGNORE
 from src.distributed import gather
-from src.errors import check_range
+from src.errors import check_whole
 
 LEVEL = 95  # percent
 CHUNK = 250  # resamples at a time, which bounds the memory
@@ -37,14 +37,9 @@ class Bootstrap:
     seed: int
 
     def __post_init__(self) -> None:
-        for key, value, least, also in (
-            ("resamples", self.resamples, 0, ""),
-            ("block", self.block, 1, ", or null for the frames of a GOP"),
-            ("seed", self.seed, 0, ""),
-        ):
-            whole = isinstance(value, int) and not isinstance(value, bool) and value >= least
-            valid = whole or (key == "block" and value is None)
-            check_range(valid, f"bootstrap.{key}", value, f"a whole number from {least} up{also}")
+        check_whole("bootstrap.resamples", self.resamples, 0)
+        check_whole("bootstrap.block", self.block, 1, null="the frames of a GOP")
+        check_whole("bootstrap.seed", self.seed, 0)
 
 
 @dataclass

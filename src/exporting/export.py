@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from src.checkpoints.load import LoadedModel
-from src.errors import LONGEST_SIDE, UserError, check_range
+from src.errors import LONGEST_SIDE, UserError, check_whole
 from src.exporting.calibration import recorded
 from src.exporting.comparison import Agreement, check, compare, synthetic_frames, synthetic_inputs
 from src.exporting.graphs import Graphs, trace
@@ -51,8 +51,7 @@ class ExportOptions:
     def __post_init__(self) -> None:
         runtime_of(self.format, self.precision)
         for key, value in zip(("input.height", "input.width"), self.size or (), strict=False):
-            is_size = isinstance(value, int) and not isinstance(value, bool) and SMALLEST <= value <= LONGEST_SIDE
-            check_range(is_size, key, value, f"a whole number from {SMALLEST} to {LONGEST_SIDE}")
+            check_whole(key, value, SMALLEST, LONGEST_SIDE)
 
 
 @dataclass(frozen=True)

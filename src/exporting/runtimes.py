@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from src.errors import UserError
+from src.errors import UserError, check_choice
 from src.exporting.graphs import Graph
 
 KEY = "segmentation"  # of the metadata in a file
@@ -191,8 +191,7 @@ def runtime_of(name: str, precision: str) -> Runtime:
     Raises:
         UserError: an unknown format, a precision that it does not have, or a missing package.
     """
-    if name not in RUNTIMES:
-        raise UserError(f"format={name} is not one of {', '.join(RUNTIMES)}; choose one of these")
+    check_choice("format", name, RUNTIMES)
     runtime = RUNTIMES[name]()
     if precision not in runtime.precisions:
         with_it = [key for key, kind in RUNTIMES.items() if precision in kind.precisions]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from src.errors import UserError
+from src.errors import UserError, check_whole
 
 
 def choose_device(name: str) -> torch.device:
@@ -36,8 +36,7 @@ def choose_threads(requested: int | None) -> int:
     Raises:
         UserError: less than one thread.
     """
-    if requested is not None and (not isinstance(requested, int) or isinstance(requested, bool) or requested < 1):
-        raise UserError(f"threads={requested} is not a number from 1 up; give one, or null for all cores")
+    check_whole("threads", requested, 1, null="all cores")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     usual = os.environ.get("OMP_NUM_THREADS", "")
     return min(requested or (int(usual) if usual.isdecimal() and int(usual) else cores), cores)

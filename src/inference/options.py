@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
-from src.errors import UserError, check_range
-from src.inference.player_record import check_frames
+from src.errors import UserError, check_choice, check_range, check_whole
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -26,9 +25,8 @@ class LiveOptions:
     health: float
 
     def __post_init__(self) -> None:
-        _check_choice("live.drop", self.drop, ("newest", "none"))
-        valid = self.reconnect is None or (isinstance(self.reconnect, int) and self.reconnect >= 0)
-        check_range(valid, "live.reconnect", self.reconnect, "a number of attempts from 0 up, or null for no limit")
+        check_choice("live.drop", self.drop, ("newest", "none"))
+        check_whole("live.reconnect", self.reconnect, 0, null="no limit")
         valid = isinstance(self.health, int | float) and self.health > 0
         check_range(valid, "live.health", self.health, "a number of seconds above 0")
 
@@ -60,23 +58,13 @@ class PredictOptions:
     player: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("video.motion", self.motion, get_args(MotionMode))
-        _check_choice("on_damage", self.on_damage, get_args(Policy))
-        _check_choice("save_labels", self.save_labels, (True, False))
-        _check_choice("label_format", self.label_format, get_args(LabelFormat))
-        _check_choice("overlay", self.overlay, (True, False))
-        check_frames(self.player)
-        _check_count("max_gop", self.max_gop, "the training GOP")
-        check_range(isinstance(self.streams, int) and self.streams >= 1, "streams", self.streams, "a number from 1 up")
+        check_choice("video.motion", self.motion, get_args(MotionMode))
+        check_choice("on_damage", self.on_damage, get_args(Policy))
+        check_choice("save_labels", self.save_labels, (True, False))
+        check_choice("label_format", self.label_format, get_args(LabelFormat))
+        check_choice("overlay", self.overlay, (True, False))
+        check_whole("player", self.player, 0)
+        check_whole("max_gop", self.max_gop, 1, null="the GOP of the training")
+        check_whole("streams", self.streams, 1)
         if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
-
-
-def _check_choice(key: str, value: Any, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise UserError(f"{key}={value} is not one of {', '.join(str(c) for c in choices)}; choose one of these")
-
-
-def _check_count(key: str, value: Any, default: str) -> None:
-    if value is not None and (not isinstance(value, int) or value < 1):
-        raise UserError(f"{key}={value} is not a number from 1 up; give one, or null for {default}")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.data.labels import IGNORE, ClassSet
-from src.errors import UserError, check_range
+from src.errors import UserError
 from src.files import as_json, atomic_write
 from src.video.motion.field import rasterise
 from src.video.types import Frame
@@ -183,16 +183,6 @@ def label_maps(about: dict[str, Any], frame: StoredFrame) -> NDArray[np.uint8]:
     count, height, width = len(about["systems"]) + bool(frame.about["labelled"]), about["height"], about["width"]
     planes = zlib.decompressobj().decompress(frame.maps, count * height * width + 1)
     return np.frombuffer(planes, np.uint8).reshape(count, height, width)
-
-
-def check_frames(number: object) -> None:
-    """Reject a `player=` that is no number of frames.
-
-    Raises:
-        UserError: it is not.
-    """
-    whole = isinstance(number, int) and not isinstance(number, bool) and number >= 0
-    check_range(whole, "player", number, "a number of frames from 0 up")
 
 
 def agreement(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float | None:

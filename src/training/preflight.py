@@ -16,7 +16,7 @@ from src.checkpoints.metadata import KEY
 from src.data.datasets.base import LabelledDataset
 from src.data.module import ClipDataModule, ResumableData
 from src.data.sharing import share_of_batch
-from src.errors import MissingCheckpoint, UserError, check_range
+from src.errors import MissingCheckpoint, UserError, check_whole
 from src.instantiate import instantiate
 from src.models.base import Segmenter
 from src.models.registry import build_shapes, is_network, without_initial_weights
@@ -163,6 +163,4 @@ def check_counts(trainer: Mapping[str, Any], place: str) -> None:
     if trainer.get("max_epochs") is None and trainer.get("max_steps") in (None, -1):
         raise UserError(f"{place}.max_epochs=null would train 1000 epochs; give their number, or max_steps")
     for key in COUNTS:
-        value = trainer.get(key)
-        fits = value is None or (isinstance(value, int) and value >= 1)
-        check_range(fits, f"{place}.{key}", value, "a whole number from 1 on")
+        check_whole(f"{place}.{key}", trainer.get(key), 1, null="the Trainer's own")

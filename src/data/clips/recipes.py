@@ -30,7 +30,7 @@ from src.data.still_animation import render
 from src.data.still_animation.layers import SceneRoles
 from src.data.still_animation.motion import SceneMotion
 from src.data.still_animation.render import animate_image
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 
 DISTANCES = ("all", "last")
 PLACES = ("last", "middle", "first")
@@ -154,7 +154,7 @@ class ClipsAtLabels(ClipRecipe):
     whole_gop: bool
 
     def __post_init__(self) -> None:
-        _check_distances(self.distances)
+        check_choice("distances", self.distances, DISTANCES)
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per labelled frame and distance; frames that have too few before them are left out.
@@ -211,9 +211,8 @@ class ClipsFromImages(ClipRecipe):
     place: str = "last"
 
     def __post_init__(self) -> None:
-        _check_distances(self.distances)
-        if self.place not in PLACES:
-            raise UserError(f"place '{self.place}' is not one of {', '.join(PLACES)}; choose one of these")
+        check_choice("distances", self.distances, DISTANCES)
+        check_choice("place", self.place, PLACES)
         if self.place != "last" and self.distances == "all":
             raise UserError(
                 f"place={self.place} puts the image at one distance of the GOP; give distances=last with it"
@@ -264,8 +263,3 @@ def _videos(source: LabelledDataset, split: str) -> list[LabelledVideo]:
 
 def _video_labels(source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
     return [partial(video.read_labels, n) for video in _videos(source, split) for n in video.labelled_frames()]
-
-
-def _check_distances(distances: str) -> None:
-    if distances not in DISTANCES:
-        raise UserError(f"distances '{distances}' is not one of {', '.join(DISTANCES)}; choose one of these")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from typing import Literal, NamedTuple, cast, get_args
 
-from src.errors import UserError
+from src.errors import UserError, check_choice
 
 Backend = Literal["torch", "compile", "openvino", "onnxruntime"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
@@ -55,8 +55,7 @@ def candidates(backend: str, precision: str, device: str) -> list[Engine]:
         UserError: an unknown value, a pair that does not run on the device, or a package that is missing.
     """
     for key, value, choices in (("backend", backend, get_args(Backend)), ("precision", precision, get_args(Precision))):
-        if value not in (*choices, "auto"):
-            raise UserError(f"{key}={value} is not one of auto, {', '.join(choices)}; choose one of these")
+        check_choice(key, value, ("auto", *choices))
     wanted = SEARCHED if backend == "auto" else (cast(Backend, backend),)
     automatic = ("fp32", "bf16") if device == "cpu" else ("fp32",)
     found = [

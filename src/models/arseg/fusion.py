@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 from src.models.layers import initialise
 from src.ops import gate as mixing
 from src.ops.cpu import GATE_WIDTH
@@ -58,10 +58,8 @@ class CReFF(nn.Module):
         grouped: bool = True,
     ) -> None:
         super().__init__()
-        choices_of = {"mix": ("residual", "gate", "attended", "none"), "init": ("kaiming", "identity")}
-        for (name, choices), value in zip(choices_of.items(), (mix, init), strict=True):
-            if value not in choices:
-                raise UserError(f"model.fusion.{name}={value} is not one of {', '.join(choices)}; choose one of these")
+        check_choice("model.fusion.mix", mix, ("residual", "gate", "attended", "none"))
+        check_choice("model.fusion.init", init, ("kaiming", "identity"))
         if legacy and mix != "residual":
             raise UserError(f"model.fusion.mix={mix}: the official code (legacy) knows residual only; give that")
         if not grouped and init != "kaiming":

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from src.errors import UserError
+from src.errors import UserError, check_choice
 from src.models.arseg.ablations import Concatenation, GlobalAttention
 from src.models.arseg.fusion import CReFF
 from src.models.arseg.location import InnerFusion, channels_at
@@ -41,8 +41,7 @@ def arseg(
     """
     options = dict(fusion or {})
     form, location = options.pop("form", "creff"), options.pop("location", None)
-    if form not in FORMS:
-        raise UserError(f"model.fusion.form={form} is not one of {', '.join(FORMS)}; choose one of these")
+    check_choice("model.fusion.form", form, FORMS)
     unknown = [key for key in options if key not in OPTIONS]
     if unknown:
         raise UserError(f"model.fusion.{unknown[0]} is no option of the fusion; known: {', '.join(OPTIONS)}")

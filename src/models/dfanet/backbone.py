@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from src.errors import check_range
+from src.errors import check_choice
 from src.models.layers import conv_norm_act
 
 IMAGENET_CLASSES = 1000
@@ -130,7 +130,7 @@ class FirstEncoder(nn.Module):
 
     def __init__(self, variant: str, attention: bool = True) -> None:
         super().__init__()
-        check_range(variant in XCEPTION, "network.arguments.variant", variant, " or ".join(XCEPTION))
+        check_choice("network.arguments.variant", variant, XCEPTION)
         widths = XCEPTION[variant]
         self.stem = conv_norm_act(3, STEM_CHANNELS, kernel=3, stride=2)
         self.encoder = Encoder(widths, (STEM_CHANNELS, widths.enc2, widths.enc3), attention)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 from src.models.backbones.imagenet import read_weights
 from src.models.base import Segmenter
 from src.models.dfanet.aspp import ASPP
@@ -57,7 +57,7 @@ class DFANet(Segmenter):
     ) -> None:
         super().__init__()
         check_range(1 <= towers <= 3, "network.arguments.towers", towers, "1, 2 or 3")
-        check_range(head in HEADS, "network.arguments.head", head, " or ".join(HEADS))
+        check_choice("network.arguments.head", head, HEADS)
         self.feature_channels, self.num_classes, self.has_decoder = width, num_classes, head == "decoder"
         self.first = FirstEncoder(variant, attention)
         w = XCEPTION[variant]

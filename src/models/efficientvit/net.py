@@ -10,7 +10,7 @@ from timm.layers import GELUTanh
 from timm.models.efficientvit_mit import ConvNormAct, FusedMBConv, LiteMLA, MBConv, ResidualBlock
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import check_choice
 from src.models.base import Segmenter
 from src.models.timm_segmenter import load_encoder
 from src.ops.resize import resize_bicubic, size_of
@@ -39,8 +39,7 @@ class EfficientViTSeg(Segmenter):
 
     def __init__(self, num_classes: int, variant: str, weights: str = "none") -> None:
         super().__init__()
-        if variant not in HEADS:
-            raise UserError(f"network.arguments.variant={variant} is not one of {', '.join(HEADS)}")
+        check_choice("network.arguments.variant", variant, HEADS)
         encoder = f"efficientvit_{variant}"
         backbone: Any = timm.create_model(encoder, features_only=True, out_indices=(1, 2, 3))
         self.backbone: nn.Module = backbone

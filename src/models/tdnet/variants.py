@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from src.errors import check_range
+from src.errors import check_choice, check_range
 from src.models.tdnet.direct import DirectTDNet
 from src.models.tdnet.net import TDNet
 from src.models.tdnet.paths import BisePath, FAPath, PSPPath
@@ -41,8 +41,7 @@ def td4_psp18(
     """
     check_range(2 <= num_paths <= MOST_PATHS, "network.num_paths", num_paths, f"2 to {MOST_PATHS}")
     check_range(1 <= groups <= num_paths, "network.arguments.groups", groups, f"1 to {num_paths}")
-    known = propagation in PROPAGATIONS
-    check_range(known, "network.arguments.propagation", propagation, " or ".join(PROPAGATIONS))
+    check_choice("network.arguments.propagation", propagation, PROPAGATIONS)
     form = (18, 512, 128, norm_size, auxiliary, weights)
     paths = [PSPPath(num_classes, i % groups, groups, *form) for i in range(num_paths)]
     for path in paths[1:] if shared else ():

@@ -11,13 +11,13 @@ from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
 
 from src.data.batch import ClipBatch
-from src.errors import check_range
+from src.errors import check_choice, check_range
 from src.losses.distillation import FEATURE_LOSSES, label_free_losses
 from src.losses.segmentation import SegmentationLoss
 from src.models.arseg.net import ARSeg, PairOutput
 from src.models.deploy.frozen import frozen_features
 from src.models.video import FrameInput
-from src.training.modules.segmentation import SegmentationModule, check_start, load_net
+from src.training.modules.segmentation import STARTS, SegmentationModule, load_net
 
 
 class ARSegModule(SegmentationModule):
@@ -62,7 +62,7 @@ class ARSegModule(SegmentationModule):
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
-        check_start(low_start)
+        check_choice("model.low_start", low_start, STARTS)
         for key, value in (
             ("feature_weight", feature_weight),
             ("low_weight", low_weight),
@@ -71,8 +71,7 @@ class ARSegModule(SegmentationModule):
             ("unlabelled_weight", unlabelled_weight),
         ):
             check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
-        known = feature_loss in FEATURE_LOSSES
-        check_range(known, "model.phases.low.module.feature_loss", feature_loss, " or ".join(FEATURE_LOSSES))
+        check_choice("model.phases.low.module.feature_loss", feature_loss, FEATURE_LOSSES)
         load_net(net.high, start_from)
         if low_start == "high":
             load_net(net.low, start_from)

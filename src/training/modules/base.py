@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from src.checkpoints.metadata import KEY
 from src.distributed import all_reduce_sum, broadcast_from_first, rank_and_world_size
-from src.errors import UserError
+from src.errors import UserError, check_choice
 from src.training.finite import LossWatch, all_finite
 from src.training.precision import compile_parts
 
@@ -43,8 +43,7 @@ class TrainingModule(L.LightningModule):
         decay: str,
     ) -> None:
         super().__init__()
-        if decay not in ("all", "weights"):
-            raise UserError(f"decay={decay} is not one of all, weights; choose one of these")
+        check_choice("decay", decay, ("all", "weights"))
         self.net, self.decay = net, decay
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.metadata, self.is_compiled = {}, False

@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 
 from src.data.batch import ClipBatch
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 from src.losses.segmentation import SegmentationLoss
 from src.models.base import Segmenter
 from src.models.video import FrameInput, SingleFrame
 from src.ops.resize import downscale
-from src.training.modules.segmentation import SegmentationModule, check_start, load_net, load_pretrained
+from src.training.modules.segmentation import STARTS, SegmentationModule, load_net, load_pretrained
 
 
 class ImageModule(SegmentationModule):
@@ -48,7 +48,7 @@ class ImageModule(SegmentationModule):
         if not isinstance(net, Segmenter):
             raise UserError(f"a {type(net).__name__} is no single-frame network; give another network=")
         super().__init__(net, **base)
-        check_start(start)
+        check_choice("model.low_start", start, STARTS)
         check_range(0 < lr_scale <= 1, "lr_scale", lr_scale, "a number above 0, up to 1")
         self.loss, self.lr_scale = loss, lr_scale
         if start == "high" and start_from is not None:

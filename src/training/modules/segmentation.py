@@ -55,14 +55,7 @@ def _other_network(checkpoint: Path, detail: str) -> UserError:
     )
 
 
-def check_start(start: str) -> None:
-    """Reject a `low_start` that is neither "own" initial weights nor the "high" branch's.
-
-    Raises:
-        UserError: anything else.
-    """
-    if start not in ("own", "high"):
-        raise UserError(f"model.low_start={start} is not one of own, high; choose one of these")
+STARTS = ("own", "high")  # of a low branch: initial weights of its own, or those of the high branch
 
 
 class SegmentationModule(TrainingModule):

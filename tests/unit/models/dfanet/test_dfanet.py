@@ -60,7 +60,7 @@ def test_the_ablation_without_attention_is_none_of_the_classifier():
 
 def test_wrong_input_is_named():
     for build in (lambda: DFANet(11, "c"), lambda: Xception("c")):
-        with pytest.raises(UserError, match="variant=c is out of range; give a or b"):
+        with pytest.raises(UserError, match="variant=c is not one of a, b; choose one of these"):
             build()
     with pytest.raises(UserError, match="give those of the same Xception"):
         load_classifier(DFANet(11, "a"), Xception("b").state_dict())
