@@ -18,23 +18,23 @@ from src.adaptation.learner import Learner, NotFinite, check_adaptable, load
 from src.adaptation.options import AdaptOptions, Learning
 from src.adaptation.pairs import HELD_OUT, Source, batches, fitting
 from src.adaptation.scores import Systems, compare
-from src.checkpoints.digest import serialise
 from src.checkpoints.load import LoadedModel, load_checkpoint, read_content
-from src.checkpoints.metadata import KEY, PREFIX
+from src.checkpoints.metadata import KEY
 from src.checkpoints.weights_file import place_of
+from src.checkpoints.write import content_of, write_checkpoint
 from src.cli.config import plain
 from src.commands.predict import segment_sources
 from src.errors import UserError
-from src.files import atomic_write, read_json, write_json
+from src.files import read_json, write_json
 from src.inference.device import choose_device, choose_threads
 from src.inference.options import LiveOptions, PredictOptions
 from src.inference.output_folder import locked_folder
-from src.inference.resuming import file_identity
+from src.inference.resuming import check_same, file_identity
 from src.inference.runner import FrameRunner
 from src.instantiate import options_of
 from src.interruption import Interruption, defer_signals, noted, raise_received
 from src.models.deploy.inference_form import inference_form
-from src.models.video import SingleFrame
+from src.models.video import SingleFrame, VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
 from src.pipeline import Feed
 from src.progress import ProgressDisplay
@@ -97,7 +97,7 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
     output = Path(options.output)
     with locked_folder(output, output):
         if (output / SCORES).exists():
-            _check_same(output / SCORES, read_json(output / SCORES).get("identity"), identity)
+            check_same(output, read_json(output / SCORES).get("identity"), identity)
             log.info("%s: complete, nothing is adapted again", output)
             return dict(read_json(output / SCORES))
         if (output / CHECKPOINT).exists() and not (output / UNFINISHED).exists():
@@ -110,7 +110,9 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
                 options, loaded, device, threads, sources, gop, holds_out, output / UNFINISHED, identity
             )
             log.info("comparing with the high branch")
-            scores = _scored(options, loaded, weights, device, sources, gop)
+            adapted = deepcopy(loaded.network)
+            load(adapted, weights)
+            scores = _scored(options, loaded, adapted, device, sources, gop)
         judged = scores["held_out"] if holds_out and scores["held_out"] else scores["all"]
         better = judged["after"]["agreement"] >= judged["before"]["agreement"]
         if not better:
@@ -124,7 +126,8 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
             "adapted": better,
         }
         written = {**about, **scores, "held_out": scores["held_out"] if holds_out else None, "identity": identity}
-        _write(output / CHECKPOINT, _content(loaded, weights if better else {}, written))
+        metadata = {**loaded.metadata, "phase": PHASE, "source": {"adaptation": _record(loaded, written)}}
+        write_checkpoint(output / CHECKPOINT, content_of(adapted if better else loaded.network, metadata))
         write_json(output / SCORES, written)
         (output / UNFINISHED).unlink(missing_ok=True)
     log.info("checkpoint: %s", output / CHECKPOINT)
@@ -155,16 +158,6 @@ def _identity(options: AdaptOptions, videos: dict[str, Video], gop: int) -> dict
     }
 
 
-def _check_same(path: Path, found: Any, identity: dict[str, Any]) -> None:
-    """Reject what another adaptation has left."""
-    for key, value in identity.items():
-        if not isinstance(found, dict) or found.get(key) != value:
-            raise UserError(
-                f"output: '{path}' is of another adaptation (other {key}) and nothing is overwritten; give another "
-                "output, or remove that folder"
-            )
-
-
 def _kept(output: Path) -> str:
     if (output / UNFINISHED).exists():
         return f"what was learned is kept in '{output}'; the same command continues"
@@ -188,14 +181,14 @@ def _learned(
     losses: list[dict[str, float]] = []
     if unfinished.exists():
         found = read_content(unfinished)
-        _check_same(unfinished, found.get("identity"), identity)
+        check_same(unfinished.parent, found.get("identity"), identity)
         learner.resume(found["learner"])
         losses = found["losses"]
         log.info("%s: continues after step %d of %d", unfinished.parent, learner.done, options.steps)
 
     def keep() -> None:
         content = {KEY: loaded.metadata, "identity": identity, "learner": learner.state(), "losses": losses}
-        _write(unfinished, content)
+        write_checkpoint(unfinished, content)
 
     steps = 0 if learner.done == options.steps else options.steps  # interrupted while it was compared
     drawn = batches(sources, gop, options.learning, loaded.fit, steps, holds_out, options.seed)
@@ -232,13 +225,11 @@ def _means(losses: list[dict[str, float]], parts: int = 20) -> list[dict[str, fl
 def _scored(
     options: AdaptOptions,
     loaded: LoadedModel,
-    weights: dict[str, Tensor],
+    adapted: VideoSegmenter,
     device: torch.device,
     sources: list[Source],
     gop: int,
 ) -> dict[str, Any]:
-    adapted = deepcopy(loaded.network)
-    load(adapted, weights)
     before, after = inference_form(loaded.network), inference_form(adapted)
     teacher = SingleFrame(before.high)  # type: ignore[arg-type]
     runners = [FrameRunner(net, loaded.normalisation, device, loaded.fit) for net in (teacher, before, after)]
@@ -252,13 +243,10 @@ def _about(name: str, video: Video) -> dict[str, Any]:
     return {"name": name, "frames": _count(video), **known}
 
 
-def _content(loaded: LoadedModel, weights: dict[str, Tensor], about: dict[str, Any]) -> dict[str, Any]:
-    """The checkpoint with these weights in place of its own; it records what it was adapted to."""
-    network = deepcopy(loaded.network)
-    load(network, weights)
-    state = {f"{PREFIX}{key}": value for key, value in network.state_dict().items()}
+def _record(loaded: LoadedModel, about: dict[str, Any]) -> dict[str, Any]:
+    """Describe for the checkpoint what it was adapted to."""
     judged = about["held_out"] or about["all"]
-    record = {
+    return {
         "videos": about["videos"][:LISTED],
         "count": len(about["videos"]),
         "settings": about["identity"]["settings"],
@@ -267,12 +255,3 @@ def _content(loaded: LoadedModel, weights: dict[str, Tensor], about: dict[str, A
         "agreement": {key: judged[key]["agreement"] for key in ("before", "after")},
         "before": loaded.metadata["source"],
     }
-    return {"state_dict": state, KEY: {**loaded.metadata, "phase": PHASE, "source": {"adaptation": record}}}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    try:
-        with atomic_write(path, unique=False, sync=True) as temporary:
-            temporary.write_bytes(serialise(content).getbuffer())
-    except OSError as error:
-        raise UserError(f"output '{path}' cannot be written ({error.strerror}); make room, or give another") from error

@@ -7,13 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from src.checkpoints.digest import serialise
-from src.checkpoints.metadata import FORMAT, KEY, PREFIX, data_options, without_paths
+from src.checkpoints.metadata import FORMAT, data_options, without_paths
 from src.checkpoints.official.classes import CLASSES
 from src.checkpoints.official.load import convert
+from src.checkpoints.write import content_of, write_checkpoint
 from src.cli.config import plain
 from src.errors import UserError
-from src.files import atomic_write
 
 PHASE = "converted"
 
@@ -32,8 +31,7 @@ def convert_release(config: DictConfig) -> Path:
     if not isinstance(config.source, str):
         raise UserError(f"source={config.source} names several files; give one")
     net, info = convert(config.name, Path(config.source), key_source)
-    state = {f"{PREFIX}{key}": value for key, value in net.state_dict().items()}
-    _save({"state_dict": state, KEY: metadata_of(config, info)}, output)
+    write_checkpoint(output, content_of(net, metadata_of(config, info)))
     print(f"checkpoint: {output}")
     return output
 
@@ -63,12 +61,3 @@ def metadata_of(config: DictConfig, info: dict[str, Any]) -> dict[str, Any]:
         "config": without_paths(resolved),
         "source": {"release": info["name"], "files": info["sources"]},
     }
-
-
-def _save(content: dict[str, Any], path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(serialise(content).getbuffer())
-    except OSError as error:
-        raise UserError(f"output '{path}' cannot be written ({error}); give a path that can be written") from error

@@ -50,13 +50,27 @@ def is_complete(output: Path, identity: dict[str, Any]) -> bool:
         raise _unreadable(output / TIMING, error) from error
     except (ValueError, KeyError, TypeError):
         found = {}
+    check_same(output, found, identity)
+    return True
+
+
+def check_same(output: Path, found: Any, identity: dict[str, Any]) -> None:
+    """Reject a folder that holds what a run with another identity has left.
+
+    Args:
+        output: the folder.
+        found: the identity that it names, or anything else.
+        identity: the wanted one.
+
+    Raises:
+        UserError: they differ.
+    """
     for key, value in identity.items():
-        if found.get(key) != value:
+        if not isinstance(found, dict) or found.get(key) != value:
             raise UserError(
                 f"output '{output}' holds results of another run (another {key}); delete that folder, or give another "
                 "output"
             )
-    return True
 
 
 def _unreadable(path: str | Path, error: OSError) -> UserError:

@@ -105,7 +105,7 @@ def test_an_interrupted_run_continues_to_the_same_weights(
             adapt(request(ar, video, tmp_path / "out"))
     assert "the same command continues" in error.value.__notes__[0]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [".lock", UNFINISHED]
-    with pytest.raises(UserError, match=r"unfinished.ckpt' is of another adaptation \(other settings\)"):
+    with pytest.raises(UserError, match=r"out' holds results of another run \(another settings\)"):
         adapt(request(ar, video, tmp_path / "out", seed=1))
     done: list[int] = []
     monkeypatch.setattr(Learner, "step", lambda self, batch: (step(self, batch), done.append(1))[0])
@@ -121,7 +121,7 @@ def test_a_complete_output_is_kept(ar: Path, video: Path, tmp_path: Path, monkey
     stamp = (tmp_path / "out" / CHECKPOINT).stat().st_mtime_ns
     monkeypatch.setattr(Learner, "step", None)  # nothing is learned again
     assert adapt(request(ar, video, tmp_path / "out", steps=3)) == found
-    with pytest.raises(UserError, match="another adaptation"):
+    with pytest.raises(UserError, match="results of another run"):
         adapt(request(ar, video, tmp_path / "out", steps=4))
     assert (tmp_path / "out" / CHECKPOINT).stat().st_mtime_ns == stamp
 
