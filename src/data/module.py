@@ -35,7 +35,7 @@ from src.data.sharing import check_workers, share_of_batch, worker_count
 from src.data.transforms import FitSize, TrainTransform
 from src.data.worker import start_worker
 from src.distributed import rank_and_world_size
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range, check_whole
 from src.video.reading.gop import ClipMotion
 from src.video.reading.random_access import read_frames
 from src.video.types import CodecSettings
@@ -61,7 +61,7 @@ class ResumableData(L.LightningDataModule):
 
     def __init__(self, batch_size: int, workers: int | str) -> None:
         super().__init__()
-        check_range(batch_size >= 1, "data.batch_size", batch_size, "1 or more")
+        check_whole("data.batch_size", batch_size, 1)
         check_workers(workers)
         self.batch_size, self.workers = batch_size, workers
         self._start = (0, 0)
@@ -179,22 +179,15 @@ class ClipDataModule(ResumableData):
         unlabelled: list[str] | None = None,
     ) -> None:
         super().__init__(batch_size, workers)
-        for key, value, choices in (
-            ("view", view, VIEWS),
-            ("distance", distance, DISTANCES),
-            ("motion", motion, MOTIONS),
-            ("on_damage", on_damage, POLICIES),
-        ):
-            if value not in choices:
-                raise UserError(f"{key} '{value}' is unknown; choose one of {', '.join(choices)}")
-        for key, number, least in (
-            ("data.module.window", window, 1),
-            ("data.val_stride", val_stride, 1),
-            ("data.longest_gop", encoding.gop if longest_gop is None else longest_gop, 1),
-            ("data.module.val_batch_size", val_batch_size, 1),
-            ("seed", seed, 0),
-        ):
-            check_range(number >= least, key, number, f"{least} or more")
+        check_choice("data.module.view", view, VIEWS)
+        check_choice("data.distance", distance, DISTANCES)
+        check_choice("video.motion", motion, MOTIONS)
+        check_choice("data.on_damage", on_damage, POLICIES)
+        check_whole("data.module.window", window, 1)
+        check_whole("data.val_stride", val_stride, 1)
+        check_whole("data.longest_gop", longest_gop, 1, null="video.gop")
+        check_whole("data.module.val_batch_size", val_batch_size, 1)
+        check_whole("seed", seed, 0)
         self.unlabelled = unlabelled
         if self.unlabelled and view != "pair":
             raise UserError(f"{UNLABELLED} needs pairs of frames, this phase has view={view}; leave it out")
