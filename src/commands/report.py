@@ -18,7 +18,8 @@ from src.reports.collect import benchmarks, collect
 from src.reports.cost import cost_table, read_references
 from src.reports.evaluation import read_results, results_markdown
 from src.reports.recipes import read_recipes, recipes_table
-from src.reports.study import Study, curve_lines, parse_study, read_study, read_study_runs, study_table, wandb_sweep
+from src.reports.study import Study, parse_study, read_study, wandb_sweep
+from src.reports.study_table import curve_lines, read_study_runs, study_table
 from src.reports.sweep import failures, read_trials, setting_of, sweep_table
 from src.reports.tables import TitledTable, as_markdown
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from src.errors import UserError
 from src.files import read_json
-from src.reports.tables import as_cell, as_markdown, mean_and_spread, print_table
+from src.reports.tables import as_cell, as_markdown, as_percent, mean_and_spread, print_table
 
 DIFFERENCES = ("system", "minus", "mIoU", "95 % interval")
 # of evaluations that are averaged over seeds, beside the recipe of the training
@@ -52,7 +52,7 @@ def results_table(results: list[dict[str, Any]], distances: list[int]) -> tuple[
         by_distance = row["miou_by_distance"]
         scores = [row["miou"], *(by_distance[d] if d < len(by_distance) else None for d in distances)]
         gmacs = [as_cell(row["gmacs"].get(kind)) for kind in COST]
-        percent = [as_cell(None if score is None else 100.0 * score, 1) for score in scores]
+        percent = [as_percent(score) for score in scores]
         rows.append([name, *percent, *gmacs, f"{row['gmacs']['amortised'] / full:.3f}"])
     return head, rows
 
@@ -101,13 +101,13 @@ def print_results(results: list[dict[str, Any]]) -> None:
     width = max(120, 48 + 8 * len(distances))
     scores = [[row["miou"], row.get("miou_worst"), *row["miou_by_distance"]] for row in results]
     rows = [
-        [name, *map(_percent, score), *(as_cell(row["gmacs"][kind]) for kind in COST)]
+        [name, *map(as_percent, score), *(as_cell(row["gmacs"][kind]) for kind in COST)]
         for name, score, row in zip(names, scores, results, strict=True)
     ]
     head = ["method", "mean", "worst", *map(str, distances), "key", "non-key", "amortised"]
     title = "mIoU (%): mean, worst and each distance to the keyframe; GMACs per frame"
     print_table(head, rows, title=title, width=width)
-    rows = [[name, *(_percent(row["iou"][c]) for c in classes)] for name, row in zip(names, results, strict=True)]
+    rows = [[name, *(as_percent(row["iou"][c]) for c in classes)] for name, row in zip(names, results, strict=True)]
     print_table(["method", *classes], rows, title="IoU (%) by class, mean over distances", width=width)
     others = [{"pixel_accuracy": row.get("pixel_accuracy"), **row.get("metrics", {})} for row in results]
     numbers = [key for key in others[0] if not any(isinstance(row.get(key), (dict, list)) for row in others)]
@@ -165,7 +165,3 @@ def seeds_table(results: list[dict[str, Any]], distances: list[int]) -> list[lis
         cells = [mean_and_spread([100 * score for score in found if score is not None], 1) for found in scores]
         rows.append([*row_names([first]), str(first.get("network", "?")), first["training"]["recipe"], seeds, *cells])
     return rows
-
-
-def _percent(iou: float | None) -> str:
-    return as_cell(None if iou is None else 100.0 * iou, 1)

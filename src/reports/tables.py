@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -45,6 +45,17 @@ def mean_and_spread(values: Sequence[float], digits: int) -> str:
     """Format a mean ± sample standard deviation, the mean alone of one value or equal ones, "-" without any."""
     spread = f" ± {statistics.stdev(values):.{digits}f}" if len(set(values)) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{spread}" if values else "-"
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None where all are."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if known else None
+
+
+def as_percent(share: float | None) -> str:
+    """Format a share 0..1 in percent with one decimal."""
+    return as_cell(None if share is None else 100.0 * share, 1)
 
 
 def as_markdown(head: Row, rows: Sequence[Row], left: int = 1) -> str:

@@ -19,7 +19,7 @@ from src.inference.player_record import (
     read_record,
 )
 from src.reports.collect import find_results
-from src.reports.tables import TitledTable, as_cell
+from src.reports.tables import TitledTable, as_percent, mean_of_known
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ def _player(run: str, about: dict[str, Any], frames: Sequence[StoredFrame], seve
 
 
 def _mean(rows: Sequence[dict[str, Any]], key: str, number: int, keyframe: bool | None) -> str:
-    values = [row[key][number] for row in rows if keyframe is None or bool(row["key"]) == keyframe]
-    known = [value for value in values if value is not None]
-    return as_cell(100 * sum(known) / len(known) if known else None, 1)
+    return as_percent(
+        mean_of_known(row[key][number] for row in rows if keyframe is None or bool(row["key"]) == keyframe)
+    )
 
 
 def _text(content: bytes) -> str:

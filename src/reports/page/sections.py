@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from src.files import read_json, read_yaml
-from src.reports.benchmark import read_benchmark
 from src.reports.collect import Found, benchmark_tables, failed, find_results, sweeps, trainings
 from src.reports.evaluation import (
     DIFFERENCES,
     differences_table,
     is_evaluation,
-    method_name,
-    over_seeds,
     read_results,
     row_names,
 )
 from src.reports.page.charts import Point, Series, curves, intervals
-from src.reports.tables import TitledTable, as_cell, mean_and_spread
+from src.reports.page.systems import RUN, System, systems_of, timed_results
+from src.reports.tables import TitledTable, as_cell, as_percent, mean_and_spread, mean_of_known
 from src.training.summary import read_curves
 
 MOST = 12  # systems, runs or phases in one chart
-RUN = "run"  # in a row: that it is from
 MOST_POINTS = 400  # of a curve
 
 
@@ -65,30 +64,6 @@ class Section:
     systems: list[str] = field(default_factory=list)  # in the order of their colours
 
 
-@dataclass(frozen=True)
-class System:
-    """A method with weights in an evaluation, or the same with several seeds.
-
-    Attributes:
-        name: in tables.
-        rows: of `metrics.json`, one for each seed.
-        ms: milliseconds per frame and their engine, of a benchmark of the same multiply-adds at the same size.
-    """
-
-    name: str
-    rows: Sequence[dict[str, Any]]
-    ms: tuple[float, str] | None
-
-    def mean(self, key: str) -> float | None:
-        """Return the mean over seeds of a number of the rows."""
-        return _mean([row.get(key) for row in self.rows])
-
-    @property
-    def gmacs(self) -> float:
-        """Amortised multiply-adds per frame in 10^9."""
-        return float(self.rows[0]["gmacs"]["amortised"])
-
-
 def sections(folder: Path, score: str, distances: list[int]) -> Iterator[Section]:
     """Yield the sections of all results below a folder.
 
@@ -107,7 +82,7 @@ def sections(folder: Path, score: str, distances: list[int]) -> Iterator[Section
             run = found.run if found.run != folder.resolve().name or not kept.name else str(kept)
             rows = [{**row, RUN: run} for row in read_results(found.path)]
             groups.setdefault(_compared(found, rows), []).append((found, rows))
-    timed = _timed(folder)
+    timed = timed_results(folder)
     for name, members in groups.items():
         common = set.intersection(*(set(other.split(", ")) for other in groups))
         own = ", ".join(part for part in name.split(", ") if part not in common)
@@ -142,15 +117,15 @@ def _evaluation(
     distances: list[int],
 ) -> Iterator[Section]:
     rows = [row for _, found in members for row in found]
-    systems = _systems(rows, timed)
+    systems = systems_of(rows, timed)
     shown = systems[:MOST]
     note = f"Scored on {name}." + (f" Charts show the first {MOST} of {len(systems)} systems." * (len(systems) > MOST))
     at = f", {prefix}" if prefix else ""
 
     cost = Section(f"Accuracy and cost{at}", note)
-    cost.charts.append(Chart("mIoU against multiply-adds", _against(shown, "GMACs per frame, amortised", _gmacs)))
+    cost.charts.append(_against(shown, "multiply-adds", "GMACs per frame, amortised", lambda s: s.gmacs))
     if any(system.ms for system in shown):
-        cost.charts.append(Chart("mIoU against time", _against(shown, "ms per frame, amortised", _ms)))
+        cost.charts.append(_against(shown, "time", "ms per frame, amortised", lambda s: s.ms[0] if s.ms else None))
     else:
         size = f"input.height={rows[0].get('height')} input.width={rows[0].get('width')}"
         cost.note += f" Not timed: no benchmark here has the same multiply-adds (src.benchmark {size})."
@@ -171,7 +146,7 @@ def _evaluation(
         by_distance.charts.append(Chart("mIoU by distance to the keyframe", _by_distance(shown)))
         asked = [d for d in distances if d < longest]
         table = [
-            [s.name, *(_percent(_mean([_at(row["miou_by_distance"], d) for row in s.rows])) for d in asked)]
+            [s.name, *(as_percent(mean_of_known([_at(row["miou_by_distance"], d) for row in s.rows])) for d in asked)]
             for s in systems
         ]
         title = "mIoU (%) by distance in frames"
@@ -183,7 +158,7 @@ def _evaluation(
     marks = [(c, [_mark(s, c) for s in shown]) for c in classes]
     chart = intervals(marks, "IoU by class", "IoU (%)", names=[s.name for s in shown])
     per_class.charts.append(Chart("IoU by class", chart))
-    table = [[c, *(_percent(_class(s, c)) for s in systems)] for c in classes]
+    table = [[c, *(as_percent(_class(s, c)) for s in systems)] for c in classes]
     per_class.tables.append(TitledTable("IoU (%) by class", ["class", *(s.name for s in systems)], table))
     per_class.confusions = [_confusion(s, classes) for s in shown if s.rows[0].get("confusion")]
     yield per_class
@@ -193,43 +168,6 @@ def _evaluation(
         yield Section(f"Consistency and boundaries{at}", "0 to 1, see docs/metrics.md.", tables=[others])
 
 
-def _systems(rows: Sequence[dict[str, Any]], timed: Sequence[dict[str, Any]]) -> list[System]:
-    seeds = over_seeds(list(rows))
-    averaged = {id(row) for group in seeds for row in group}
-    members = list(seeds)
-    recipes = {(g[0]["training"]["recipe"], g[0]["method"], g[0].get("scale")) for g in seeds}
-    known: set[tuple[str, ...]] = set()
-    for row in rows:
-        training = row.get("training") or {}
-        place = tuple(str(row.get(key)) for key in ("method", "scale", "network", "checkpoint", "miou", "gmacs"))
-        same = (training.get("recipe"), row["method"], row.get("scale")) in recipes
-        if id(row) not in averaged and place not in known and not same:
-            members.append([row])
-        known.add(place)
-    members.sort(key=lambda group: next(n for n, row in enumerate(rows) if row is group[0]))
-    first = [group[0] for group in members]
-    names = _names(first)
-    return [
-        System(f"{name} ({len(g)} seeds)" if len(g) > 1 else name, g, _time(g[0], timed))
-        for name, g in zip(names, members, strict=True)
-    ]
-
-
-def _names(rows: list[dict[str, Any]]) -> list[str]:
-    """Return method and scale of each row, with its run where that tells it apart, else with network and checkpoint."""
-    short = [method_name(str(row["method"]), row.get("scale")) for row in rows]
-    by_run = [f"{name}, {row[RUN]}" for name, row in zip(short, rows, strict=True)]
-    return [
-        name if short.count(name) == 1 else run if by_run.count(run) == 1 else long
-        for name, run, long in zip(short, by_run, row_names(rows), strict=True)
-    ]
-
-
-def _timed(folder: Path) -> list[dict[str, Any]]:
-    results = [read_benchmark(found.path) for found in find_results(folder, "benchmark.json")]
-    return [result for result in results if result.get("latency")]
-
-
 def _note_on_time(timed: Sequence[dict[str, Any]]) -> str:
     hardware = sorted(
         {f"{t['latency'].get('hardware', '?')}, threads: {t['latency'].get('threads', '?')}" for t in timed}
@@ -237,31 +175,7 @@ def _note_on_time(timed: Sequence[dict[str, Any]]) -> str:
     return f"Medians over rounds; measured on {'; '.join(hardware)}." if hardware else ""
 
 
-def _time(row: Mapping[str, Any], timed: Sequence[dict[str, Any]]) -> tuple[float, str] | None:
-    """Return the fastest time of what has the same multiply-adds at the same size."""
-    found = []
-    for result in timed:
-        if (result["height"], result["width"]) != (row.get("height"), row.get("width")):
-            continue
-        latency = result["latency"]
-        engine = " ".join(str(latency[key]) for key in ("backend", "precision") if key in latency)
-        for gmacs, key in (("gmacs_amortised", "milliseconds"), ("gmacs_key", "constant_milliseconds")):
-            median = ((latency.get(key) or {}).get("network") or {}).get("amortised") or {}
-            same = math.isclose(result[gmacs], row["gmacs"]["amortised"], rel_tol=1e-6)
-            if same and median.get("median") is not None:
-                found.append((float(median["median"]), engine))
-    return min(found, default=None)
-
-
-def _gmacs(system: System) -> float | None:
-    return system.gmacs
-
-
-def _ms(system: System) -> float | None:
-    return system.ms[0] if system.ms else None
-
-
-def _against(systems: Sequence[System], label: str, cost: Callable[[System], float | None]) -> str:
+def _against(systems: Sequence[System], name: str, label: str, cost: Callable[[System], float | None]) -> Chart:
     """Draw mIoU against a cost: a point for each system, and curves through the scales of each method.
 
     Where several systems of a method have one scale, those of one run are joined.
@@ -279,7 +193,8 @@ def _against(systems: Sequence[System], label: str, cost: Callable[[System], flo
             several = any(scales.count(place) > 1 for place in scales if place[0] == row["method"])
             methods.setdefault((str(row["method"]), row[RUN] if several else ""), []).append(point)
     lines = [Series(key[0], None, sorted(found, key=lambda p: p.x)) for key, found in methods.items() if len(found) > 1]
-    return curves([*lines, *points], f"mIoU against {label}", label, "mIoU (%)", logarithmic=True)
+    drawn = curves([*lines, *points], f"mIoU against {label}", label, "mIoU (%)", logarithmic=True)
+    return Chart(f"mIoU against {name}", drawn)
 
 
 def _range(system: System) -> tuple[float | None, float | None]:
@@ -298,11 +213,11 @@ def _overview(systems: Sequence[System]) -> TitledTable:
     rows, full = [], max(system.gmacs for system in systems)
     for s in systems:
         low, high = (s.rows[0].get("bootstrap") or {}).get("interval") or (None, None)
-        interval = f"{_percent(low)} to {_percent(high)}" if len(s.rows) == 1 and low is not None else "-"
+        interval = f"{as_percent(low)} to {as_percent(high)}" if len(s.rows) == 1 and low is not None else "-"
         gmacs = [as_cell(s.rows[0]["gmacs"].get(kind)) for kind in ("key", "nonkey", "amortised")]
         score = mean_and_spread([100 * row["miou"] for row in s.rows if row["miou"] is not None], 1)
         time = [as_cell(s.ms[0] if s.ms else None, 1), s.ms[1] if s.ms else "-"] if times else []
-        rows.append([s.name, score, interval, _percent(s.mean("miou_worst")), *gmacs, f"{s.gmacs / full:.3f}", *time])
+        rows.append([s.name, score, interval, as_percent(s.mean("miou_worst")), *gmacs, f"{s.gmacs / full:.3f}", *time])
     return TitledTable("Systems", head + (["ms", "engine"] if times else []), rows)
 
 
@@ -351,7 +266,7 @@ def _seeds(title: str, systems: Sequence[System]) -> Section:
 def _by_distance(systems: Sequence[System]) -> str:
     series = []
     for number, s in enumerate(systems):
-        scores = [_mean([_at(row["miou_by_distance"], d) for row in s.rows]) for d in range(_longest(s))]
+        scores = [mean_of_known([_at(row["miou_by_distance"], d) for row in s.rows]) for d in range(_longest(s))]
         points = [
             Point(d, 100 * v, f"{s.name}, {d} frames after the keyframe: {100 * v:.1f} %")
             for d, v in enumerate(scores)
@@ -370,22 +285,16 @@ def _at(values: Sequence[float | None], place: int) -> float | None:
 
 
 def _class(system: System, name: str) -> float | None:
-    return _mean([row["iou"].get(name) for row in system.rows])
+    return mean_of_known([row["iou"].get(name) for row in system.rows])
 
 
 def _mark(system: System, name: str) -> Point | None:
     score = _class(system, name)
-    return None if score is None else Point(100 * score, 0, f"{system.name}, {name}: {_percent(score)} %")
+    return None if score is None else Point(100 * score, 0, f"{system.name}, {name}: {as_percent(score)} %")
 
 
 def _confusion(system: System, classes: Sequence[str]) -> Confusion:
-    size = len(classes)
-    total = [[0] * size for _ in range(size)]
-    for row in system.rows:
-        for matrix in row["confusion"]:
-            for k in range(size):
-                for m in range(size):
-                    total[k][m] += matrix[k][m]
+    total = np.sum([np.sum(row["confusion"], axis=0) for row in system.rows], axis=0).tolist()
     shares = [[100 * value / sum(line) if sum(line) else None for value in line] for line in total]
     return Confusion(system.name, classes, shares)
 
@@ -400,7 +309,7 @@ def _others(systems: Sequence[System]) -> TitledTable:
 def _numbers(system: System) -> dict[str, float | None]:
     metrics = [row.get("metrics") or {} for row in system.rows]
     keys = dict.fromkeys(k for found in metrics for k, v in found.items() if not isinstance(v, (dict, list)))
-    return {key: _mean([found.get(key) for found in metrics]) for key in keys}
+    return {key: mean_of_known([found.get(key) for found in metrics]) for key in keys}
 
 
 def _learning(folder: Path) -> Iterator[Section]:
@@ -449,12 +358,3 @@ def provenance(folder: Path) -> TitledTable:
         command = content.get("command") or ["-"]
         rows.append([found.run, revision, " ".join([Path(str(command[0])).name, *map(str, command[1:])])])
     return TitledTable("Runs", ["run", "revision", "command"], rows, 3)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.mean(known) if known else None
-
-
-def _percent(value: float | None) -> str:
-    return as_cell(None if value is None else 100.0 * value, 1)

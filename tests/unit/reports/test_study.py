@@ -10,15 +10,8 @@ import pytest
 
 from src.cli.studies import with_trials
 from src.errors import UserError
-from src.reports.study import (
-    curve_lines,
-    mean_differences,
-    parse_study,
-    read_study,
-    read_study_runs,
-    study_table,
-    wandb_sweep,
-)
+from src.reports.study import parse_study, read_study, wandb_sweep
+from src.reports.study_table import curve_lines, mean_differences, read_study_runs, study_table
 from src.reports.sweep import failures
 from tests.support.configs import CONF, Compose
 from tests.unit.reports.test_sweep import leave
