@@ -292,7 +292,7 @@ def test_stages_in_threads_write_the_same_results(ar, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("motion", "fast"),
+        ("video.motion", "fast"),
         ("on_damage", "ignore"),
         ("max_gop", 0),
         ("threads", "many"),
@@ -307,7 +307,7 @@ def test_stages_in_threads_write_the_same_results(ar, tmp_path, monkeypatch):
 def test_value_out_of_range_is_refused_by_name(image, tmp_path, key, value):
     film = exact_film(tmp_path / "film.mp4", 2, gop=2)
     with pytest.raises(UserError, match=f"^{key}={value} "):
-        predict(request(image, film, tmp_path / "output", **{key: value}))
+        predict(request(image, film, tmp_path / "output", **{key.removeprefix("video."): value}))
 
 
 def test_lines_and_a_lossless_label_video_hold_the_labels(ar, tmp_path):
