@@ -48,10 +48,10 @@ BY_HAND: list[tuple[list[str], str | None]] = [
     (["+model.optimizer.lrr=1"], "did you mean 'lr'"),
     (["video.gop=0"], r"video\.gop=0|gop 0 is below 1"),
     (["video.gop=40"], "lower video.gop"),
-    (["video.codec=vp9"], "codec 'vp9' is not one of"),
+    (["video.codec=vp9"], "video.codec=vp9 is not one of"),
     (["video.crf=99"], "video.crf=99"),
     (["video.preset=quick"], "quick"),
-    (["video.motion=exactly"], "motion 'exactly' is unknown"),
+    (["video.motion=exactly"], "video.motion=exactly is not one of"),
     (["model.lr_scale=0"], "lr_scale=0"),
     (["model.lr_scale=1.5"], "lr_scale=1.5"),
     (["data.crop=[480,640]"], None),  # pictures are padded, padding is ignored

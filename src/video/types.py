@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 
 CODECS = ("h264", "mpeg4", "hevc")
 # of x264 and x265
@@ -75,10 +75,8 @@ class CodecSettings:
     preset: str = "medium"
 
     def __post_init__(self) -> None:
-        if self.codec not in CODECS:
-            raise UserError(f"codec '{self.codec}' is not one of {', '.join(CODECS)}; choose one of these")
-        if self.preset not in PRESETS:
-            raise UserError(f"video.preset '{self.preset}' is unknown; choose one of {', '.join(PRESETS)}")
+        check_choice("video.codec", self.codec, CODECS)
+        check_choice("video.preset", self.preset, PRESETS)
         if self.gop < 1:
             raise UserError(f"gop {self.gop} is below 1; give the number of frames between keyframes")
         if self.fps <= 0:

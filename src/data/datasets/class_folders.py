@@ -19,7 +19,7 @@ from src.data.images import Normalisation, read_image
 from src.data.labels import ClassSet
 from src.data.module import ResumableData
 from src.data.sampling import EpochSampler, PaddedDataset, SampleIndex, SparingDataset, as_sample_index
-from src.errors import UserError
+from src.errors import UserError, check_choice
 
 Labelled = tuple[Tensor, int]
 NO_LABEL = -1  # of an image that does not count
@@ -125,8 +125,7 @@ class ClassFolderModule(ResumableData):
         on_damage: str,
     ) -> None:
         super().__init__(batch_size, workers)
-        if on_damage not in POLICIES:
-            raise UserError(f"data.on_damage={on_damage} is unknown; choose one of {', '.join(POLICIES)}")
+        check_choice("data.on_damage", on_damage, POLICIES)
         self.on_damage = on_damage
         self.source, self.size, self.resize = source, size, resize
         self.seed = seed

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from src.errors import UserError
+from src.errors import check_choice
 from src.models.layers import ConvNormAct, PyramidPooling
 from src.models.rdrnet.layers import NormConv
 from src.models.rdrnet.reparam import Mergeable, fold, replaced, summed
@@ -167,6 +167,5 @@ def build_pooling(name: str, inputs: int, width: int, outputs: int) -> nn.Module
     Raises:
         UserError: `name` is none of them.
     """
-    if name not in POOLINGS:
-        raise UserError(f"pooling={name} is unknown; choose one of {', '.join(POOLINGS)}")
+    check_choice("network.arguments.pooling", name, POOLINGS)
     return POOLINGS[name](inputs, width, outputs)

@@ -119,7 +119,7 @@ def test_frames_that_make_no_clip_are_refused(tmp_path, frames, name, message):
         ({"codec": "mpeg4", "gop": 12, "fps": 15, "crf": 23}, "set bitrate"),
         ({"codec": "h264", "gop": 12, "fps": 15, "crf": 52}, r"video\.crf=52 is out of range"),
         ({"codec": "h264", "gop": 12, "fps": 15, "bitrate": 0}, r"video\.bitrate=0 is out of range"),
-        ({"codec": "hevc", "gop": 12, "fps": 15, "crf": 23, "preset": "midium"}, "preset 'midium'"),
+        ({"codec": "hevc", "gop": 12, "fps": 15, "crf": 23, "preset": "midium"}, "video.preset=midium"),
     ],
 )
 def test_encodings_that_cannot_be_are_refused(arguments, message):
