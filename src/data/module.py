@@ -265,7 +265,8 @@ class ClipDataModule(ResumableData):
         Raises:
             UserError: a video that cannot be read or is too short.
         """
-        return unlabelled_jobs(self.unlabelled or [], round(self.encoding.fps), self.encoding.gop, short)
+        coding = round(self.encoding.fps), self.encoding.gop
+        return unlabelled_jobs(self.unlabelled or [], *coding, short, self.on_damage)
 
     def check_distances(self) -> None:
         """See whether validation finds anything; preparing clips needs no distances, so this is not for every use.

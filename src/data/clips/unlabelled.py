@@ -19,7 +19,7 @@ from src.data.clips.cache import ClipJob
 from src.data.clips.dataset import ClipDataset
 from src.data.clips.recipes import VideoClipJob
 from src.data.datasets.base import LabelledVideo
-from src.data.datasets.files import file_fingerprint
+from src.data.datasets.files import file_fingerprint, reject_or_skip
 from src.data.images import ImageArray
 from src.data.labels import IGNORE
 from src.data.sampling import SampleIndex, as_sample_index
@@ -63,7 +63,7 @@ class UnlabelledVideo(LabelledVideo):
         return [FORMAT, file_fingerprint(self.video), self.short]
 
 
-def unlabelled_jobs(sources: Sequence[str], fps: int, gop: int, short: int) -> list[ClipJob]:
+def unlabelled_jobs(sources: Sequence[str], fps: int, gop: int, short: int, on_damage: str) -> list[ClipJob]:
     """Clips of the whole of each video, `CODINGS` times.
 
     Args:
@@ -71,18 +71,25 @@ def unlabelled_jobs(sources: Sequence[str], fps: int, gop: int, short: int) -> l
         fps: of the clips.
         gop: frames from keyframe to keyframe.
         short: see `UnlabelledVideo`.
+        on_damage: "stop" at videos that cannot be read, or "skip" them, with a warning each.
 
     Raises:
-        UserError: nothing is found, or a video cannot be read or is shorter than a GOP.
+        UserError: nothing is found or left, or a video cannot be read or is shorter than a GOP.
     """
     jobs: list[ClipJob] = []
     for path in video_files(sources, KEY):
         video = UnlabelledVideo(Path(path).name, fps, Path(path), short)
-        frames = len(video)
+        try:
+            frames = len(video)
+        except UserError as error:
+            reject_or_skip(f"{KEY}: {error}", on_damage)
+            continue
         if frames < gop:
             raise UserError(f"{KEY}: '{path}' has {frames} frames, a GOP has {gop}; leave it out, or lower video.gop")
         starts = sorted({start for n in range(CODINGS) if (start := n * gop // CODINGS) <= frames - gop})
         jobs += [VideoClipJob(f"{video.name}_from{start:02d}", start, frames, video) for start in starts]
+    if sources and not jobs:
+        raise UserError(f"{KEY}: no video is left, all are damaged; replace them, or leave {KEY} out")
     return jobs
 
 
@@ -108,6 +115,6 @@ class WithUnlabelled(Dataset[dict[str, Any]]):
 
     def __getitem__(self, draw: SampleIndex | int) -> dict[str, Tensor | int | str | dict[str, Any]]:
         """Fields of `ClipBatch` without B, those of the pair below "unlabelled"."""
-        rng = np.random.default_rng([as_sample_index(draw)[1], 1])  # another stream than that of the clip
+        rng = np.random.default_rng([*as_sample_index(draw), 1])  # another stream than that of the clip
         pair = self.pairs[int(rng.integers(len(self.pairs))), int(rng.integers(2**62))]
         return {**self.labelled[draw], "unlabelled": pair}
