@@ -22,9 +22,9 @@ OmegaConf.register_new_resolver(  # of default run directories: the experiment, 
     "run_name", lambda experiment, usual: usual if experiment in (None, "None") else experiment, replace=True
 )
 _PHASE_ARGUMENTS = {"trainer": "lightning.Trainer", "data": "src.data.module.ClipDataModule"}
-NEEDED = (  # groups that cannot be null
+NEEDED = (  # what no command can do without where it has it
     *("data", "data.source", "data.module", "video", "trainer", "model", "model.optimizer", "model.scheduler"),
-    *("input", "live", "learning", "online", "online.learning"),
+    *("input", "live", "learning", "online", "online.learning", "bootstrap", "split", "inputs"),
 )
 NETWORK = {"name", "arguments"}  # keys of a node that describes a network
 _KINDS: dict[Any, str] = {
@@ -78,7 +78,7 @@ def check_keys(config: DictConfig) -> None:
 
 
 def _check_mandatory(value: Any, usual: Any, path: str) -> None:
-    if value is None and (usual == MISSING or (isinstance(usual, dict) and path in NEEDED)):
+    if value is None and (usual == MISSING or (usual is not None and path in NEEDED)):
         raise UserError(f"{path}=null, but there is no doing without it; give {path}=VALUE")
     if isinstance(value, dict) and isinstance(usual, dict):
         for key in value.keys() & usual.keys():

@@ -62,6 +62,12 @@ def test_one_split_needs_no_brackets(composed: Callable[..., DictConfig], tmp_pa
         prepare_data_set(composed("prepare", tmp_path, "data=street", "splits=tset"))
 
 
+@pytest.mark.parametrize("key", ["split", "inputs", "bootstrap"])
+def test_an_evaluation_needs_a_split(key: str, composed: Callable[..., DictConfig], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"^{key}=null, but there is no doing without it"):
+        check_keys(composed("eval", tmp_path, "checkpoint=arseg_camvid", f"{key}=null"))
+
+
 @pytest.mark.parametrize(("name", "task"), [("predict", segment_video), ("adapt", adapt_to_videos)])
 def test_no_option_of_a_command_is_null_unless_it_may_be(
     name: str, task: Callable[[DictConfig], None], composed: Callable[..., DictConfig], tmp_path: Path
