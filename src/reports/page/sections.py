@@ -143,12 +143,9 @@ def _evaluation(
     by_distance = Section(f"Distance to the keyframe{at}")
     longest = max(len(row["miou_by_distance"]) for row in rows)
     if longest > 1:
-        by_distance.charts.append(Chart("mIoU by distance to the keyframe", _by_distance(shown)))
+        by_distance.charts.append(Chart("mIoU by distance to the keyframe", _by_distance(shown, longest)))
         asked = [d for d in distances if d < longest]
-        table = [
-            [s.name, *(as_percent(mean_of_known([_at(row["miou_by_distance"], d) for row in s.rows])) for d in asked)]
-            for s in systems
-        ]
+        table = [[s.name, *(as_percent(s.at(d)) for d in asked)] for s in systems]
         title = "mIoU (%) by distance in frames"
         by_distance.tables.append(TitledTable(title, ["system", *(f"d = {d}" for d in asked)], table))
         yield by_distance
@@ -158,7 +155,7 @@ def _evaluation(
     marks = [(c, [_mark(s, c) for s in shown]) for c in classes]
     chart = intervals(marks, "IoU by class", "IoU (%)", names=[s.name for s in shown])
     per_class.charts.append(Chart("IoU by class", chart))
-    table = [[c, *(as_percent(_class(s, c)) for s in systems)] for c in classes]
+    table = [[c, *(as_percent(s.iou(c)) for s in systems)] for c in classes]
     per_class.tables.append(TitledTable("IoU (%) by class", ["class", *(s.name for s in systems)], table))
     per_class.confusions = [_confusion(s, classes) for s in shown if s.rows[0].get("confusion")]
     yield per_class
@@ -263,33 +260,20 @@ def _seeds(title: str, systems: Sequence[System]) -> Section:
     return Section(title, note, [Chart("mIoU of each seed", chart)], [TitledTable("Seeds", head, table, 2)])
 
 
-def _by_distance(systems: Sequence[System]) -> str:
+def _by_distance(systems: Sequence[System], longest: int) -> str:
     series = []
     for number, s in enumerate(systems):
-        scores = [mean_of_known([_at(row["miou_by_distance"], d) for row in s.rows]) for d in range(_longest(s))]
         points = [
             Point(d, 100 * v, f"{s.name}, {d} frames after the keyframe: {100 * v:.1f} %")
-            for d, v in enumerate(scores)
-            if v is not None
+            for d in range(longest)
+            if (v := s.at(d)) is not None
         ]
         series.append(Series(s.name, number, points))
     return curves(series, "mIoU by distance to the keyframe", "frames after the keyframe", "mIoU (%)")
 
 
-def _longest(system: System) -> int:
-    return max(len(row["miou_by_distance"]) for row in system.rows)
-
-
-def _at(values: Sequence[float | None], place: int) -> float | None:
-    return values[place] if place < len(values) else None
-
-
-def _class(system: System, name: str) -> float | None:
-    return mean_of_known([row["iou"].get(name) for row in system.rows])
-
-
 def _mark(system: System, name: str) -> Point | None:
-    score = _class(system, name)
+    score = system.iou(name)
     return None if score is None else Point(100 * score, 0, f"{system.name}, {name}: {as_percent(score)} %")
 
 

@@ -34,6 +34,15 @@ class System:
         """Return the mean over seeds of a number of the rows."""
         return mean_of_known([row.get(key) for row in self.rows])
 
+    def at(self, distance: int) -> float | None:
+        """Return the mean over seeds of mIoU 0..1 at a distance; None where there is none."""
+        found = [row["miou_by_distance"] for row in self.rows]
+        return mean_of_known(scores[distance] for scores in found if distance < len(scores))
+
+    def iou(self, name: str) -> float | None:
+        """Return the mean over seeds of the IoU 0..1 of a class."""
+        return mean_of_known(row["iou"].get(name) for row in self.rows)
+
     @property
     def gmacs(self) -> float:
         """Amortised multiply-adds per frame in 10^9."""
