@@ -127,9 +127,9 @@ def curve_lines(
         ]
         if curves and min(map(len, curves)) > DEGREE:
             miou, gmacs = mean_differences(*curves)
-            names = " against ".join(study.curves)
-            if math.isfinite(miou + gmacs):
-                yield f"{title}, {names}: {miou:+.2f} mIoU at the same GMACs, {gmacs:+.1f} % GMACs at the same mIoU"
+            across = f"{miou:+.2f} mIoU at the same GMACs" if math.isfinite(miou) else "no GMACs in common"
+            along = f"{gmacs:+.1f} % GMACs at the same mIoU" if math.isfinite(gmacs) else "no mIoU in common"
+            yield f"{title}, {' against '.join(study.curves)}: {across}, {along}"
 
 
 def mean_differences(curve: Curve, anchor: Curve) -> tuple[float, float]:

@@ -135,3 +135,13 @@ def test_mean_differences_of_curves() -> None:
     [line] = curve_lines(study, [], {})
     assert line.startswith("published, low against constant: +")
     assert float(line.split("GMACs, ")[1].split(" %")[0]) == pytest.approx(-76.73, abs=1), "as the paper has it"
+
+
+def test_curves_without_a_common_range_are_compared_along_the_other() -> None:
+    trials = {
+        f"t{k}": {"published": {"a": {"miou": 80 + k, "gmacs": 10 * 2**k}, "b": {"miou": 60 + k, "gmacs": 10 * 2**k}}}
+        for k in range(5)
+    }
+    study = parse_study("mine", {"title": "curves", "command": "train", "curves": ["a", "b"], "trials": trials})
+    [line] = curve_lines(study, [], {})
+    assert line == "published, a against b: +20.00 mIoU at the same GMACs, no mIoU in common"
