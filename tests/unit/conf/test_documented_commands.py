@@ -10,6 +10,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig
 
+from src.cli.arguments import readable
 from src.cli.config import check_keys
 from tests.support.configs import CONF, ROOT
 
@@ -99,4 +100,4 @@ def test_a_documented_command_composes(place: str, composed: Callable[..., DictC
     name, overrides = COMMANDS[place]
     assert (ROOT / "src" / f"{name}.py").exists()
     if overrides:
-        check_keys(composed(name, tmp_path, *first_values(overrides)))
+        check_keys(composed(name, tmp_path, *first_values(readable(name, overrides))))
