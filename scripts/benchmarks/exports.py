@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
-from torch.nn.modules.batchnorm import _BatchNorm  # there is no public name for all of them
+from torch.optim.swa_utils import update_bn
 
 import src.cli.config  # noqa: F401  # registers resolvers
 from src.checkpoints.load import LoadedModel
@@ -30,7 +30,6 @@ from src.exporting.segmenter import ExportedSegmenter
 from src.files import write_json
 from src.inference.device import choose_threads
 from src.models.arseg.net import ARSeg
-from src.models.base import Segmenter
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.reports.tables import as_markdown
@@ -87,25 +86,11 @@ def network(name: str) -> VideoSegmenter:
             del config["hydra"]
         torch.manual_seed(0)
         net = build(config, torch.device("cpu"))
-    if isinstance(net, ARSeg):
+    if isinstance(net, ARSeg):  # features of random weights reach 1e7, where rounding decides what attention selects
         for branch in (net.high, net.low):
-            settle(branch)
+            update_bn((F.interpolate(torch.randn(2, 3, 12, 16), (192, 256), mode="bicubic") for _ in range(4)), branch)
+            branch.eval()
     return inference_form(net).to(memory_format=torch.channels_last)
-
-
-@torch.no_grad()
-def settle(net: Segmenter) -> None:
-    """Give batch norms the statistics of random images.
-
-    Without it features of random weights reach 1e7, and rounding decides what attention over them selects.
-    """
-    for module in net.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = None  # the mean over all calls
-    net.train()
-    for _ in range(4):
-        net(F.interpolate(torch.randn(2, 3, 12, 16), (192, 256), mode="bicubic"))
-    net.eval()
 
 
 def loaded(net: VideoSegmenter, name: str) -> LoadedModel:

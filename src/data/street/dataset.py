@@ -11,7 +11,7 @@ from src.data.datasets.base import LabelledDataset, LabelledVideo
 from src.data.datasets.camvid import camvid_classes
 from src.data.images import ImageArray, Normalisation
 from src.data.street import render
-from src.errors import LONGEST_SIDE, check_range
+from src.errors import LONGEST_SIDE, check_whole
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,11 @@ class Street(LabelledDataset):
 
     def __init__(self, films: dict[str, int], length: int, height: int, width: int, fps: int) -> None:
         for split, number in films.items():
-            is_count = isinstance(number, int) and number > 0
-            check_range(is_count, f"data.source.films.{split}", number, "a whole number of videos above 0")
-        for key, value, least in (("length", length, 1), ("fps", fps, 1)):
-            check_range(value >= least, f"data.source.{key}", value, f"{least} or more")
+            check_whole(f"data.source.films.{split}", number, 1)
+        for key, value in (("length", length), ("fps", fps)):
+            check_whole(f"data.source.{key}", value, 1)
         for key, value in (("height", height), ("width", width)):
-            check_range(32 <= value <= LONGEST_SIDE, f"data.source.{key}", value, f"32 to {LONGEST_SIDE}")
+            check_whole(f"data.source.{key}", value, 32, LONGEST_SIDE)
         self.counts, self.length, self.height, self.width, self.fps = films, length, height, width, fps
         self.splits = tuple(films)
         self.classes = camvid_classes(void=False)
