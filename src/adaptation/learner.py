@@ -94,7 +94,9 @@ class Learner:
             losses = {name: weights[name] * value for name, value in losses.items()}
         loss = torch.stack(list(losses.values())).sum()
         if not bool(loss.isfinite()):
-            raise NotFinite(f"the loss is not finite at step {self.done + 1}; give a learning.lr below {options.lr}")
+            raise NotFinite(
+                f"the loss is not finite at step {self.done + 1}; give a {options.group}.lr below {options.lr}"
+            )
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -113,9 +115,8 @@ class Learner:
             name: torch.lerp(self.start[name], p.detach(), self.options.share) for name, p in self.parameters.items()
         }
         if not all_finite(found.values()):
-            raise NotFinite(
-                f"weights are not finite after step {self.done}; give a learning.lr below {self.options.lr}"
-            )
+            lower = f"give a {self.options.group}.lr below {self.options.lr}"
+            raise NotFinite(f"weights are not finite after step {self.done}; {lower}")
         return found
 
     @torch.no_grad()

@@ -16,6 +16,9 @@ from src.video.reading.damage import Policy
 class Learning:
     """The keys of `learning` in conf/adapt.yaml, where each is explained.
 
+    Attributes:
+        group: of these keys in the configuration, for messages.
+
     Raises:
         UserError: a value out of its range.
     """
@@ -29,17 +32,19 @@ class Learning:
     soft_weight: float
     share: float
     precision: str
+    group: str = "learning"
 
     def __post_init__(self) -> None:
-        check_range(self.lr > 0, "learning.lr", self.lr, "a number above 0")
-        check_whole("learning.batch_size", self.batch_size, 1)
-        check_crop(self.crop, self.scale, "learning")
-        check_range(0 <= self.flip <= 1, "learning.flip", self.flip, "a probability from 0 to 1")
+        group = self.group
+        check_range(self.lr > 0, f"{group}.lr", self.lr, "a number above 0")
+        check_whole(f"{group}.batch_size", self.batch_size, 1)
+        check_crop(self.crop, self.scale, group)
+        check_range(0 <= self.flip <= 1, f"{group}.flip", self.flip, "a probability from 0 to 1")
         weights = self.feature_weight, self.soft_weight
-        check_range(min(weights) >= 0 < max(weights), "learning.feature_weight, learning.soft_weight", weights,
+        check_range(min(weights) >= 0 < max(weights), f"{group}.feature_weight, {group}.soft_weight", weights,
                     "numbers from 0 up, one of them above 0")  # fmt: skip
-        check_range(0 < self.share <= 1, "learning.share", self.share, "a number above 0, up to 1")
-        check_choice("learning.precision", self.precision, ("auto", "bf16", "fp32"))
+        check_range(0 < self.share <= 1, f"{group}.share", self.share, "a number above 0, up to 1")
+        check_choice(f"{group}.precision", self.precision, ("auto", "bf16", "fp32"))
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,21 @@ from src.models.base import Segmenter
 from src.ops.resize import resize, size_of
 from src.training.modules.base import TrainingModule
 
+HIGH = "high."  # before the names of the tensors of AR-Seg's high branch
+
 
 def load_net(net: nn.Module, checkpoint: Path) -> None:
     """Fill a network with the weights that a checkpoint of this project holds of the same network.
 
+    Of AR-Seg, whose `high` branch is such a network, a network of an image gets the weights of that branch.
+
     Raises:
         UserError: the checkpoint is missing, damaged, or holds another network.
     """
+    state = _state(checkpoint)
+    branch = {key.removeprefix(HIGH): value for key, value in state.items() if key.startswith(HIGH)}
     try:
-        net.load_state_dict(_state(checkpoint))
+        net.load_state_dict(branch if branch.keys() == net.state_dict().keys() else state)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()[:200]  # of hundreds
         raise _other_network(checkpoint, first) from error

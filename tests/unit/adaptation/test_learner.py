@@ -129,3 +129,8 @@ def test_networks_without_keyframes_are_rejected() -> None:
 def test_values_out_of_range_are_rejected_by_name(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"learning.{next(iter(change))}"):
         learning(**change)
+
+
+def test_messages_name_the_keys_where_they_were_given() -> None:
+    with pytest.raises(UserError, match=r"^online\.learning\.share=2 "):
+        learning(share=2, group="online.learning")
