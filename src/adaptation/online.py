@@ -108,8 +108,12 @@ class AdaptingRunner(FrameRunner):
         state: Following,
         motion: MotionField | None,
         size: tuple[int, int] | None = None,
+        warp_only: bool = False,
     ) -> tuple[NDArray[np.uint8], Following]:
         """Label the next frame, and sometimes learn from it; as of `FrameRunner.step`."""
+        if warp_only:  # neither weights have a part in it
+            labels, inner = super().step(image, state.inner, motion, size, warp_only)
+            return labels, Following(inner, state.key, state.distance + 1)
         adapted = self.uses_adapted
         run = self._adapted.step if adapted else super().step
         labels, inner = run(image, state.inner, motion, size)
@@ -128,9 +132,11 @@ class AdaptingRunner(FrameRunner):
             self._seconds += time.perf_counter() - began
         return labels, Following(inner, state.key, state.distance + 1)
 
-    def step_batch(self, images: Any, states: Any, motions: Any) -> list[tuple[NDArray[np.uint8], Following]]:
+    def step_batch(
+        self, images: Any, states: Any, motions: Any, warp_only: bool = False
+    ) -> list[tuple[NDArray[np.uint8], Following]]:
         """Label the next frame of several streams, one after the other; all of them teach one network."""
-        return [self.step(*frame) for frame in zip(images, states, motions, strict=True)]
+        return [self.step(*frame, warp_only=warp_only) for frame in zip(images, states, motions, strict=True)]
 
     def advance(self, image: NDArray[np.uint8], state: Following, motion: MotionField | None) -> Following:
         """State after a frame whose labels are not needed."""

@@ -32,14 +32,15 @@ from src.data.datasets.base import LabelledImage
 from src.data.datasets.files import reject_or_skip
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
-from src.distributed import all_reduce_sum, together
-from src.errors import UserError, check_choice, check_whole
+from src.distributed import all_reduce_sum, gather, together
+from src.errors import UserError, check_choice, check_range, check_whole
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.engine import OneEngine, first_readable, key_image
 from src.evaluation.results import result_of, training_of
 from src.evaluation.scoring import System, record_clip, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
+from src.inference.budget import Spending
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import Engine, candidates
 from src.inference.output_folder import PARTIAL, atomic_output_folder
@@ -85,7 +86,8 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     check_whole("player", config.player, 0)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
-    systems = systems_of(checkpoints)
+    budgets = _budgets(config)
+    systems = systems_of(checkpoints, budgets)
     data = data_config(first.metadata, config, next(iter(checkpoints)))
     used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
@@ -101,8 +103,9 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     blocks = BlockCounts(len(systems), len(first.classes), distances, block) if resampling.resamples else None
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
+    spendings: dict[int, list[Spending]] = {}
     scores, gathered, columns, image = _score(
-        config, module, stills, systems, lambda: metrics, data.video.motion, blocks
+        config, module, stills, systems, lambda: metrics, data.video.motion, blocks, spendings
     )
     if not is_first_process():
         return []
@@ -110,11 +113,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     height, width = image().shape[:2]
     results = [
         {
-            **result_of(system, computed, first.classes, (height, width), distances),
+            **result_of(system, computed, first.classes, (height, width), distances, spendings.get(n, ())),
             **about,
             "training": training_of(checkpoints[system.checkpoint].metadata),
         }
-        for system, computed in zip(systems, scores, strict=True)
+        for n, (system, computed) in enumerate(zip(systems, scores, strict=True))
     ]
     if gathered is not None:
         drawn = {"resamples": resampling.resamples, "seed": resampling.seed, "block": block}
@@ -129,6 +132,16 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         tune = _engine(config, module, image)
         _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, motion, tune)
     return results
+
+
+def _budgets(config: DictConfig) -> list[float]:
+    given = config.budget
+    budgets = [] if given is None else [given] if isinstance(given, int | float) else list(given)
+    for budget in budgets:
+        check_range(isinstance(budget, int | float) and budget > 0, "budget", budget, "GMACs per frame above 0")
+    if budgets and (config.inputs == "stills" or config.submission is not None):
+        raise UserError("budget is for videos that are scored; leave budget out, or give inputs=videos submission=null")
+    return [float(budget) for budget in budgets]
 
 
 def _record(
@@ -169,7 +182,7 @@ def _submit(config: DictConfig, module: ClipDataModule, system: System, motion: 
             made = atomic_output_folder(output, key="submission") if first else nullcontext(output / PARTIAL)
             return MetricCollection({"files": SubmissionFiles(stack.enter_context(made), module.source)})
 
-        (written,), *_ = _score(config, module, stills, [system], files, motion, None)
+        (written,), *_ = _score(config, module, stills, [system], files, motion, None, {})
     if is_first_process():
         print(f"{int(written['files'])} label PNGs for the test server: {output}")
 
@@ -190,11 +203,13 @@ def _score(
     make_metrics: Callable[[], MetricCollection],
     motion: str,
     blocks: BlockCounts | None,
+    spendings: dict[int, list[Spending]],
 ) -> tuple[list[Scores], Counts | None, dict[str, Any], Callable[[], NDArray[np.uint8]]]:
     """Run systems over the stills or else the clips of the split, which all processes divide.
 
     Returns:
-        The metrics of each system, the blocks of all processes, columns of `metrics.json`, and how to read an image.
+        The metrics of each system, the blocks of all processes, columns of `metrics.json`, and how to read an image;
+        `spendings` gets those of all processes.
     """
     with processes(config.device, config.devices) as device:
         metrics = together(make_metrics)
@@ -206,7 +221,11 @@ def _score(
         tune = _engine(config, module, image)
         if stills is None:
             start, codec = module.first_scored(config.split), module.encoding.codec
-            scores = score_clips(systems, clips, metrics, motion, device, start, tune, blocks)
+            own: dict[int, list[Spending]] = {}
+            scores = score_clips(systems, clips, metrics, motion, device, start, tune, blocks, own)
+            for part in gather(own):
+                for n, found in part.items():
+                    spendings.setdefault(n, []).extend(found)
         else:
             left_out: list[UserError] = []
 

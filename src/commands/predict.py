@@ -21,6 +21,7 @@ from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
+from src.inference.budget import BudgetedKeys
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
@@ -44,6 +45,7 @@ log = logging.getLogger(__name__)
 
 # what the results do not depend on
 _ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "live", "backend")
+_NEWER = {"player": 0, "policy": "fixed", "budget": None}  # options, and what versions without them did
 
 
 def segment_video(config: DictConfig) -> None:
@@ -55,8 +57,8 @@ def segment_video(config: DictConfig) -> None:
     given = plain(config)
     del given["plugins"]  # imported by now
     adapt, online = given.pop("adapt"), given.pop("online")
-    # what is not used is checked, too
-    learning = options_of(Learning, online.pop("learning"), "online.learning")
+    group = "online.learning"
+    learning = options_of(Learning, online.pop("learning"), group, group=group)  # what is not used is checked, too
     adaptation = options_of(Online, online, "online", learning=learning)
     live = options_of(LiveOptions, given.pop("live"), "live")
     options = options_of(PredictOptions, given, **given.pop("video"), live=live)
@@ -153,8 +155,8 @@ class _Run:
             make_runner,
         )
         settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
-        # without the player, results are those of versions that had none
-        self._settings = settings if options.player else {k: v for k, v in settings.items() if k != "player"}
+        # without the newer options, results are those of versions that had none
+        self._settings = {key: value for key, value in settings.items() if (key, value) not in _NEWER.items()}
         if online is not None:
             self._settings["online"] = asdict(online)
         self._checkpoint = file_identity(place_of(options.checkpoint))
@@ -199,9 +201,12 @@ class _Run:
         """Open a video whose results go to a folder; what is opened is put on the stack."""
         options, segmenter = self._options, self._segmenter
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
+        keyed = self._keys(video)
         segmenter.prepare(video)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
-        kinds = Kinds(options.overlay, options.opacity, options.label_format if options.save_labels else None)
+        labels = options.label_format if options.save_labels else None
+        costs = None if options.budget is None else segmenter.runner.costs(video.info.height, video.info.width)
+        kinds = Kinds(options.overlay, options.opacity, labels, costs)
         threads = max(1, segmenter.threads // 2)  # beside the network
         results = VideoResults(folder, video, segmenter.classes, kinds, threads, segmenter.ahead)
         stack.enter_context(results)
@@ -223,6 +228,8 @@ class _Run:
                 if error is not None:
                     raise error
                 about = self._about(video) | {"identity": identity} | ({"live": health.summary()} if health else {})
+                if isinstance(keyed, BudgetedKeys):
+                    about["spending"] = keyed.spending.as_dict()
                 summary = results.finish(about)
                 if name:
                     stack.close()
@@ -236,10 +243,27 @@ class _Run:
             if name:
                 log.info("%s: complete, %d frames", Path(options.output) / name, self.summaries[name]["frames"])
 
-        keyed = KeyedMotion(options.max_gop or segmenter.gop, video.info.all_intra)
         if isinstance(video, LiveVideo):
             self._live[name] = end
         return Stream(video, keyed, put, end, stop, health)
+
+    @property
+    def _max_gop(self) -> int | None:
+        options = self._options
+        return options.max_gop or (self._segmenter.gop if options.policy == "fixed" else None)
+
+    def _keys(self, video: Video) -> KeyedMotion:
+        """Return what chooses the keyframes of a video."""
+        options, segmenter, info = self._options, self._segmenter, video.info
+        if options.budget is None:
+            return KeyedMotion(self._max_gop, info.all_intra)
+        if not segmenter.network.can_warp:
+            raise UserError(
+                "policy=adaptive is for methods that can leave a frame to its motion, unlike that of "
+                f"'{options.checkpoint}'; give a checkpoint of AR-Seg, or policy=fixed"
+            )
+        costs = segmenter.runner.costs(info.height, info.width)
+        return BudgetedKeys(costs, options.budget, segmenter.gop, self._max_gop, info.all_intra)
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""
@@ -285,7 +309,8 @@ class _Run:
             "width": info.width,
             "start_seconds": float(info.start),
             "motion": info.motion,  # that may have changed on the way
-            "max_gop": (self._options.max_gop or segmenter.gop) if segmenter.network.uses_motion else None,
+            "policy": self._options.policy,
+            "max_gop": self._max_gop if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,
             "backend": segmenter.runner.engine.backend,

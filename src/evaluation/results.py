@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from src.data.labels import ClassSet
 from src.evaluation.scoring import System
+from src.inference.budget import Spending, joined
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import inference_cost
@@ -23,7 +24,12 @@ NOT_OF_THE_RECIPE = ("seed", *MACHINE)
 
 
 def result_of(
-    system: System, computed: Mapping[str, Tensor], classes: ClassSet, size: tuple[int, int], gop: int
+    system: System,
+    computed: Mapping[str, Tensor],
+    classes: ClassSet,
+    size: tuple[int, int],
+    gop: int,
+    spendings: Sequence[Spending] = (),
 ) -> dict[str, Any]:
     """One row of `metrics.json`: IoU in 0..1, null for classes that never occur; GMACs per frame.
 
@@ -33,6 +39,7 @@ def result_of(
         classes: of the data set.
         size: (height, width) of the images before they are fitted to the size of the training.
         gop: frames from keyframe to keyframe; 1: each image is a keyframe.
+        spendings: of a system with a budget, on each clip.
     """
     counts = computed[CONFUSION]
     scores = iou(counts)
@@ -40,8 +47,10 @@ def result_of(
     height, width = system.fit.size(*size) if system.fit else size
     cost = inference_cost(system.network, (height, width), gop)
     later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
+    spent = None if system.budget is None else joined(spendings)
+    amortised = cost.gmacs_key if gop == 1 else cost.gmacs_amortised
     return {
-        "method": system.network.method,
+        "method": system.method,
         "scale": system.network.scale,
         "network": system.architecture,
         "checkpoint": system.checkpoint,
@@ -56,8 +65,9 @@ def result_of(
         "gmacs": {
             "key": cost.gmacs_key,
             "nonkey": later,
-            "amortised": cost.gmacs_key if gop == 1 else cost.gmacs_amortised,
+            "amortised": amortised if spent is None else spent.mean,
         },
+        **({} if spent is None else {"budget": system.budget, "spending": spent.as_dict()}),
         "height": height,
         "width": width,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -23,9 +23,12 @@ from src.data.transforms import FitSize
 from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts
+from src.inference.budget import BudgetedKeys, Spending
 from src.inference.player_record import PlayerRecord
 from src.inference.runner import FrameRunner
+from src.inference.segment import probe
 from src.metrics.collection import Scores
+from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.video.motion.field import MotionChain
@@ -48,6 +51,7 @@ class System:
         fit: the size that images had in training before augmentation; None for their own.
         architecture: registered name of the checkpoint's network.
         checkpoint: that the weights are from.
+        budget: 10^9 multiply-adds per frame, in which keyframes are chosen; None: they are those of the coding.
     """
 
     network: VideoSegmenter
@@ -55,16 +59,35 @@ class System:
     fit: FitSize | None
     architecture: str
     checkpoint: str
+    budget: float | None = None
+
+    @property
+    def method(self) -> str:
+        """Its name in tables."""
+        return self.network.method if self.budget is None else f"{self.network.method} adaptive"
+
+    def keys(self, clip: Clip) -> BudgetedKeys | None:
+        """Return what keeps the budget on a clip; None without one.
+
+        Raises:
+            UserError: the budget is too small.
+        """
+        if self.budget is None:
+            return None
+        height, width = next(iter(Video(clip.video, motion="none", remedy=REMEDY))).image.shape[:2]
+        costs = frame_costs(self.network, self.fit.size(height, width) if self.fit else (height, width))
+        return BudgetedKeys(costs, self.budget, clip.gop, None)
 
 
-def systems_of(checkpoints: dict[str, LoadedModel]) -> list[System]:
+def systems_of(checkpoints: dict[str, LoadedModel], budgets: Sequence[float] = ()) -> list[System]:
     """Systems of checkpoints and their comparisons, methods without memory first.
 
     Args:
         checkpoints: loaded, by name.
+        budgets: each gives a system more of each checkpoint whose method can keep one.
 
     Raises:
-        UserError: checkpoints of other classes than the first one's.
+        UserError: checkpoints of other classes than the first one's, or budgets where no method can keep one.
     """
     (first_name, first), *others = checkpoints.items()
     for name, loaded in others:
@@ -78,6 +101,12 @@ def systems_of(checkpoints: dict[str, LoadedModel]) -> list[System]:
         network = inference_form(loaded.network)
         for method in (*network.comparisons(), network):
             found.append(System(method, loaded.normalisation, loaded.fit, loaded.metadata["network"]["name"], name))
+        found += [replace(found[-1], budget=budget) for budget in budgets if network.can_warp]
+    if budgets and not any(system.budget for system in found):
+        raise UserError(
+            f"budget={list(budgets)} is for methods that can leave a frame to its motion, such as AR-Seg; "
+            "leave budget out"
+        )
     return sorted(found, key=_rank)
 
 
@@ -96,6 +125,7 @@ def score_clips(
     first: int | None = None,
     tune: Callable[[FrameRunner], object] | None = None,
     blocks: BlockCounts | None = None,
+    spendings: dict[int, list[Spending]] | None = None,
 ) -> list[Scores]:
     """Compute the metrics of each system over the frames that occur at every distance.
 
@@ -110,27 +140,38 @@ def score_clips(
         first: see `is_scored`.
         tune: puts each system on its engine; None leaves them in torch.
         blocks: counts each scored frame, too.
+        spendings: gets those of this process's clips, by number of the systems that have a budget.
 
     Raises:
-        UserError: a clip cannot be read.
+        UserError: a clip cannot be read, or a budget is too small.
     """
     counted = [metrics.clone() for _ in systems]
     runners = _runners(systems, device, tune)
 
     def score(clip: Clip) -> None:
         states: list[Any] = [runner.init_state() for runner in runners]
+        keys = [system.keys(clip) for system in systems]
         for frame, to_key, labels, distance in _frames(clip, motion, first):
             predictions = []
             for k, runner in enumerate(runners):
-                if labels is None:
+                own = keys[k]
+                if own is not None:
+                    found, states[k] = _step_within(own, runner, frame, states[k], labels)
+                elif labels is None:
                     states[k] = runner.advance(frame.image, states[k], to_key)
+                else:
+                    shown = labels.shape[0], labels.shape[1]
+                    found, states[k] = runner.step(frame.image, states[k], to_key, shown)
+                if labels is None:
                     continue
-                found, states[k] = runner.step(frame.image, states[k], to_key, (labels.shape[0], labels.shape[1]))
                 _count(counted[k], found, labels, distance, video=clip.name, index=frame.index)
                 predictions.append(found)
             if blocks is not None and labels is not None:
                 number = clip.start + frame.index - (clip.gop - 1 if first is None else first)
                 blocks.update(clip.source, number, distance, labels, predictions)
+        for k, own in enumerate(keys):
+            if own is not None and spendings is not None:
+                spendings[k] = [*spendings.get(k, ()), own.spending]
 
     def score_own() -> None:
         for number in _own(len(clips)):
@@ -139,6 +180,17 @@ def score_clips(
 
     together(score_own)
     return _computed(counted)
+
+
+def _step_within(
+    keys: BudgetedKeys, runner: FrameRunner, frame: Frame, state: Any, labels: NDArray[np.uint8] | None
+) -> tuple[NDArray[np.uint8], Any]:
+    """Label a frame as the budget allows, at the size of its labels where there are any."""
+    plan = keys.plan(frame)
+    size = None if labels is None else (labels.shape[0], labels.shape[1])
+    found, after = runner.step(frame.image, state, plan.motion, size, plan.warp_only)
+    probe(runner, keys, frame.image, state, plan, found)
+    return found, after
 
 
 def score_stills(
@@ -194,10 +246,15 @@ def record_clip(
     """Record the first frames of a clip with their labels and what each system finds; arguments as of `score_clips`."""
     runners = _runners(systems, device, tune)
     states: list[Any] = [runner.init_state() for runner in runners]
+    keys = [system.keys(clip) for system in systems]
     for frame, to_key, labels, distance in islice(_frames(clip, motion, 0), frames):
         predictions = []
         for k, runner in enumerate(runners):
-            found, states[k] = runner.step(frame.image, states[k], to_key)
+            own = keys[k]
+            if own is not None:
+                found, states[k] = _step_within(own, runner, frame, states[k], None)
+            else:
+                found, states[k] = runner.step(frame.image, states[k], to_key)
             predictions.append(found)
         record.put(frame, distance == 0, predictions, labels)
 

@@ -90,7 +90,7 @@ class Step(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Logits, and the tensors of the next state that are none of the inputs."""
         image, rest = tensors[0], list(tensors[1:])
-        motion = [rest.pop(0), rest.pop(0)] if self.moves else []
+        motion = (rest.pop(0), rest.pop(0)) if self.moves else (None, None)
         given = iter(rest)
         state = pytree.tree_unflatten([next(given) if leaf is ... else leaf for leaf in self.leaves], self.spec)
         logits, after = self.net.step(FrameInput(image, *motion), state)
@@ -169,7 +169,8 @@ def _graph(name: str, net: VideoSegmenter, frame: tuple[Tensor, ...], state: Any
     paths = [pytree.keystr(path) for path, x in pytree.tree_flatten_with_path(state)[0] if isinstance(x, Tensor)]
     inputs = ("image", "motion", "motion_valid")[: len(frame)] + tuple(f"state{_name(path)}" for path in paths)
     step = Step(net, spec, [... if isinstance(x, Tensor) else x for x in leaves], len(frame) > 1)
-    logits, after = net.step(FrameInput(*frame), state)
+    motion, valid = frame[1:] or (None, None)
+    logits, after = net.step(FrameInput(frame[0], motion, valid), state)
     found = {id(logits): LOGITS, **{id(x): key for key, x in zip(inputs[len(frame) :], tensors, strict=True)}}
     outputs = [LOGITS]
     kept = []

@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from src.video.motion.field import MotionChain
 from src.video.types import Frame, MotionField
+
+
+class Plan(NamedTuple):
+    """Treatment of a frame.
+
+    Attributes:
+        motion: to the latest keyframe; None: the frame is a keyframe itself.
+        warp_only: as of `FrameInput`.
+        probe: of a keyframe, motion to the one before: what its labels would have been without it is to be found, too.
+        probe_nonkey: by a network's run, beside the warped labels.
+    """
+
+    motion: MotionField | None
+    warp_only: bool = False
+    probe: MotionField | None = None
+    probe_nonkey: bool = False
 
 
 class KeyedMotion:
@@ -16,14 +33,21 @@ class KeyedMotion:
     frames after the last keyframe.
 
     Args:
-        max_gop: frames from one keyframe to the next at most.
+        max_gop: frames from one keyframe to the next at most; None: no limit.
         all_intra: the video has I frames only, which then do not mark where a scene begins.
         early: frames that the second keyframe comes earlier, up to max_gop - 1.
     """
 
-    def __init__(self, max_gop: int, all_intra: bool = False, early: int = 0) -> None:
+    def __init__(self, max_gop: int | None, all_intra: bool = False, early: int = 0) -> None:
         self._chain, self._max_gop, self._all_intra, self._early = MotionChain(), max_gop, all_intra, early
-        self._left = 0  # frames that may still follow the latest keyframe
+        self._left: float = 0  # frames that may still follow the latest keyframe
+
+    def plan(self, frame: Frame, skipped: bool = False) -> Plan:
+        """Return what is done with the next frame; of a skipped one only its motion is used."""
+        return Plan(self.update(frame, skipped))
+
+    def learn(self, warped: float, nonkey: float | None) -> None:
+        """Take note of what a probe found, shares 0..1 of the labels that differ from the keyframe's."""
 
     def update(self, frame: Frame, skipped: bool = False) -> MotionField | None:
         """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself.
@@ -40,7 +64,12 @@ class KeyedMotion:
         if skipped:
             self._left = 0  # the next frame is one
             return motion
+        self._restart(frame)
+        return None
+
+    def _restart(self, frame: Frame) -> None:
+        """Make the frame, which has just been followed, a keyframe."""
         self._chain.reset()  # and again, with this frame as the start
         self._chain.update(frame)
-        self._left, self._early = self._max_gop - 1 - self._early, 0
-        return None
+        self._left = float("inf") if self._max_gop is None else self._max_gop - 1 - self._early
+        self._early = 0

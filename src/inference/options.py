@@ -56,6 +56,8 @@ class PredictOptions:
     streams: int
     live: LiveOptions
     player: int = 0
+    policy: Literal["fixed", "stream", "adaptive"] = "fixed"
+    budget: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("video.motion", self.motion, get_args(MotionMode))
@@ -66,5 +68,15 @@ class PredictOptions:
         check_whole("player", self.player, 0)
         check_whole("max_gop", self.max_gop, 1, null="the GOP of the training")
         check_whole("streams", self.streams, 1)
+        check_choice("policy", self.policy, ("fixed", "stream", "adaptive"))
+        if (self.budget is not None) != (self.policy == "adaptive"):
+            given = "null" if self.budget is None else self.budget
+            raise UserError(
+                f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive; give both, such as "
+                "policy=adaptive budget=2, or neither"
+            )
+        check_range(self.budget is None or self.budget > 0, "budget", self.budget, "GMACs per frame above 0")
+        if self.policy == "stream" and self.max_gop is not None:
+            raise UserError(f"policy=stream has no max_gop={self.max_gop}; leave it out, or give policy=fixed")
         if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")

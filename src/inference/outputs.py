@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -11,6 +13,8 @@ from numpy.typing import NDArray
 
 from src.data.labels import ClassSet
 from src.inference.segment import Segmented
+
+BARS = 90  # frames whose cost is shown
 
 
 class Overlay:
@@ -32,6 +36,28 @@ class Overlay:
         drawn = np.empty_like(result.frame.image)
         _look_up(self._table, result.labels.reshape(-1), result.frame.image.reshape(-1, 3), drawn.reshape(-1, 3))
         return drawn
+
+
+class SpendingBars:
+    """Draw what the latest frames cost as bars at the lower edge, the newest on the right: white ones are keyframes.
+
+    Args:
+        costs: of "key", "nonkey" and "warp", in any unit.
+    """
+
+    def __init__(self, costs: Mapping[str, float]) -> None:
+        self._costs = costs
+        self._latest: deque[str] = deque(maxlen=BARS)
+
+    def draw(self, image: NDArray[np.uint8], result: Segmented) -> None:
+        """Draw them into an image (H, W, 3) RGB, the result's own at the end."""
+        self._latest.append("key" if result.is_key else "warp" if result.warp_only else "nonkey")
+        height, width = image.shape[:2]
+        side = max(1, width // BARS)
+        for place, kind in enumerate(reversed(self._latest), start=1):
+            tall = max(2, round(height / 10 * self._costs[kind] / self._costs["key"]))
+            bar = image[height - tall :, max(0, width - place * side) : width - place * side + side - side // 3]
+            bar[:] = 255 if kind == "key" else 160
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -18,6 +18,7 @@ from src.data.transforms import FitSize
 from src.inference.engine.choose import tune
 from src.inference.engine.cuda_graphs import labeller
 from src.inference.engine.options import PLAIN, Engine
+from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
 from src.models.video import FrameInput, VideoSegmenter, split_state, stack_states
 from src.video.motion.field import identity, rasterise
@@ -45,7 +46,8 @@ class FrameRunner:
         self, network: VideoSegmenter, normalisation: Normalisation, device: torch.device, fit: FitSize | None = None
     ) -> None:
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = network.eval()
+        self.network = self._untuned = network.eval()
+        self._costs: dict[tuple[int, int], dict[str, float]] = {}
         self._normalisation, self._device, self._fit = normalisation, device, fit
         values = torch.arange(256, dtype=torch.uint8).expand(3, 1, 256)
         self._normalised = normalise(values, normalisation).permute(1, 2, 0).contiguous().numpy()
@@ -63,6 +65,7 @@ class FrameRunner:
         state: Any,
         motion: MotionField | None,
         size: tuple[int, int] | None = None,
+        warp_only: bool = False,
     ) -> tuple[NDArray[np.uint8], Any]:
         """Label the next frame.
 
@@ -71,11 +74,13 @@ class FrameRunner:
             state: of the frame before, or `init_state()`.
             motion: to the latest keyframe; None for a keyframe, and for methods that use no motion.
             size: (height, width) of the labels; None for that of the image.
+            warp_only: as of `FrameInput`.
 
         Returns:
             Class indices (height, width) uint8, and the state after the frame.
         """
-        labels, state = self._labels(self._frame(image, motion), state, size or (image.shape[0], image.shape[1]))
+        frame = self._frame(image, motion, warp_only)
+        labels, state = self._labels(frame, state, size or (image.shape[0], image.shape[1]))
         return labels[0].cpu().numpy(), state
 
     @torch.inference_mode()
@@ -84,14 +89,15 @@ class FrameRunner:
         images: Sequence[NDArray[np.uint8]],
         states: Sequence[Any],
         motions: Sequence[MotionField | None],
+        warp_only: bool = False,
     ) -> list[tuple[NDArray[np.uint8], Any]]:
         """Label the next frame of several streams at once; arguments and results as of `step`, one for each stream.
 
         The images have one size, the states one `state_layout`, and all or none are keyframes.
         """
         if len(images) == 1:
-            return [self.step(images[0], states[0], motions[0])]
-        frames = [self._frame(image, motion) for image, motion in zip(images, motions, strict=True)]
+            return [self.step(images[0], states[0], motions[0], warp_only=warp_only)]
+        frames = [self._frame(image, motion, warp_only) for image, motion in zip(images, motions, strict=True)]
         height, width = images[0].shape[:2]
         labels, state = self._labels(stack_states(frames), stack_states(states), (height, width))
         return list(zip(labels.cpu().numpy(), split_state(state, len(images)), strict=True))
@@ -121,6 +127,13 @@ class FrameRunner:
         self._labels = labeller(self.network, self._device)
         return tuned.engine
 
+    def costs(self, height: int, width: int) -> dict[str, float]:
+        """Return the multiply-adds of each kind of frame of this size, see `frame_costs`."""
+        if (height, width) not in self._costs:
+            size = (height, width) if self._fit is None else self._fit.size(height, width)
+            self._costs[height, width] = frame_costs(self._untuned, size)
+        return self._costs[height, width]
+
     def reference(self) -> FrameRunner | None:
         """The runner of the full-resolution branch that the method is compared with; None where it has none."""
         found = [net for net in self.network.comparisons() if net.cycle(2).is_constant and not net.uses_motion]
@@ -134,13 +147,13 @@ class FrameRunner:
         if self.uses_motion:
             self.step(image, state, rasterise(NO_ROWS, height, width))
 
-    def _frame(self, image: NDArray[np.uint8], motion: MotionField | None) -> FrameInput:
+    def _frame(self, image: NDArray[np.uint8], motion: MotionField | None, warp_only: bool = False) -> FrameInput:
         if self._fit is not None:
             image, motion = _fitted(self._fit, image, motion)
         pixels = self._pixels(image)
         if motion is None or not self.uses_motion:
             return FrameInput(pixels)
-        return FrameInput(pixels, self._batched(motion.field), self._batched(motion.valid))
+        return FrameInput(pixels, self._batched(motion.field), self._batched(motion.valid), warp_only)
 
     def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """The normalised image (1, 3, H, W), channels_last; on CPU from a table, with the same result."""

@@ -6,16 +6,17 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from src.inference.keyframes import KeyedMotion
+from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
 from src.pipeline import Feed
 from src.video.types import Frame
 
+EACH = Plan(None)  # of methods that follow no motion
 AHEAD = 4  # frames; a keyframe takes as long as a few others
 
 
@@ -41,12 +42,14 @@ class Segmented:
     Attributes:
         labels: (H, W) uint8 class indices.
         is_key: whether the whole network ran, as on each frame of networks that follow no motion.
+        warp_only: whether no network looked at the frame.
     """
 
     frame: Frame
     labels: NDArray[np.uint8]
     is_key: bool
     milliseconds: Milliseconds
+    warp_only: bool = False
 
 
 def segment(
@@ -61,13 +64,45 @@ def segment(
     with closing(Feed(timed(frames), ahead)) as decoded:
         for frame, decoding, _ in decoded:
             times = [perf_counter()]
-            motion = keyed.update(frame) if runner.uses_motion else None
+            plan = keyed.plan(frame) if runner.uses_motion else EACH
             times.append(perf_counter())
-            labels, state = runner.step(frame.image, state, motion)
+            labels, after = runner.step(frame.image, state, plan.motion, warp_only=plan.warp_only)
+            probe(runner, keyed, frame.image, state, plan, labels)
+            state = after
             times.append(perf_counter())
             spent = Milliseconds(*(1000 * float(step) for step in (decoding, *np.diff(times))))
-            yield Segmented(frame, labels, motion is None, spent)
-            del frame, motion, labels  # while waiting for the next, one more would be held
+            yield Segmented(frame, labels, plan.motion is None, spent, plan.warp_only)
+            del frame, plan, labels, after  # while waiting for the next, one more would be held
+
+
+def probe(
+    runner: FrameRunner,
+    keyed: KeyedMotion,
+    image: NDArray[np.uint8],
+    state: Any,
+    plan: Plan,
+    labels: NDArray[np.uint8],
+) -> None:
+    """Find what a keyframe's labels would have been without it where the plan asks for it, and tell `keyed`.
+
+    Args:
+        runner: that found the labels.
+        keyed: that made the plan.
+        image: (H, W, 3) RGB of the keyframe.
+        state: before it.
+        plan: of it.
+        labels: its own.
+    """
+    if plan.probe is None:
+        return
+    size = labels.shape[0], labels.shape[1]
+    warped, _ = runner.step(image, state, plan.probe, size, True)
+    nonkey = runner.step(image, state, plan.probe, size)[0] if plan.probe_nonkey else None
+    keyed.learn(_unequal(warped, labels), None if nonkey is None else _unequal(nonkey, labels))
+
+
+def _unequal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    return np.count_nonzero(one != other) / one.size
 
 
 class Decoded(NamedTuple):

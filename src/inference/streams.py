@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from src.inference.health import Health
-from src.inference.keyframes import KeyedMotion
+from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
-from src.inference.segment import Decoded, Milliseconds, Segmented, timed
+from src.inference.segment import EACH, Decoded, Milliseconds, Segmented, probe, timed
 from src.models.video import state_layout
 from src.pipeline import Feed
-from src.video.types import Frame, MotionField
+from src.video.types import Frame
 
 LATEST = 250  # frames of a live source that may wait, all but the newest without their images
 TICK = 1.0  # seconds in which no frame comes, before health is asked for again
@@ -72,12 +72,13 @@ class _Running:
 class _Waiting:
     running: _Running
     decoded: Decoded
-    motion: MotionField | None
+    plan: Plan
     chaining: float
 
     def kind(self) -> Hashable:
         """Of frames that can be one batch."""
-        return self.motion is None, self.decoded.frame.image.shape, state_layout(self.running.state)
+        plan, state = self.plan, self.running.state
+        return plan.motion is None, plan.warp_only, self.decoded.frame.image.shape, state_layout(state)
 
 
 def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int, ahead: int, workers: int = 1) -> None:
@@ -178,10 +179,10 @@ def _next(one: _Running, runner: FrameRunner) -> _Waiting | None:
             return None
         skipped = health is not None and health.drops and len(one.feed) > 0
         began = perf_counter()
-        motion = one.stream.keyed.update(decoded.frame, skipped) if runner.uses_motion else None
+        plan = one.stream.keyed.plan(decoded.frame, skipped) if runner.uses_motion else EACH
         chaining += perf_counter() - began
         if not skipped:
-            return _Waiting(one, decoded, motion, chaining)
+            return _Waiting(one, decoded, plan, chaining)
         if health is not None:
             health.dropped += 1
 
@@ -191,8 +192,12 @@ def _label(group: list[_Waiting], runner: FrameRunner) -> list[_Labelled]:
     results = runner.step_batch(
         [item.decoded.frame.image for item in group],
         [item.running.state for item in group],
-        [item.motion for item in group],
+        [item.plan.motion for item in group],
+        warp_only=group[0].plan.warp_only,
     )
+    for item, (labels, _) in zip(group, results, strict=True):
+        running = item.running
+        probe(runner, running.stream.keyed, item.decoded.frame.image, running.state, item.plan, labels)
     seconds = (perf_counter() - began) / len(group)
     return [_Labelled(labels, state, seconds) for labels, state in results]
 
@@ -205,7 +210,7 @@ def _hand_over(item: _Waiting, labelled: _Labelled) -> bool:
     if stream.health is not None:
         stream.health.add(perf_counter() - decoded.at)
     try:
-        stream.put(Segmented(decoded.frame, labelled.labels, item.motion is None, spent))
+        stream.put(Segmented(decoded.frame, labelled.labels, item.plan.motion is None, spent, item.plan.warp_only))
     except Exception as error:
         item.running.close()
         stream.end(error)

@@ -57,6 +57,7 @@ class TimingFile:
             "seconds": float(frame.pts),
             "picture_type": frame.frame_type,
             "keyframe": result.is_key,
+            "warp_only": result.warp_only,
             "damaged": frame.damaged,
             "milliseconds": {step: round(value, 3) for step, value in spent.items()},
         }

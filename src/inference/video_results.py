@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from src.data.labels import ClassSet
 from src.files import as_json
-from src.inference.outputs import Overlay, class_shares, write_labels
+from src.inference.outputs import Overlay, SpendingBars, class_shares, write_labels
 from src.inference.segment import Segmented
 from src.inference.timing import TIMING, TimingFile
 from src.pipeline import Consumer
@@ -30,11 +30,13 @@ class Kinds:
         overlay: overlay.mp4.
         opacity: 0..1 of the class colours in it.
         labels: labels/<frame index>.png or labels.mkv (lossless, 8-bit grey); None for neither.
+        costs: of each kind of frame, drawn into the overlay; None: they are not.
     """
 
     overlay: bool
     opacity: float
     labels: LabelFormat | None
+    costs: Mapping[str, float] | None = None
 
 
 class VideoResults:
@@ -58,6 +60,7 @@ class VideoResults:
             self._timing = self._stack.enter_context(TimingFile(folder / TIMING))
             self._lines = self._stack.enter_context((folder / "results.jsonl").open("w", encoding="utf-8"))
             self._shown = self._label_video = None
+            self._bars = None if kinds.costs is None else SpendingBars(kinds.costs)
             if kinds.overlay:
                 self._overlay = Overlay(classes, kinds.opacity)
                 self._shown = self._stack.enter_context(RetimedVideo(folder / "overlay.mp4", video, threads))
@@ -85,7 +88,10 @@ class VideoResults:
     def _write(self, result: Segmented) -> None:
         began, frame = time.perf_counter(), result.frame
         if self._shown is not None:
-            self._shown.write(self._overlay.draw(result), frame.pts)
+            drawn = self._overlay.draw(result)
+            if self._bars is not None:
+                self._bars.draw(drawn, result)
+            self._shown.write(drawn, frame.pts)
         if self._label_video is not None:
             self._label_video.write(result.labels, frame.pts)
         elif self._kinds.labels == "png":

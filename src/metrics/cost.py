@@ -64,6 +64,22 @@ def inference_cost(net: VideoSegmenter, size: tuple[int, int], gop: int) -> Infe
     )
 
 
+def frame_costs(net: VideoSegmenter, size: tuple[int, int]) -> dict[str, float]:
+    """Count the multiply-adds of each kind of frame, in 10^9, without computing anything.
+
+    Args:
+        net: as of `inference_cost`; it has `can_warp`.
+        size: (height, width) of the images.
+
+    Returns:
+        Those of "key", "nonkey" and "warp".
+    """
+    kinds = ("key", "nonkey", "warp")
+    with _inference(net):
+        counts, _ = _macs_of_frames(net, kinds, size)
+    return {kind: count / 1e9 for kind, count in zip(kinds, counts, strict=True)}
+
+
 def _tensors(state: Any) -> list[Tensor]:
     if isinstance(state, Tensor):
         return [state]
@@ -89,7 +105,8 @@ def _macs_of_frames(net: VideoSegmenter, kinds: tuple[str, ...], size: tuple[int
             signature = kind, _shapes(state)
             if signature not in known:
                 motion = image[:, :2] if net.uses_motion and kind != "key" else None
-                count, (_, after) = _counted(partial(net.step, FrameInput(image, motion), state))
+                frame = FrameInput(image, motion, warp_only=kind == "warp")
+                count, (_, after) = _counted(partial(net.step, frame, state))
                 known[signature] = count, after
             count, state = known[signature]
             counts.append(count)

@@ -21,11 +21,14 @@ class FrameInput(NamedTuple):
         image: (B, 3, H, W) float, normalised RGB.
         motion: (B, 2, H, W) in pixels, (x, y), x_key = x + motion(x); None for a keyframe.
         motion_valid: (B, H, W) bool, false where a pixel has no vector; None means all valid.
+        warp_only: no network looks at the image: what is known of the keyframe is moved to it. Only for methods that
+            have `can_warp`, and with motion.
     """
 
     image: Tensor
     motion: Tensor | None = None
     motion_valid: Tensor | None = None
+    warp_only: bool = False
 
 
 class FrameCycle(NamedTuple):
@@ -57,12 +60,14 @@ class VideoSegmenter(nn.Module, ABC):
         scale: of the images that its network sees on most frames; 0 where none runs on them.
         num_classes: K.
         uses_motion: whether frames between keyframes need their motion.
+        can_warp: whether frames may be `warp_only`.
     """
 
     method: str
     scale: float = 1.0
     num_classes: int
     uses_motion: bool = False
+    can_warp: bool = False
 
     @property
     def joins_bfloat16(self) -> bool:

@@ -12,7 +12,10 @@ from src.reports.tables import as_cell, as_markdown, as_percent, mean_and_spread
 
 DIFFERENCES = ("system", "minus", "mIoU", "95 % interval")
 # of evaluations that are averaged over seeds, beside the recipe of the training
-SAME = ("method", "scale", "network", "split", "gop", "codec", "frames", "height", "width", "backend", "precision")
+SAME = (
+    *("method", "scale", "budget", "network", "split", "gop", "codec", "frames", "height", "width"),
+    *("backend", "precision"),
+)
 COST = ("key", "nonkey", "amortised")
 
 
@@ -69,7 +72,7 @@ def evaluated(results: list[dict[str, Any]], distances: list[int]) -> list[int]:
 
 def row_names(results: list[dict[str, Any]]) -> list[str]:
     """Return method and scale of each row, such as `AR 0.5x`; network and checkpoint where they tell rows apart."""
-    names = [method_name(str(row["method"]), row.get("scale")) for row in results]
+    names = [method_name(str(row["method"]), row.get("scale"), row.get("budget")) for row in results]
     networks, checkpoints = ([str(row.get(key, "?")) for row in results] for key in ("network", "checkpoint"))
     for details in (networks, _ends(checkpoints)):
         pairs = list(zip(names, details, strict=True))
@@ -89,9 +92,9 @@ def _ends(paths: list[str]) -> list[str]:
     return ends
 
 
-def method_name(method: str, scale: float | None) -> str:
-    """Return what a method at a scale is called in tables, such as `AR 0.5x`."""
-    return f"{method} {scale:g}x" if scale else method
+def method_name(method: str, scale: float | None, budget: float | None = None) -> str:
+    """Return what a method at a scale, with a budget in GMACs, is called in tables, such as `AR 0.5x`."""
+    return (f"{method} {scale:g}x" if scale else method) + (f", {budget:g} GMACs" if budget else "")
 
 
 def print_results(results: list[dict[str, Any]]) -> None:

@@ -28,6 +28,7 @@ class InnerFusion(ARSeg):
         options: of `ARSeg`.
     """
 
+    can_warp = False  # what keyframes hand on is no input of the classifier
     fuses_inside = True
 
     def __init__(self, high: Segmenter, low: Segmenter, fusion: CReFF, location: str, **options: Any) -> None:

@@ -85,6 +85,7 @@ class ARSeg(VideoSegmenter):
 
     method = "AR"
     uses_motion = True
+    can_warp = True
     fuses_inside = False  # the network, in place of before its classifier
 
     def __init__(
@@ -153,6 +154,8 @@ class ARSeg(VideoSegmenter):
         if frame.motion is None:
             output, features = self.key(frame.image)
             return output, KeyframeState(features)
+        if frame.warp_only:
+            return self._output(self._coarse_warped(frame, state).resized(size_of(frame.image))), state
         features = state.known()
         output = self.nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid)
         # the official network for Cityscapes leaves non-keyframes at feature resolution, aligned at the corners
@@ -168,6 +171,8 @@ class ARSeg(VideoSegmenter):
         if frame.motion is None:
             coarse, features = self._coarse_key(frame.image)
             return coarse, KeyframeState(features)
+        if frame.warp_only:
+            return self._coarse_warped(frame, state), state
         features = state.known()
         return self._coarse_nonkey(self.shrink(frame.image), features, frame.motion, frame.motion_valid), state
 
@@ -230,6 +235,11 @@ class ARSeg(VideoSegmenter):
     ) -> CoarseLogits:
         fused = self.fusion(self.low.features(low_image), features, motion, motion_valid)
         return CoarseLogits(self.low.classify(fused), self.low.align_corners)
+
+    def _coarse_warped(self, frame: FrameInput, state: KeyframeState) -> CoarseLogits:
+        assert frame.motion is not None
+        features, _ = self.fusion.move(state.known(), frame.motion, frame.motion_valid)
+        return CoarseLogits(self.high.classify(features), self.high.align_corners)
 
     def _output(self, logits: Tensor) -> Tensor:
         return F.log_softmax(logits, 1) if self.legacy == "log_probabilities" else logits

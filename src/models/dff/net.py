@@ -47,6 +47,7 @@ class DFF(VideoSegmenter):
     method = "DFF"
     scale = 0.0
     uses_motion = True
+    can_warp = True
 
     def __init__(self, network: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -106,6 +107,7 @@ class Accel(DFF):
 
     method = "Accel"
     scale = 1.0
+    can_warp = False
 
     def __init__(self, network: Callable[[], nn.Module], update: Callable[[], nn.Module]) -> None:
         super().__init__(network)

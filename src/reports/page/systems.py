@@ -59,12 +59,12 @@ def systems_of(rows: Sequence[dict[str, Any]], timed: Sequence[dict[str, Any]]) 
     seeds = over_seeds(list(rows))
     averaged = {id(row) for group in seeds for row in group}
     members = list(seeds)
-    recipes = {(g[0]["training"]["recipe"], g[0]["method"], g[0].get("scale")) for g in seeds}
+    recipes = {(g[0]["training"]["recipe"], g[0]["method"], g[0].get("scale"), g[0].get("budget")) for g in seeds}
     known: set[tuple[str, ...]] = set()
     for row in rows:
         training = row.get("training") or {}
         place = tuple(str(row.get(key)) for key in ("method", "scale", "network", "checkpoint", "miou", "gmacs"))
-        same = (training.get("recipe"), row["method"], row.get("scale")) in recipes
+        same = (training.get("recipe"), row["method"], row.get("scale"), row.get("budget")) in recipes
         if id(row) not in averaged and place not in known and not same:
             members.append([row])
         known.add(place)
@@ -79,7 +79,7 @@ def systems_of(rows: Sequence[dict[str, Any]], timed: Sequence[dict[str, Any]]) 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
     """Return method and scale of each row, with its run where that tells it apart, else with network and checkpoint."""
-    short = [method_name(str(row["method"]), row.get("scale")) for row in rows]
+    short = [method_name(str(row["method"]), row.get("scale"), row.get("budget")) for row in rows]
     by_run = [f"{name}, {row[RUN]}" for name, row in zip(short, rows, strict=True)]
     return [
         name if short.count(name) == 1 else run if by_run.count(run) == 1 else long

@@ -335,9 +335,9 @@ def test_lines_are_there_while_the_video_runs(image, tmp_path, monkeypatch):
     film, seen = exact_film(tmp_path / "film.mp4", 4, gop=4), []
     whole = FrameRunner.step
 
-    def step(*given):
+    def step(*given, **named):
         seen.append(len((tmp_path / "output" / ".partial" / "results.jsonl").read_text().splitlines()))
-        return whole(*given)
+        return whole(*given, **named)
 
     segmenter_ready = StreamSegmenter.prepare
 
@@ -394,11 +394,11 @@ def test_an_interrupted_live_source_has_results(image, tmp_path, monkeypatch):
     sender.start()
     whole, seen = FrameRunner.step_batch, []
 
-    def step_batch(*given):
+    def step_batch(*given, **named):
         seen.append(1)
         if len(seen) == 4:
             raise Interruption(signal.SIGINT)
-        return whole(*given)
+        return whole(*given, **named)
 
     monkeypatch.setattr(FrameRunner, "step_batch", step_batch)
     summary = predict(request(image, pipe, tmp_path / "output"))
@@ -423,13 +423,13 @@ def test_an_interruption_completes_live_sources_only(image, tmp_path, monkeypatc
             yield frame
             sent.set()
 
-    def step_batch(self, images, *given):
+    def step_batch(self, images, *given, **named):
         if images[0].shape[0] == 45:
             seen.append(1)
             sent.wait(30)
             if len(seen) == 4:
                 raise Interruption(signal.SIGINT)
-        return whole(self, images, *given)
+        return whole(self, images, *given, **named)
 
     monkeypatch.setattr(LiveVideo, "__iter__", iterate)
     monkeypatch.setattr(FrameRunner, "step_batch", step_batch)

@@ -14,10 +14,12 @@ from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts, mean_iou
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
+from src.inference.budget import Spending
 from src.inference.engine.options import Engine
 from src.inference.runner import FrameRunner
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
+from src.metrics.cost import frame_costs
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
 from tests.support.scores import default_metrics
@@ -80,6 +82,30 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
             if frame.index in (5, 7):
                 np.add.at(expected[frame.index % 4], (clip.read_labels(frame.index, labels.shape), labels), 1)
         assert np.array_equal(metric[CONFUSION].numpy(), expected), system.network.method
+
+
+def test_a_budget_is_a_system_more_and_costs_what_its_frames_cost(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
+    costs = frame_costs(loaded["ar"].network, (48, 64))
+    systems = systems_of(loaded, [0.6 * costs["key"], costs["key"]])
+    assert [s.budget for s in systems if s.network.method == "AR"] == [None, 0.6 * costs["key"], costs["key"]]
+    spendings: dict[int, list[Spending]] = {}
+    metrics = default_metrics(len(CLASSES), clip.gop)
+    found = score_clips(systems, [clip] * 2, metrics, "exact", CPU, spendings=spendings)
+    assert [systems[n].budget for n in spendings] == [0.6 * costs["key"], costs["key"]]
+    for number, spent in spendings.items():
+        row = result_of(systems[number], found[number], CLASSES, (48, 64), clip.gop, spent)
+        frames = row["spending"]["frames"]
+        assert sum(frames.values()) == 16, "of both clips"
+        assert row["gmacs"]["amortised"] <= row["budget"]
+        assert row["gmacs"]["amortised"] == pytest.approx(sum(n * costs[kind] for kind, n in frames.items()) / 16)
+    every = result_of(systems[-1], found[-1], CLASSES, (48, 64), clip.gop, spendings[len(systems) - 1])
+    assert every["spending"]["frames"]["key"] > 4, "more than the coding has"
+
+
+def test_a_budget_needs_a_method_that_can_warp(tmp_path):
+    with pytest.raises(UserError, match=r"^budget=\[1.0\] is for methods .* such as AR-Seg"):
+        systems_of(checkpoints(tmp_path, image=IMAGE), [1.0])
 
 
 def test_blocks_count_what_the_confusion_matrices_count(clip, tmp_path):

@@ -234,11 +234,11 @@ def test_frames_are_dropped_before_the_network_and_motion_stays_exact(
 ) -> None:
     source, whole, seen = Recorded(video), runner.step_batch, list[Any]()
 
-    def step_batch(images: Any, states: Any, motions: Any) -> Any:
+    def step_batch(images: Any, states: Any, motions: Any, warp_only: bool) -> Any:
         seen.append((images[0], motions[0]))
         source.meeting.wait()
         source.meeting.wait()
-        return whole(images, states, motions)
+        return whole(images, states, motions, warp_only)
 
     monkeypatch.setattr(runner, "step_batch", step_batch)
     found, health = run(source, runner, drop=True)

@@ -70,9 +70,9 @@ def test_frames_of_one_kind_and_size_are_one_batch(
     runner = runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR)), torch.device("cpu"))
     batches, whole = list[tuple[int, bool]](), runner.step_batch
 
-    def step_batch(images: Any, states: Any, motions: Any) -> Any:
+    def step_batch(images: Any, states: Any, motions: Any, warp_only: bool) -> Any:
         batches.append((len(images), motions[0] is None))
-        return whole(images, states, motions)
+        return whole(images, states, motions, warp_only)
 
     monkeypatch.setattr(runner, "step_batch", step_batch)
     run(videos, runner, 4, 0)
@@ -86,11 +86,11 @@ def test_as_many_frames_as_workers_are_run_side_by_side(
     together, whole = threading.Barrier(2, timeout=60), runner.step_batch
     first = threading.Semaphore(2)
 
-    def step_batch(images: Any, states: Any, motions: Any) -> Any:
+    def step_batch(images: Any, states: Any, motions: Any, warp_only: bool) -> Any:
         if first.acquire(blocking=False):
             together.wait()  # until the other worker is here
         assert len(images) == 1
-        return whole(images, states, motions)
+        return whole(images, states, motions, warp_only)
 
     monkeypatch.setattr(runner, "step_batch", step_batch)
     results, ends = run(videos, runner, 3, 3, workers=2)

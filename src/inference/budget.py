@@ -1,0 +1,203 @@
+"""Decide frame by frame how much to compute, under a budget: run the network anew, at low resolution, or not at all."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from src.errors import check_range
+from src.inference.keyframes import KeyedMotion, Plan
+from src.video.types import Frame, MotionField
+
+SHRINK = 8  # of the images whose difference says how much has changed
+PROBED = 8  # keyframes from one at which the low-resolution branch is compared, too, to the next
+PACE = 0.1  # of the price: relative change after a frame that costs twice the budget
+SMALLEST_GAIN = 0.01  # share of one frame's labels that a keyframe has to be worth
+# Where learning starts: labels that differ from the high branch's by keyframes' distance and change, and their weight
+# in samples. Fitted on two street videos without labels.
+START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
+START_NONKEY = (0.01, 0.55)
+MEMORY = 0.98  # weight of a sample beside the next
+
+
+@dataclass
+class Spending:
+    """Spending under a budget.
+
+    Attributes:
+        budget: 10^9 multiply-adds per frame.
+        window: frames that keep it.
+        frames: how many were a "key", "nonkey" or "warp".
+        gmacs: spent in all.
+        worst: mean over the most expensive window.
+    """
+
+    budget: float
+    window: int
+    frames: Counter[str] = field(default_factory=Counter)
+    gmacs: float = 0.0
+    worst: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """10^9 multiply-adds per frame."""
+        return self.gmacs / max(1, self.frames.total())
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain Python form."""
+        return {
+            "budget": self.budget,
+            "mean": round(self.mean, 4),
+            "worst": round(self.worst, 4),
+            "window": self.window,
+            "frames": dict(sorted(self.frames.items())),
+        }
+
+
+def joined(spendings: Sequence[Spending]) -> Spending:
+    """Add up what several videos cost under one budget."""
+    frames = sum((one.frames for one in spendings), Counter[str]())
+    gmacs, worst = sum(one.gmacs for one in spendings), max(one.worst for one in spendings)
+    return Spending(spendings[0].budget, spendings[0].window, frames, gmacs, worst)
+
+
+class Regression:
+    """Least squares with weights of 0 or more, updated sample by sample.
+
+    Args:
+        weights: at the start.
+        scales: usual sizes of the inputs.
+        samples: that the start counts for.
+    """
+
+    def __init__(self, weights: tuple[float, ...], scales: tuple[float, ...], samples: float) -> None:
+        self._weights, self._scales = np.array(weights, np.float64), np.array(scales, np.float64)
+        self._covariance = np.eye(len(weights)) / samples
+
+    def __call__(self, *inputs: float) -> float:
+        """Return what is expected."""
+        return float(self._weights @ np.array(inputs))
+
+    def learn(self, found: float, *inputs: float) -> None:
+        """Take note of a sample (recursive least squares, older ones count less)."""
+        x = np.array(inputs) / self._scales
+        gain = self._covariance @ x / (MEMORY + x @ self._covariance @ x)
+        self._covariance = (self._covariance - np.outer(gain, x @ self._covariance)) / MEMORY
+        changed = self._weights + gain * (found - self._weights @ np.array(inputs)) / self._scales
+        self._weights = np.maximum(0, changed)
+
+
+class BudgetedKeys(KeyedMotion):
+    """Spends a budget of multiply-adds where the labels are expected to gain most; looks at no later frame.
+
+    On each frame the share of labels that warping would get wrong is predicted from the distance to the keyframe and
+    from how the image has changed since. A new keyframe comes where that exceeds the mean cost of a frame since the
+    last one, wrong labels and spending together, at which waiting costs more than a keyframe (the marginal
+    value theorem). Spending is weighed by a price, which rises while more than the budget is spent and falls else.
+    Between keyframes the low-resolution branch runs where it is worth its price.
+
+    Each keyframe teaches the prediction for free: its labels are those that warping should have given.
+
+    In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
+    ask for (I frame, lost motion) included; a second one of that kind in a window is not refused.
+
+    Args:
+        costs: of "key", "nonkey" and "warp", 10^9 multiply-adds.
+        budget: of a frame in the mean, in the same unit.
+        window: frames that keep it; the GOP of the training.
+        max_gop, all_intra: of `KeyedMotion`.
+
+    Raises:
+        UserError: the budget is below that of one keyframe in a window.
+    """
+
+    def __init__(
+        self, costs: Mapping[str, float], budget: float, window: int, max_gop: int | None, all_intra: bool = False
+    ) -> None:
+        super().__init__(max_gop, all_intra)
+        least = (costs["key"] + (window - 1) * costs["warp"]) / window
+        check_range(
+            budget >= least, "budget", budget,
+            f"{least:.3g} GMACs or more, which a keyframe in {window} frames of this size costs",
+        )  # fmt: skip
+        self._costs, self._budget, self._window = dict(costs), budget, window
+        self._chosen: deque[float] = deque(maxlen=window - 1)  # spent by choice on the latest frames
+        self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
+        self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
+        interval = costs["key"] / max(budget - costs["warp"], costs["key"] / (4 * window))
+        self._price = START[1] / window * interval**2 / (2 * costs["key"])
+        self._key: NDArray[np.float32] | None = None  # its image, shrunk
+        self._age, self._wrong, self._keyframes = 0, 0.0, 0
+        self._inputs: tuple[float, ...] = ()
+        self._latest: deque[float] = deque(maxlen=window)
+        self.spending = Spending(budget, window)
+
+    def plan(self, frame: Frame, skipped: bool = False) -> Plan:
+        """Return what is done with the next frame."""
+        motion = self.update(frame, skipped)
+        if skipped:
+            return Plan(motion)
+        image = _shrunk(frame.image)
+        if motion is None or self._key is None:
+            return self._as_key(image, Plan(None), by_choice=False)
+        self._age += 1
+        self._inputs = (1.0, self._age / self._window, float(np.abs(image - self._key).mean()))
+        warped = self._warped(*self._inputs)
+        nonkey = min(warped, self._nonkey(1.0, warped)) + self._price * (self._costs["nonkey"] - self._costs["warp"])
+        wrong = min(warped, nonkey)
+        costly = self._price * self._costs["key"]
+        wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
+        if wants_key and self._affords("key"):
+            return self._rekey(frame, image, motion)
+        self._wrong += wrong
+        warp_only = warped <= nonkey or not self._affords("nonkey")
+        self._spend("warp" if warp_only else "nonkey", by_choice=True)
+        if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
+            self._price *= float(np.exp(2 * PACE))
+        return Plan(motion, warp_only)
+
+    def learn(self, warped: float, nonkey: float | None) -> None:
+        """Learn from what a keyframe found."""
+        self._warped.learn(warped, *self._inputs)
+        if nonkey is not None:
+            self._nonkey.learn(nonkey, 1.0, warped)
+
+    def _rekey(self, frame: Frame, image: NDArray[np.float32], motion: MotionField) -> Plan:
+        probe_nonkey = self._keyframes % PROBED == 0 and self._affords("key", "nonkey")
+        self._restart(frame)
+        return self._as_key(image, Plan(None, False, motion, probe_nonkey), by_choice=True)
+
+    def _as_key(self, image: NDArray[np.float32], plan: Plan, by_choice: bool) -> Plan:
+        self._key, self._age, self._wrong = image, 0, 0.0
+        self._keyframes += 1
+        self._spend("key", by_choice, *(["nonkey"] if plan.probe_nonkey else []))
+        return plan
+
+    def _affords(self, *kinds: str) -> bool:
+        """Whether the window still has enough, beside a keyframe that the video may ask for."""
+        reserved = self._costs["key"] - self._costs["warp"]
+        left = self._budget * self._window - reserved - sum(self._chosen)
+        return sum(self._costs[kind] for kind in kinds) <= left
+
+    def _spend(self, kind: str, by_choice: bool, *further: str) -> None:
+        cost = sum(self._costs[one] for one in (kind, *further))
+        self._latest.append(cost)
+        spending = self.spending
+        spending.frames[kind] += 1
+        spending.gmacs += cost
+        spending.worst = max(spending.worst, sum(self._latest) / self._window)
+        self._chosen.append(cost if by_choice else self._costs["warp"])
+        self._price *= float(np.exp(PACE * (cost / self._budget - 1)))
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Brightness 0..1, shrunk."""
+    height, width = image.shape[:2]
+    small = cv2.resize(image, (max(1, width // SHRINK), max(1, height // SHRINK)), interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.float32) / np.float32(255)

@@ -1,0 +1,189 @@
+"""Frames computed within a budget of multiply-adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from src.checkpoints.load import load_checkpoint
+from src.errors import UserError
+from src.inference.budget import BudgetedKeys, Regression, Spending, joined
+from src.inference.keyframes import KeyedMotion
+from src.inference.runner import FrameRunner, runner_of
+from src.inference.segment import Segmented, segment
+from src.inference.streams import Stream, segment_streams
+from src.metrics.cost import frame_costs, inference_cost
+from src.models.arseg.net import WarpOnly
+from src.models.video import FrameInput
+from src.video.reading.decode import Video
+from src.video.types import Frame
+from tests.support.tiny_arseg import pair, tiny_arseg
+from tests.support.tiny_runner import AR, exact_film, save_checkpoint
+
+COSTS = {"key": 4.0, "nonkey": 1.0, "warp": 0.0}
+WINDOW = 12
+STILL = np.array([[0, 0, 32, 32, 0, 0]], np.float32)
+
+
+def frames(levels: list[float], intra: tuple[int, ...] = (0,)) -> Iterator[Frame]:
+    """A video whose whole image has one brightness (0..1) on each frame."""
+    for n, level in enumerate(levels):
+        image = np.full((32, 32, 3), round(255 * level), np.uint8)
+        yield Frame(image, "I" if n in intra else "P", None if n in intra else STILL, Fraction(n, 15), n)
+
+
+def kinds(keys: BudgetedKeys, video: Iterator[Frame], wrong: float = 1.0) -> str:
+    """One letter for each frame: Key, Nonkey or Warp. Probes find `wrong` labels per change of brightness."""
+    found, level, key_level = "", 0.0, 0.0
+    for frame in video:
+        plan, level = keys.plan(frame), float(frame.image.mean()) / 255
+        if plan.probe is not None:
+            change = abs(level - key_level)
+            keys.learn(wrong * change, 0.4 * wrong * change if plan.probe_nonkey else None)
+        if plan.motion is None:
+            key_level = level
+        found += "K" if plan.motion is None else "W" if plan.warp_only else "N"
+    return found
+
+
+def drifting(length: int, seed: int = 0) -> list[float]:
+    steps = np.random.default_rng(seed).normal(0, 0.03, length)
+    return list(np.clip(0.5 + steps.cumsum(), 0, 1))
+
+
+@pytest.mark.parametrize("budget", [0.4, 0.8, 1.5, 3.0])
+@pytest.mark.parametrize("gop", [12, 30, 250])
+def test_no_window_costs_more_than_the_budget(budget: float, gop: int) -> None:
+    keys = BudgetedKeys(COSTS, budget, WINDOW, None)
+    found = kinds(keys, frames(drifting(300), tuple(range(0, 300, gop))))
+    spending = keys.spending
+    counts = [spending.frames[kind] for kind in ("key", "nonkey", "warp")]
+    assert counts == [found.count(letter) for letter in "KNW"]
+    assert spending.worst <= budget
+    assert spending.mean == pytest.approx(spending.gmacs / 300)
+    assert all(found[n] == "K" for n in range(0, 300, gop))
+
+
+def test_more_budget_is_spent_on_more_keyframes() -> None:
+    counts = []
+    for budget in (0.6, 1.2, 2.4):
+        keys = BudgetedKeys(COSTS, budget, WINDOW, None)
+        counts.append(kinds(keys, frames(drifting(300))).count("K"))
+    assert counts[0] < counts[1] < counts[2]
+
+
+def test_a_video_at_rest_costs_one_keyframe() -> None:
+    keys = BudgetedKeys(COSTS, 2.0, WINDOW, None)
+    found = kinds(keys, frames([0.5] * 200))
+    assert found[60:].count("K") == 0, "once what warping does there is learned"
+
+
+def test_keyframes_come_where_the_image_changes() -> None:
+    keys = BudgetedKeys(COSTS, 1.0, WINDOW, None)
+    levels = [0.5] * 60 + drifting(60, seed=1) + [0.5] * 60
+    found = kinds(keys, frames(levels))
+    assert found[60:120].count("K") > 2 * (found[30:60].count("K") + found[150:].count("K"))
+
+
+def test_a_sudden_change_is_a_keyframe_at_once() -> None:
+    keys = BudgetedKeys(COSTS, 1.0, WINDOW, None)
+    assert kinds(keys, frames([0.2] * 50 + [0.9] * 5))[50] == "K"
+
+
+def test_the_low_branch_runs_where_a_keyframe_is_out_of_reach() -> None:
+    keys = BudgetedKeys(COSTS, 0.8, WINDOW, None)
+    assert "N" in kinds(keys, frames(drifting(300)))
+
+
+def test_too_small_a_budget_is_rejected_with_the_least_one() -> None:
+    with pytest.raises(UserError, match=r"^budget=0.3 is out of range; give 0.333 GMACs or more"):
+        BudgetedKeys(COSTS, 0.3, WINDOW, None)
+
+
+def test_no_later_frame_is_looked_at() -> None:
+    levels = drifting(100)
+    whole = kinds(BudgetedKeys(COSTS, 1.0, WINDOW, None), frames(levels))
+    assert kinds(BudgetedKeys(COSTS, 1.0, WINDOW, None), frames(levels[:60])) == whole[:60]
+
+
+def test_regression_finds_a_line() -> None:
+    regression, rng = Regression((0.0, 0.0), (1.0, 0.1), 4.0), np.random.default_rng(0)
+    for x in rng.uniform(0, 0.3, 60):
+        regression.learn(0.02 + 0.7 * x, 1.0, x)
+    assert regression(1.0, 0.2) == pytest.approx(0.16, abs=0.003)
+
+
+def test_what_several_videos_cost_is_joined() -> None:
+    one, other = Spending(1.0, 12), Spending(1.0, 12)
+    one.frames.update(key=2, warp=2)
+    other.frames.update(key=1)
+    one.gmacs, other.gmacs, one.worst, other.worst = 8.0, 4.0, 0.7, 0.9
+    both = joined([one, other])
+    assert (both.frames, both.mean, both.worst) == ({"key": 3, "warp": 2}, 12 / 5, 0.9)
+
+
+@torch.inference_mode()
+def test_a_warped_frame_is_the_keyframe_moved() -> None:
+    net = tiny_arseg().eval()
+    key, image, motion, valid = pair()
+    state = net.step(FrameInput(key), net.init_state())[1]
+    expected, _ = WarpOnly(net).step(FrameInput(image, motion, valid), state)
+    found, after = net.step(FrameInput(image, motion, valid, warp_only=True), state)
+    assert torch.equal(found, expected)
+    assert after is state
+    assert not torch.equal(found, net.step(FrameInput(image, motion, valid), state)[0])
+
+
+def test_costs_of_frames_are_those_of_the_cycle() -> None:
+    net, size = tiny_arseg(), (36, 52)
+    costs, own, warped = frame_costs(net, size), inference_cost(net, size, 4), inference_cost(WarpOnly(net), size, 4)
+    assert (costs["key"], costs["nonkey"], costs["warp"]) == (own.gmacs_key, own.gmacs_nonkey, warped.gmacs_nonkey)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return exact_film(tmp_path_factory.mktemp("video") / "video.mp4", 40, gop=40, height=48, width=64)
+
+
+@pytest.fixture
+def runner(tmp_path: Path) -> FrameRunner:
+    return runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR)), torch.device("cpu"))
+
+
+def within(runner: FrameRunner, share: float) -> BudgetedKeys:
+    """Keys for a share of what keyframes alone would cost."""
+    costs = runner.costs(48, 64)
+    return BudgetedKeys(costs, share * costs["key"], 5, None)
+
+
+def test_labels_are_those_of_each_kind_of_frame(video: Path, runner: FrameRunner) -> None:
+    found = list(segment(Video(video), runner, within(runner, 0.5)))
+    assert {r.warp_only for r in found} == {True, False}
+    state, keyed = None, KeyedMotion(None)
+    for result in found:
+        motion = keyed.update(result.frame)
+        if result.is_key:
+            keyed = KeyedMotion(None)
+            motion, state = keyed.update(result.frame), runner.init_state()
+        labels, state = runner.step(result.frame.image, state, motion, warp_only=result.warp_only)
+        assert np.array_equal(labels, result.labels), result.frame.index
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_streams_keep_budgets_of_their_own(video: Path, runner: FrameRunner, workers: int) -> None:
+    shares = (0.3, 0.6)
+    alone = [list(segment(Video(video), runner, within(runner, share))) for share in shares]
+    together: list[list[Segmented]] = [[], []]
+    streams = [
+        Stream(Video(video), within(runner, share), found.append, lambda error: None)
+        for share, found in zip(shares, together, strict=True)
+    ]
+    segment_streams(iter(streams), runner, 2, 0, workers)
+    for one, other in zip(alone, together, strict=True):
+        assert [(r.is_key, r.warp_only) for r in one] == [(r.is_key, r.warp_only) for r in other]
+    assert [r.is_key for r in alone[0]] != [r.is_key for r in alone[1]]
