@@ -11,13 +11,16 @@ import torch
 
 from src.adaptation.learner import Learner
 from src.adaptation.options import Learning
+from src.checkpoints.load import load_checkpoint
 from src.data.batch import ClipBatch
 from src.losses.distillation import channel_divergence
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
 from src.training.modules.arseg import ARSegModule
+from src.training.modules.segmentation import load_net
 from src.training.schedules import cosine
 from tests.support.scores import IOU
 from tests.support.tiny_arseg import pair, tiny_arseg
+from tests.support.tiny_runner import AR, save_checkpoint
 
 LEARNING = Learning(1e-4, 2, (36, 52), (1.0, 1.0), 0.5, 1.0, 1.0, 1.0, "fp32")
 
@@ -98,3 +101,15 @@ def test_channel_divergence_is_zero_for_equal_distributions_and_that_of_torch_el
         *(torch.distributions.Categorical(logits=x.movedim(1, -1)) for x in (target, features))
     )
     torch.testing.assert_close(channel_divergence(features, target), expected.mean())
+
+
+def test_a_checkpoint_of_arseg_gives_its_high_branch(tmp_path):
+    path = save_checkpoint(tmp_path / "ar.ckpt", AR)
+    trained = load_checkpoint(path).network
+    net = deepcopy(trained.low)
+    load_net(net, path)
+    for name, value in trained.high.state_dict().items():
+        assert torch.equal(net.state_dict()[name], value), name
+    assert any(
+        not torch.equal(a, b) for a, b in zip(net.state_dict().values(), trained.low.state_dict().values(), strict=True)
+    )
