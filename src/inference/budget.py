@@ -20,7 +20,7 @@ PROBED = 8  # keyframes from one at which the low-resolution branch is compared,
 PACE = 0.1  # of the price: relative change after a frame that costs twice the budget
 SMALLEST_GAIN = 0.01  # share of one frame's labels that a keyframe has to be worth
 # Where learning starts: labels that differ from the high branch's by keyframes' distance and change, and their weight
-# in samples. Fitted on two street videos without labels.
+# in samples. Set by eye from what two street videos showed.
 START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
@@ -102,7 +102,8 @@ class BudgetedKeys(KeyedMotion):
     value theorem). Spending is weighed by a price, which rises while more than the budget is spent and falls else.
     Between keyframes the low-resolution branch runs where it is worth its price.
 
-    Each keyframe teaches the prediction for free: its labels are those that warping should have given.
+    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. That warp is not
+    counted, a few thousandths of the keyframe.
 
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included; a second one of that kind in a window is not refused.
