@@ -51,11 +51,16 @@ class LoadedModel:
     metadata: dict[str, Any]
 
 
-def load_checkpoint(path: str | Path) -> LoadedModel:
+def load_checkpoint(path: str | Path, lr_scale: float | None = None) -> LoadedModel:
     """Build the network of a checkpoint written by `src.train` or `src.convert`, or of shipped weights, on the CPU.
 
+    Args:
+        path: of the file.
+        lr_scale: of `VideoSegmenter.rescaled`; None: that of the checkpoint.
+
     Raises:
-        UserError: no such file, damaged, not written by this project, or a network that labels no pixels.
+        UserError: no such file, damaged, not written by this project, a network that labels no pixels, or one that
+            has no such scale.
     """
     content = read_checkpoint(path)
     found = content[metadata.KEY]
@@ -68,7 +73,7 @@ def load_checkpoint(path: str | Path) -> LoadedModel:
         )
     fit, normalisation = found["fit"], found["normalisation"]
     return LoadedModel(
-        network.eval(),
+        network.eval() if lr_scale is None else network.eval().rescaled(lr_scale),
         ClassSet.from_dict(found["classes"]),
         Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
         None if fit is None else FitSize(fit["short"], fit["long"]),

@@ -86,8 +86,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     check_whole("player", config.player, 0)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
-    budgets = _budgets(config)
-    systems = systems_of(checkpoints, budgets)
+    systems = systems_of(checkpoints, _budgets(config), _numbers(config, "lr_scale"))
     data = data_config(first.metadata, config, next(iter(checkpoints)))
     used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
@@ -135,13 +134,22 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _budgets(config: DictConfig) -> list[float]:
-    given = config.budget
-    budgets = [] if given is None else [given] if isinstance(given, int | float) else list(given)
+    budgets = _numbers(config, "budget")
     for budget in budgets:
-        check_range(isinstance(budget, int | float) and budget > 0, "budget", budget, "GMACs per frame above 0")
+        check_range(budget > 0, "budget", budget, "GMACs per frame above 0")
     if budgets and (config.inputs == "stills" or config.submission is not None):
         raise UserError("budget is for videos that are scored; leave budget out, or give inputs=videos submission=null")
-    return [float(budget) for budget in budgets]
+    return budgets
+
+
+def _numbers(config: DictConfig, key: str) -> list[float]:
+    """A number, or several of a list, each once; none for null."""
+    given = plain(config)[key]
+    numbers = given if isinstance(given, list) else [] if given is None else [given]
+    for number in numbers:
+        valid = isinstance(number, int | float) and not isinstance(number, bool)
+        check_range(valid, key, number, "a number or a list of numbers")
+    return list(dict.fromkeys(map(float, numbers)))
 
 
 def _record(
@@ -282,10 +290,11 @@ def _load(config: DictConfig) -> dict[str, LoadedModel]:
         )
     if baseline.normalisation != main.normalisation:
         raise UserError(f"baseline '{config.baseline}' was trained with another normalisation; train both on the same")
-    if main.network.uses_motion and baseline.network.scale != main.network.scale:
+    scales = _numbers(config, "lr_scale") or [main.network.scale]
+    if main.network.uses_motion and baseline.network.scale not in scales:
         raise UserError(
             f"baseline '{config.baseline}' was trained at scale {baseline.network.scale}, the checkpoint's low branch "
-            f"at {main.network.scale}; give one of the same scale"
+            f"runs at {', '.join(map(str, scales))}; give one of the same scale"
         )
     return {**loaded, config.baseline: baseline}
 

@@ -45,7 +45,7 @@ def export_checkpoint(config: DictConfig) -> dict[str, Any]:
     options = _options(config)
     torch.set_num_threads(options.threads)
     with atomic_output_folder(Path(config.output)) as folder:
-        loaded = load_checkpoint(config.checkpoint)
+        loaded = load_checkpoint(config.checkpoint, config.lr_scale)
         net = inference_form(loaded.network)
         source = config.source
         usual = USUAL if source is None else _size(source, loaded)

@@ -45,7 +45,12 @@ log = logging.getLogger(__name__)
 
 # what the results do not depend on
 _ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "live", "backend")
-_NEWER = {"player": 0, "policy": "fixed", "budget": None}  # options, and what versions without them did
+_NEWER = {
+    "player": 0,
+    "policy": "fixed",
+    "budget": None,
+    "lr_scale": None,
+}  # options, and what versions without them did
 
 
 def segment_video(config: DictConfig) -> None:
@@ -153,6 +158,7 @@ class _Run:
             options.precision,
             at_once,
             make_runner,
+            options.lr_scale,
         )
         settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
         # without the newer options, results are those of versions that had none

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -79,15 +80,19 @@ class System:
         return BudgetedKeys(costs, self.budget, clip.gop, None)
 
 
-def systems_of(checkpoints: dict[str, LoadedModel], budgets: Sequence[float] = ()) -> list[System]:
+def systems_of(
+    checkpoints: dict[str, LoadedModel], budgets: Sequence[float] = (), scales: Sequence[float] = ()
+) -> list[System]:
     """Systems of checkpoints and their comparisons, methods without memory first.
 
     Args:
         checkpoints: loaded, by name.
         budgets: each gives a system more of each checkpoint whose method can keep one.
+        scales: of methods with a low-resolution branch, each a system; none: that of the training.
 
     Raises:
-        UserError: checkpoints of other classes than the first one's, or budgets where no method can keep one.
+        UserError: checkpoints of other classes than the first one's, or budgets or scales that no method
+            can have.
     """
     (first_name, first), *others = checkpoints.items()
     for name, loaded in others:
@@ -96,12 +101,22 @@ def systems_of(checkpoints: dict[str, LoadedModel], budgets: Sequence[float] = (
                 f"checkpoint '{name}' was trained on other classes than '{first_name}'; compare networks of the same "
                 "classes"
             )
-    found = []
+    found: list[System] = []
     for name, loaded in checkpoints.items():
         network = inference_form(loaded.network)
-        for method in (*network.comparisons(), network):
-            found.append(System(method, loaded.normalisation, loaded.fit, loaded.metadata["network"]["name"], name))
-        found += [replace(found[-1], budget=budget) for budget in budgets if network.can_warp]
+        of_checkpoint = functools.partial(
+            System,
+            normalisation=loaded.normalisation,
+            fit=loaded.fit,
+            architecture=loaded.metadata["network"]["name"],
+            checkpoint=name,
+        )
+        found += map(of_checkpoint, network.comparisons())
+        for method in [network.rescaled(s) for s in scales] if scales and network.can_rescale else [network]:
+            found.append(of_checkpoint(method))
+            found += [of_checkpoint(method, budget=budget) for budget in budgets if method.can_warp]
+    if scales and not any(loaded.network.can_rescale for loaded in checkpoints.values()):
+        first.network.rescaled(scales[0])  # says why not
     if budgets and not any(system.budget for system in found):
         raise UserError(
             f"budget={list(budgets)} is for methods that can leave a frame to its motion, such as AR-Seg; "

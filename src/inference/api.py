@@ -146,6 +146,7 @@ def load_segmenter(
     precision: str = "fp32",
     streams: int = 1,
     make_runner: MakeRunner = runner_of,
+    lr_scale: float | None = None,
 ) -> StreamSegmenter:
     """Load a checkpoint of `src.train` or `src.convert` in its inference form.
 
@@ -159,6 +160,7 @@ def load_segmenter(
         streams: videos that are segmented at the same time. On a CPU they share the threads, for one thread on each of
             two frames does more than two on one.
         make_runner: another way to run the network, such as one that adapts it.
+        lr_scale: of images between keyframes, for AR-Seg; None: that of the training.
 
     Raises:
         UserError: no such file, damaged, not written by this project, no such device, or a backend or precision
@@ -168,4 +170,6 @@ def load_segmenter(
     workers = min(streams, count) if chosen.type == "cpu" else 1
     torch.set_num_threads(count // workers)  # of each
     keep_freed_memory()
-    return StreamSegmenter(load_checkpoint(checkpoint), chosen, count, backend, precision, workers, make_runner)
+    return StreamSegmenter(
+        load_checkpoint(checkpoint, lr_scale), chosen, count, backend, precision, workers, make_runner
+    )

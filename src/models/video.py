@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -61,6 +62,7 @@ class VideoSegmenter(nn.Module, ABC):
         num_classes: K.
         uses_motion: whether frames between keyframes need their motion.
         can_warp: whether frames may be `warp_only`.
+        can_rescale: whether the frames between keyframes may be seen at another resolution.
     """
 
     method: str
@@ -68,6 +70,7 @@ class VideoSegmenter(nn.Module, ABC):
     num_classes: int
     uses_motion: bool = False
     can_warp: bool = False
+    can_rescale: bool = False
 
     @property
     def joins_bfloat16(self) -> bool:
@@ -112,6 +115,22 @@ class VideoSegmenter(nn.Module, ABC):
     def cycle(self, gop: int) -> FrameCycle:
         """Kinds of the frames of a video with keyframes every `gop` frames."""
         return FrameCycle(("key",), ("key",))
+
+    def rescaled(self, scale: float) -> VideoSegmenter:
+        """Return the method on the same weights, with `scale` in (0, 1] in place of its own.
+
+        Raises:
+            UserError: the scale is out of range, or the method has none to choose.
+        """
+        if not self.can_rescale:
+            raise UserError(
+                f"lr_scale={scale} is for methods with a low-resolution branch, such as AR-Seg, not for "
+                f"'{self.method}'; leave lr_scale out"
+            )
+        check_range(0 < scale <= 1, "lr_scale", scale, "a number above 0, up to 1")
+        other = copy.copy(self)
+        other.scale = scale
+        return other
 
     def comparisons(self) -> list[VideoSegmenter]:
         """Other ways to run the same weights, which a table shows beside the method."""

@@ -78,7 +78,7 @@ class NonKey(nn.Module):
 
 def _arseg_inputs(net: Any, size: tuple[int, int]) -> Inputs:
     key, current, motion, valid = pair(1, *size)
-    return downscale(current, net.lr_scale), net.key(key)[1], motion, valid
+    return downscale(current, net.scale), net.key(key)[1], motion, valid
 
 
 def _arseg_outputs(net: Any, size: tuple[int, int]) -> list[Tensor]:

@@ -86,6 +86,7 @@ class ARSeg(VideoSegmenter):
     method = "AR"
     uses_motion = True
     can_warp = True
+    can_rescale = True
     fuses_inside = False  # the network, in place of before its classifier
 
     def __init__(
@@ -105,8 +106,7 @@ class ARSeg(VideoSegmenter):
                 f"{fusion.channels}; build it for those of the features"
             )
         self.high, self.low, self.fusion = high.requires_grad_(False), low, fusion
-        self.lr_scale, self.legacy = lr_scale, legacy
-        self.scale = lr_scale
+        self.scale, self.legacy = lr_scale, legacy
         self.num_classes = high.num_classes
         self.share_classifier = share_classifier
         if share_classifier:
@@ -133,7 +133,7 @@ class ARSeg(VideoSegmenter):
         """Output (B, K, H, W) of a frame between keyframes.
 
         Args:
-            low_image: (B, 3, int(H * lr_scale), int(W * lr_scale)).
+            low_image: (B, 3, int(H * scale), int(W * scale)).
             features: of the keyframe, from `key`.
             motion: (B, 2, H, W) in image pixels, x_key = x + motion(x).
             motion_valid: (B, H, W) bool; None means all valid.
@@ -188,11 +188,17 @@ class ARSeg(VideoSegmenter):
         """The high branch on every frame, and its features warped without a network on the frames between."""
         return [SingleFrame(self.high), WarpOnly(self)]
 
-    def shrink(self, image: Tensor) -> Tensor:
-        """Downscale an image to (B, 3, int(H * lr_scale), int(W * lr_scale)), the input of the low branch."""
+    def shrink(self, image: Tensor, scale: float | None = None) -> Tensor:
+        """Downscale an image to (B, 3, int(H * scale), int(W * scale)), the input of the low branch.
+
+        Args:
+            image: (B, 3, H, W).
+            scale: in (0, 1]; None: that of the method.
+        """
+        scale = scale or self.scale
         if self.legacy is None:
-            return downscale(image, self.lr_scale)
-        return resize(image, scaled_size(image, self.lr_scale), align_corners=True)
+            return downscale(image, scale)
+        return resize(image, scaled_size(image, scale), align_corners=True)
 
     def forward_pair(
         self,
@@ -203,6 +209,7 @@ class ARSeg(VideoSegmenter):
         *,
         fuse: bool = True,
         high_features: Callable[[Tensor], Tensor] | None = None,
+        scale: float | None = None,
     ) -> PairOutput:
         """Training form of one non-keyframe after its keyframe.
 
@@ -211,13 +218,14 @@ class ARSeg(VideoSegmenter):
             motion, motion_valid: as of `nonkey`.
             fuse: false lets the low branch work alone, as in the first stage of the official recipe.
             high_features: a faster form of the high branch; None: the branch itself.
+            scale: of `shrink`.
         """
         of_high = high_features or self.high.features
         with torch.no_grad():
             target = of_high(images)
             key_features = of_high(key_images) if fuse else None
         size = int(images.shape[-2]), int(images.shape[-1])
-        low, taps = self.low.encode(self.shrink(images))
+        low, taps = self.low.encode(self.shrink(images, scale))
         low_features = resize(low, (target.shape[-2], target.shape[-1]), self.fusion.legacy)
         features = low_features
         if key_features is not None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from src.models.arseg.net import ARSeg, PairOutput
 from src.models.deploy.frozen import frozen_features
 from src.models.video import FrameInput
 from src.training.modules.segmentation import STARTS, SegmentationModule, load_net
+
+SCALES = "model.phases.low.module.scales"
 
 
 class ARSegModule(SegmentationModule):
@@ -34,6 +37,8 @@ class ARSegModule(SegmentationModule):
         feature_weight: factor of the mean squared error.
         unlabelled_weight: factor of `label_free_losses`, by which `src.adaptation` learns, on the pairs without labels
             of a batch, where it has some.
+        scales: of the low branch's images, one of which is drawn for each step, so that `rescaled` networks work, too;
+            None: that of the network alone, which is also validated.
         feature_loss: "mse", or the ablation "kl": divergence from the high branch's features, each position a
             distribution over channels by softmax. The paper names it without its form.
         low_weight: factor of the segmentation loss on the unfused low branch.
@@ -59,6 +64,7 @@ class ARSegModule(SegmentationModule):
         fusion_lr: float,
         unlabelled_weight: float = 1.0,
         feature_loss: str = "mse",
+        scales: Sequence[float] | None = None,
         **base: Any,
     ) -> None:
         super().__init__(net, **base)
@@ -71,6 +77,8 @@ class ARSegModule(SegmentationModule):
             ("unlabelled_weight", unlabelled_weight),
         ):
             check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
+        for scale in scales or ():
+            check_range(0 < scale <= 1, f"{SCALES} holds", scale, "numbers above 0, up to 1")
         check_choice("model.phases.low.module.feature_loss", feature_loss, FEATURE_LOSSES)
         load_net(net.high, start_from)
         if low_start == "high":
@@ -81,6 +89,7 @@ class ARSegModule(SegmentationModule):
         self.feature_weight, self.low_weight = feature_weight, low_weight
         self.fusion_from_epoch, self.fusion_lr = fusion_from_epoch, fusion_lr
         self.unlabelled_weight = unlabelled_weight
+        self.scales = list(scales or [net.scale])
         self.graph_changes = fusion_from_epoch > 0
 
     def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
@@ -96,7 +105,9 @@ class ARSegModule(SegmentationModule):
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch of pairs."""
         fuse = self.current_epoch >= self.fusion_from_epoch
-        pair = self._pair(batch, fuse)
+        # the same in each process, where the one with the largest image would keep the others waiting
+        scale = self.scales[int(np.random.default_rng((self.current_epoch, index)).integers(len(self.scales)))]
+        pair = self._pair(batch, fuse, scale)
         losses = {
             "segmentation": self.loss(pair.logits, pair.auxiliary, batch.labels),
             "feature": self.feature_weight * self.feature_loss(pair.features, pair.target),
@@ -105,16 +116,22 @@ class ARSegModule(SegmentationModule):
             losses["low"] = self.low_weight * self.loss.main(pair.low_logits, batch.labels)
         if batch.unlabelled is not None:
             self.net.eval()  # the statistics of batch norms stay those of labelled clips
-            pair = self._pair(batch.unlabelled, fuse)
+            pair = self._pair(batch.unlabelled, fuse, scale)
             terms = label_free_losses(pair.features, pair.target, *pair.coarse_logits)
             losses["unlabelled"] = self.unlabelled_weight * torch.stack(list(terms.values())).sum()
             self.net.train()
         return self.log_losses(losses)
 
-    def _pair(self, batch: ClipBatch, fuse: bool) -> PairOutput:
+    def _pair(self, batch: ClipBatch, fuse: bool, scale: float) -> PairOutput:
         key, current = batch.frames[:, 0], batch.frames[:, 1]
         return self.net.forward_pair(
-            key, current, batch.motion, batch.motion_valid, fuse=fuse, high_features=self.high_features
+            key,
+            current,
+            batch.motion,
+            batch.motion_valid,
+            fuse=fuse,
+            high_features=self.high_features,
+            scale=scale,
         )
 
     def predict_logits(self, batch: ClipBatch, index: int) -> Tensor:

@@ -108,6 +108,39 @@ def test_a_budget_needs_a_method_that_can_warp(tmp_path):
         systems_of(checkpoints(tmp_path, image=IMAGE), [1.0])
 
 
+def test_scales_are_systems_of_one_network(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
+    systems = systems_of(loaded, scales=[0.25, 0.5])
+    found = [(s.network.method, s.network.scale, s.checkpoint) for s in systems]
+    assert found == [
+        ("constant", 1.0, "ar"),
+        ("constant", 0.5, "image"),
+        ("warp only", 0.0, "ar"),
+        ("AR", 0.25, "ar"),
+        ("AR", 0.5, "ar"),
+    ]
+    scores = score_clips([*systems, *systems_of(loaded)], [clip], default_metrics(len(CLASSES), 4), "exact", CPU)
+    counts = [found[CONFUSION] for found in scores]
+    assert torch.equal(counts[4], counts[-1]), "the scale of the training"
+    assert not torch.equal(counts[3], counts[4])
+    trained = loaded["ar"].network
+    assert load_checkpoint(tmp_path / "ar.ckpt", 0.25).network.scale == 0.25
+    assert trained.scale == 0.5
+
+
+@pytest.mark.parametrize(
+    ("network", "scale", "message"),
+    [
+        (IMAGE, 0.5, r"^lr_scale=0.5 is for methods .* not for 'constant'; leave lr_scale out"),
+        (AR, 1.5, r"^lr_scale=1.5 is out of range; give a number above 0, up to 1"),
+    ],
+)
+def test_a_scale_that_a_network_cannot_have_is_rejected(network, scale, message, tmp_path):
+    loaded = checkpoints(tmp_path, net=network)
+    with pytest.raises(UserError, match=message):
+        systems_of(loaded, scales=[scale])
+
+
 def test_blocks_count_what_the_confusion_matrices_count(clip, tmp_path):
     systems = systems_of(checkpoints(tmp_path, ar=AR))
     blocks = BlockCounts(len(systems), len(CLASSES), clip.gop, 2)

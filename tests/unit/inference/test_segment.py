@@ -67,7 +67,7 @@ def test_arseg_equals_its_parts_run_by_hand(film, tmp_path):
         if is_key:
             logits, features = net.key(tensor(frame.image))
         else:
-            low = downscale(tensor(frame.image), net.lr_scale)
+            low = downscale(tensor(frame.image), net.scale)
             field, valid = torch.from_numpy(motion.field)[None], torch.from_numpy(motion.valid)[None]
             logits = net.nonkey(low, features, field, valid)
         expected.append(labels_of(logits))
@@ -99,7 +99,7 @@ def test_a_network_trained_at_a_fitted_size_sees_that_size_and_answers_at_the_fi
             logits, features = net.key(image)
         else:
             field, valid = torch.from_numpy(sample.motion)[None], torch.from_numpy(sample.motion_valid)[None]
-            logits = net.nonkey(downscale(image, net.lr_scale), features, field, valid)
+            logits = net.nonkey(downscale(image, net.scale), features, field, valid)
         expected.append(labels_of(resize(logits, (45, 67))))
     results = list(islice(segment(Video(film, motion="exact"), runner_of(loaded, CPU), KeyedMotion(6)), 6))
     assert_same_labels([r.labels for r in results], expected)

@@ -57,7 +57,7 @@ def test_a_network_whose_constructor_needs_values_is_built_with_memory() -> None
 def test_arseg_runs_over_any_network_with_the_channels_of_its_features() -> None:
     net = build("arseg", {"network": BRANCH, "lr_scale": 0.3, "fusion": {"mix": "gate", "window": 5}})
     assert isinstance(net, ARSeg)
-    assert (net.fusion.channels, net.fusion.window, net.fusion.mix, net.lr_scale) == (10, 5, "gate", 0.3)
+    assert (net.fusion.channels, net.fusion.window, net.fusion.mix, net.scale) == (10, 5, "gate", 0.3)
     assert isinstance(net.high, Tiny)
     assert net.high.body is not net.low.body
     assert not torch.equal(net.high.body[0].weight, net.low.body[0].weight)

@@ -86,6 +86,26 @@ def test_pairs_without_labels_are_learned_from_as_adaptation_does_and_change_no_
     assert any(grad.abs().max() > 0 for grad in grads)
 
 
+def widths(net, module, steps=8):
+    """Of the images that the low branch sees in training."""
+    found = []
+    handle = net.low.body.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].shape[-1]))
+    for index in range(steps):
+        module.training_step(batch(), index)
+    handle.remove()
+    return found
+
+
+def test_one_of_the_scales_is_drawn_for_each_step_and_the_network_keeps_its_own(net, module):
+    module._trainer = None
+    assert widths(net, module) == [26] * 8, "half of 52"
+    module.scales = [0.25, 0.75]
+    found = widths(net, module)
+    assert set(found) == {13, 39}
+    assert widths(net, module) == found, "epoch and step alone decide, so a resumed run draws the same"
+    assert net.scale == 0.5
+
+
 @pytest.mark.parametrize("compiled", [True, False])
 def test_the_frozen_branch_takes_a_faster_form_unless_it_is_compiled(net, module, compiled):
     if compiled:
