@@ -40,7 +40,7 @@ from src.evaluation.results import result_of, training_of
 from src.evaluation.scoring import System, record_clip, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
 from src.files import atomic_write, write_json
-from src.inference.budget import Spending
+from src.inference.budget import BUDGETED, Spending
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import Engine, candidates
 from src.inference.output_folder import PARTIAL, atomic_output_folder
@@ -86,7 +86,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     check_whole("player", config.player, 0)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
-    systems = systems_of(checkpoints, _budgets(config), _numbers(config, "lr_scale"))
+    systems = systems_of(checkpoints, _budgets(config), _numbers(config, "lr_scale"), _policies(config))
     data = data_config(first.metadata, config, next(iter(checkpoints)))
     used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
@@ -140,6 +140,14 @@ def _budgets(config: DictConfig) -> list[float]:
     if budgets and (config.inputs == "stills" or config.submission is not None):
         raise UserError("budget is for videos that are scored; leave budget out, or give inputs=videos submission=null")
     return budgets
+
+
+def _policies(config: DictConfig) -> list[str]:
+    given = plain(config)["policy"]
+    policies = given if isinstance(given, list) else [given]
+    for policy in policies:
+        check_choice("policy", policy, tuple(BUDGETED))
+    return policies
 
 
 def _numbers(config: DictConfig, key: str) -> list[float]:

@@ -21,7 +21,7 @@ from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
-from src.inference.budget import BudgetedKeys
+from src.inference.budget import BUDGETED, BudgetedKeys
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
@@ -265,11 +265,11 @@ class _Run:
             return KeyedMotion(self._max_gop, info.all_intra)
         if not segmenter.network.can_warp:
             raise UserError(
-                "policy=adaptive is for methods that can leave a frame to its motion, unlike that of "
+                f"policy={options.policy} is for methods that can leave a frame to its motion, unlike that of "
                 f"'{options.checkpoint}'; give a checkpoint of AR-Seg, or policy=fixed"
             )
         costs = segmenter.runner.costs(info.height, info.width)
-        return BudgetedKeys(costs, options.budget, segmenter.gop, self._max_gop, info.all_intra)
+        return BUDGETED[options.policy](costs, options.budget, segmenter.gop, self._max_gop, info.all_intra)
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""

@@ -24,7 +24,7 @@ from src.data.transforms import FitSize
 from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts
-from src.inference.budget import BudgetedKeys, Spending
+from src.inference.budget import BUDGETED, BudgetedKeys, Spending
 from src.inference.player_record import PlayerRecord
 from src.inference.runner import FrameRunner
 from src.inference.segment import probe
@@ -53,6 +53,7 @@ class System:
         architecture: registered name of the checkpoint's network.
         checkpoint: that the weights are from.
         budget: 10^9 multiply-adds per frame, in which keyframes are chosen; None: they are those of the coding.
+        policy: that chooses them, one of `BUDGETED`.
     """
 
     network: VideoSegmenter
@@ -61,11 +62,12 @@ class System:
     architecture: str
     checkpoint: str
     budget: float | None = None
+    policy: str | None = None
 
     @property
     def method(self) -> str:
         """Its name in tables."""
-        return self.network.method if self.budget is None else f"{self.network.method} adaptive"
+        return self.network.method if self.policy is None else f"{self.network.method} {self.policy}"
 
     def keys(self, clip: Clip) -> BudgetedKeys | None:
         """Return what keeps the budget on a clip; None without one.
@@ -73,21 +75,25 @@ class System:
         Raises:
             UserError: the budget is too small.
         """
-        if self.budget is None:
+        if self.budget is None or self.policy is None:
             return None
         height, width = next(iter(Video(clip.video, motion="none", remedy=REMEDY))).image.shape[:2]
         costs = frame_costs(self.network, self.fit.size(height, width) if self.fit else (height, width))
-        return BudgetedKeys(costs, self.budget, clip.gop, None)
+        return BUDGETED[self.policy](costs, self.budget, clip.gop, None)
 
 
 def systems_of(
-    checkpoints: dict[str, LoadedModel], budgets: Sequence[float] = (), scales: Sequence[float] = ()
+    checkpoints: dict[str, LoadedModel],
+    budgets: Sequence[float] = (),
+    scales: Sequence[float] = (),
+    policies: Sequence[str] = ("adaptive",),
 ) -> list[System]:
     """Systems of checkpoints and their comparisons, methods without memory first.
 
     Args:
         checkpoints: loaded, by name.
         budgets: each gives a system more of each checkpoint whose method can keep one.
+        policies: each with each budget.
         scales: of methods with a low-resolution branch, each a system; none: that of the training.
 
     Raises:
@@ -114,7 +120,7 @@ def systems_of(
         found += map(of_checkpoint, network.comparisons())
         for method in [network.rescaled(s) for s in scales] if scales and network.can_rescale else [network]:
             found.append(of_checkpoint(method))
-            found += [of_checkpoint(method, budget=budget) for budget in budgets if method.can_warp]
+            found += [of_checkpoint(method, budget=b, policy=p) for b in budgets for p in policies if method.can_warp]
     if scales and not any(loaded.network.can_rescale for loaded in checkpoints.values()):
         first.network.rescaled(scales[0])  # says why not
     if budgets and not any(system.budget for system in found):

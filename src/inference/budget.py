@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,17 +94,8 @@ class Regression:
         self._weights = np.maximum(0, changed)
 
 
-class BudgetedKeys(KeyedMotion):
-    """Spends a budget of multiply-adds where the labels are expected to gain most; looks at no later frame.
-
-    On each frame the share of labels that warping would get wrong is predicted from the distance to the keyframe and
-    from how the image has changed since. A new keyframe comes where that exceeds the mean cost of a frame since the
-    last one, wrong labels and spending together, at which waiting costs more than a keyframe (the marginal
-    value theorem). Spending is weighed by a price, which rises while more than the budget is spent and falls else.
-    Between keyframes the low-resolution branch runs where it is worth its price.
-
-    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. That warp is not
-    counted, a few thousandths of the keyframe.
+class BudgetedKeys(KeyedMotion, ABC):
+    """Chooses keyframes, and what is run between them, within a budget of multiply-adds; looks at no later frame.
 
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included; a second one of that kind in a window is not refused.
@@ -129,13 +121,6 @@ class BudgetedKeys(KeyedMotion):
         )  # fmt: skip
         self._costs, self._budget, self._window = dict(costs), budget, window
         self._chosen: deque[float] = deque(maxlen=window - 1)  # spent by choice on the latest frames
-        self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
-        self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
-        interval = costs["key"] / max(budget - costs["warp"], costs["key"] / (4 * window))
-        self._price = START[1] / window * interval**2 / (2 * costs["key"])
-        self._key: NDArray[np.float32] | None = None  # its image, shrunk
-        self._age, self._wrong, self._keyframes = 0, 0.0, 0
-        self._inputs: tuple[float, ...] = ()
         self._latest: deque[float] = deque(maxlen=window)
         self.spending = Spending(budget, window)
 
@@ -144,41 +129,27 @@ class BudgetedKeys(KeyedMotion):
         motion = self.update(frame, skipped)
         if skipped:
             return Plan(motion)
-        image = _shrunk(frame.image)
-        if motion is None or self._key is None:
-            return self._as_key(image, Plan(None), by_choice=False)
-        self._age += 1
-        self._inputs = (1.0, self._age / self._window, float(np.abs(image - self._key).mean()))
-        warped = self._warped(*self._inputs)
-        nonkey = min(warped, self._nonkey(1.0, warped)) + self._price * (self._costs["nonkey"] - self._costs["warp"])
-        wrong = min(warped, nonkey)
-        costly = self._price * self._costs["key"]
-        wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
-        if wants_key and self._affords("key"):
-            return self._rekey(frame, image, motion)
-        self._wrong += wrong
-        warp_only = warped <= nonkey or not self._affords("nonkey")
-        self._spend("warp" if warp_only else "nonkey", by_choice=True)
-        if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
-            self._price *= float(np.exp(2 * PACE))
-        return Plan(motion, warp_only)
-
-    def learn(self, warped: float, nonkey: float | None) -> None:
-        """Learn from what a keyframe found."""
-        self._warped.learn(warped, *self._inputs)
-        if nonkey is not None:
-            self._nonkey.learn(nonkey, 1.0, warped)
-
-    def _rekey(self, frame: Frame, image: NDArray[np.float32], motion: MotionField) -> Plan:
-        probe_nonkey = self._keyframes % PROBED == 0 and self._affords("key", "nonkey")
-        self._restart(frame)
-        return self._as_key(image, Plan(None, False, motion, probe_nonkey), by_choice=True)
-
-    def _as_key(self, image: NDArray[np.float32], plan: Plan, by_choice: bool) -> Plan:
-        self._key, self._age, self._wrong = image, 0, 0.0
-        self._keyframes += 1
-        self._spend("key", by_choice, *(["nonkey"] if plan.probe_nonkey else []))
+        plan = Plan(None) if motion is None else self._choose(frame, motion)
+        by_choice = motion is not None
+        if plan.motion is None and by_choice:
+            self._restart(frame)
+        kind = "key" if plan.motion is None else "warp" if plan.warp_only else "nonkey"
+        cost = self._costs[kind] + (self._costs["nonkey"] if plan.probe_nonkey else 0)
+        self.spending.frames[kind] += 1
+        self.spending.gmacs += cost
+        self._latest.append(cost)
+        self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
+        self._chosen.append(cost if by_choice else self._costs["warp"])
+        self._spent(frame, plan, cost, by_choice)
         return plan
+
+    @abstractmethod
+    def _choose(self, frame: Frame, motion: MotionField) -> Plan:
+        """Return what is done with a frame that need not be a keyframe."""
+
+    @abstractmethod
+    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
+        """Take note of what is done with a frame, because the video asks for it or by choice, and what it costs."""
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
@@ -186,15 +157,88 @@ class BudgetedKeys(KeyedMotion):
         left = self._budget * self._window - reserved - sum(self._chosen)
         return sum(self._costs[kind] for kind in kinds) <= left
 
-    def _spend(self, kind: str, by_choice: bool, *further: str) -> None:
-        cost = sum(self._costs[one] for one in (kind, *further))
-        self._latest.append(cost)
-        spending = self.spending
-        spending.frames[kind] += 1
-        spending.gmacs += cost
-        spending.worst = max(spending.worst, sum(self._latest) / self._window)
-        self._chosen.append(cost if by_choice else self._costs["warp"])
+
+class UniformKeys(BudgetedKeys):
+    """Keyframes as evenly as the budget allows, whatever the images show, and warped frames between them.
+
+    Arguments and errors are those of `BudgetedKeys`.
+    """
+
+    _age, _asked = 0, 0  # frames since the latest keyframe, and since the latest one that the video asked for
+
+    def _choose(self, frame: Frame, motion: MotionField) -> Plan:
+        self._age, self._asked = self._age + 1, self._asked + 1
+        key, warp = self._costs["key"], self._costs["warp"]
+        keys = self._window * (self._budget - warp) // (key - warp)  # in a window
+        if self._asked >= self._window:
+            keys -= 1  # of the video, which has asked for none and may ask for one
+        is_due = self._age * keys >= self._window and self._affords("key")
+        return Plan(None) if is_due else Plan(motion, warp_only=True)
+
+    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
+        if plan.motion is None:
+            self._age = 0
+            self._asked = self._asked if by_choice else 0
+
+
+class AdaptiveKeys(BudgetedKeys):
+    """Spends a budget where the labels are expected to gain most.
+
+    On each frame the share of labels that warping would get wrong is predicted from the distance to the keyframe and
+    from how the image has changed since. A new keyframe comes where that exceeds the mean cost of a frame since the
+    last one, wrong labels and spending together, at which waiting costs more than a keyframe (the marginal
+    value theorem). Spending is weighed by a price, which rises while more than the budget is spent and falls else.
+    Between keyframes the low-resolution branch runs where it is worth its price.
+
+    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. That warp is not
+    counted, a few thousandths of the keyframe.
+
+    Arguments and errors are those of `BudgetedKeys`.
+    """
+
+    def __init__(
+        self, costs: Mapping[str, float], budget: float, window: int, max_gop: int | None, all_intra: bool = False
+    ) -> None:
+        super().__init__(costs, budget, window, max_gop, all_intra)
+        self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
+        self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
+        interval = costs["key"] / max(budget - costs["warp"], costs["key"] / (4 * window))
+        self._price = START[1] / window * interval**2 / (2 * costs["key"])
+        self._key: NDArray[np.float32] | None = None  # its image, shrunk
+        self._age, self._wrong, self._keyframes = 0, 0.0, 0
+        self._inputs: tuple[float, ...] = ()
+
+    def learn(self, warped: float, nonkey: float | None) -> None:
+        """Learn from what a keyframe found."""
+        self._warped.learn(warped, *self._inputs)
+        if nonkey is not None:
+            self._nonkey.learn(nonkey, 1.0, warped)
+
+    def _choose(self, frame: Frame, motion: MotionField) -> Plan:
+        assert self._key is not None  # the first frame is one
+        self._age += 1
+        change = float(np.abs(_shrunk(frame.image) - self._key).mean())
+        self._inputs = (1.0, self._age / self._window, change)
+        warped = self._warped(*self._inputs)
+        nonkey = min(warped, self._nonkey(1.0, warped)) + self._price * (self._costs["nonkey"] - self._costs["warp"])
+        wrong = min(warped, nonkey)
+        costly = self._price * self._costs["key"]
+        wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
+        if wants_key and self._affords("key"):
+            return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords("key", "nonkey"))
+        self._wrong += wrong
+        if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
+            self._price *= float(np.exp(2 * PACE))
+        return Plan(motion, warped <= nonkey or not self._affords("nonkey"))
+
+    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
+        if plan.motion is None:
+            self._key, self._age, self._wrong = _shrunk(frame.image), 0, 0.0
+            self._keyframes += 1
         self._price *= float(np.exp(PACE * (cost / self._budget - 1)))
+
+
+BUDGETED = {"uniform": UniformKeys, "adaptive": AdaptiveKeys}  # by policy
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:

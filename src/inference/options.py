@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from src.errors import UserError, check_choice, check_range, check_whole
+from src.inference.budget import BUDGETED
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -56,7 +57,7 @@ class PredictOptions:
     streams: int
     live: LiveOptions
     player: int = 0
-    policy: Literal["fixed", "stream", "adaptive"] = "fixed"
+    policy: Literal["fixed", "stream", "uniform", "adaptive"] = "fixed"
     budget: float | None = None
     lr_scale: float | None = None
 
@@ -69,12 +70,12 @@ class PredictOptions:
         check_whole("player", self.player, 0)
         check_whole("max_gop", self.max_gop, 1, null="the GOP of the training")
         check_whole("streams", self.streams, 1)
-        check_choice("policy", self.policy, ("fixed", "stream", "adaptive"))
-        if (self.budget is not None) != (self.policy == "adaptive"):
+        check_choice("policy", self.policy, ("fixed", "stream", *BUDGETED))
+        if (self.budget is not None) != (self.policy in BUDGETED):
             given = "null" if self.budget is None else self.budget
             raise UserError(
-                f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive; give both, such as "
-                "policy=adaptive budget=2, or neither"
+                f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive or uniform; give both, "
+                "such as policy=adaptive budget=2, or neither"
             )
         check_range(self.budget is None or self.budget > 0, "budget", self.budget, "GMACs per frame above 0")
         valid = self.lr_scale is None or (isinstance(self.lr_scale, int | float) and 0 < self.lr_scale <= 1)

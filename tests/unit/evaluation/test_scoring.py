@@ -103,6 +103,13 @@ def test_a_budget_is_a_system_more_and_costs_what_its_frames_cost(clip, tmp_path
     assert every["spending"]["frames"]["key"] > 4, "more than the coding has"
 
 
+def test_each_policy_is_a_system_of_each_budget(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR)
+    systems = systems_of(loaded, [1.0, 2.0], policies=["uniform", "adaptive"])
+    found = [(s.method, s.budget) for s in systems if s.budget]
+    assert found == [("AR uniform", 1.0), ("AR adaptive", 1.0), ("AR uniform", 2.0), ("AR adaptive", 2.0)]
+
+
 def test_a_budget_needs_a_method_that_can_warp(tmp_path):
     with pytest.raises(UserError, match=r"^budget=\[1.0\] is for methods .* such as AR-Seg"):
         systems_of(checkpoints(tmp_path, image=IMAGE), [1.0])

@@ -12,7 +12,7 @@ import torch
 
 from src.checkpoints.load import load_checkpoint
 from src.errors import UserError
-from src.inference.budget import BudgetedKeys, Regression, Spending, joined
+from src.inference.budget import BUDGETED, AdaptiveKeys, BudgetedKeys, Regression, Spending, UniformKeys, joined
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
@@ -58,8 +58,9 @@ def drifting(length: int, seed: int = 0) -> list[float]:
 
 @pytest.mark.parametrize("budget", [0.4, 0.8, 1.5, 3.0])
 @pytest.mark.parametrize("gop", [12, 30, 250])
-def test_no_window_costs_more_than_the_budget(budget: float, gop: int) -> None:
-    keys = BudgetedKeys(COSTS, budget, WINDOW, None)
+@pytest.mark.parametrize("policy", BUDGETED)
+def test_no_window_costs_more_than_the_budget(budget: float, gop: int, policy: str) -> None:
+    keys = BUDGETED[policy](COSTS, budget, WINDOW, None)
     found = kinds(keys, frames(drifting(300), tuple(range(0, 300, gop))))
     spending = keys.spending
     counts = [spending.frames[kind] for kind in ("key", "nonkey", "warp")]
@@ -69,46 +70,55 @@ def test_no_window_costs_more_than_the_budget(budget: float, gop: int) -> None:
     assert all(found[n] == "K" for n in range(0, 300, gop))
 
 
+@pytest.mark.parametrize(("budget", "gop", "expected"), [(1.3, 12, {4}), (2.1, 12, {2}), (1.3, 300, {6})])
+def test_uniform_keyframes_are_evenly_spaced(budget: float, gop: int, expected: set[int]) -> None:
+    keys = UniformKeys(COSTS, budget, WINDOW, None)
+    found = kinds(keys, frames(drifting(300), tuple(range(0, 300, gop))))
+    places = np.array([n for n, kind in enumerate(found) if kind == "K"])
+    assert set(np.diff(places[places >= WINDOW]).tolist()) <= expected
+    assert "N" not in found
+
+
 def test_more_budget_is_spent_on_more_keyframes() -> None:
     counts = []
     for budget in (0.6, 1.2, 2.4):
-        keys = BudgetedKeys(COSTS, budget, WINDOW, None)
+        keys = AdaptiveKeys(COSTS, budget, WINDOW, None)
         counts.append(kinds(keys, frames(drifting(300))).count("K"))
     assert counts[0] < counts[1] < counts[2]
 
 
 def test_a_video_at_rest_costs_one_keyframe() -> None:
-    keys = BudgetedKeys(COSTS, 2.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, 2.0, WINDOW, None)
     found = kinds(keys, frames([0.5] * 200))
     assert found[60:].count("K") == 0, "once what warping does there is learned"
 
 
 def test_keyframes_come_where_the_image_changes() -> None:
-    keys = BudgetedKeys(COSTS, 1.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, 1.0, WINDOW, None)
     levels = [0.5] * 60 + drifting(60, seed=1) + [0.5] * 60
     found = kinds(keys, frames(levels))
     assert found[60:120].count("K") > 2 * (found[30:60].count("K") + found[150:].count("K"))
 
 
 def test_a_sudden_change_is_a_keyframe_at_once() -> None:
-    keys = BudgetedKeys(COSTS, 1.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, 1.0, WINDOW, None)
     assert kinds(keys, frames([0.2] * 50 + [0.9] * 5))[50] == "K"
 
 
 def test_the_low_branch_runs_where_a_keyframe_is_out_of_reach() -> None:
-    keys = BudgetedKeys(COSTS, 0.8, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, 0.8, WINDOW, None)
     assert "N" in kinds(keys, frames(drifting(300)))
 
 
 def test_too_small_a_budget_is_rejected_with_the_least_one() -> None:
     with pytest.raises(UserError, match=r"^budget=0.3 is out of range; give 0.333 GMACs or more"):
-        BudgetedKeys(COSTS, 0.3, WINDOW, None)
+        AdaptiveKeys(COSTS, 0.3, WINDOW, None)
 
 
 def test_no_later_frame_is_looked_at() -> None:
     levels = drifting(100)
-    whole = kinds(BudgetedKeys(COSTS, 1.0, WINDOW, None), frames(levels))
-    assert kinds(BudgetedKeys(COSTS, 1.0, WINDOW, None), frames(levels[:60])) == whole[:60]
+    whole = kinds(AdaptiveKeys(COSTS, 1.0, WINDOW, None), frames(levels))
+    assert kinds(AdaptiveKeys(COSTS, 1.0, WINDOW, None), frames(levels[:60])) == whole[:60]
 
 
 def test_regression_finds_a_line() -> None:
@@ -158,7 +168,7 @@ def runner(tmp_path: Path) -> FrameRunner:
 def within(runner: FrameRunner, share: float) -> BudgetedKeys:
     """Keys for a share of what keyframes alone would cost."""
     costs = runner.costs(48, 64)
-    return BudgetedKeys(costs, share * costs["key"], 5, None)
+    return AdaptiveKeys(costs, share * costs["key"], 5, None)
 
 
 def test_labels_are_those_of_each_kind_of_frame(video: Path, runner: FrameRunner) -> None:
