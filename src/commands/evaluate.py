@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +37,7 @@ from src.distributed import all_reduce_sum, gather, together
 from src.errors import UserError, check_choice, check_range, check_whole
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.engine import OneEngine, first_readable, key_image
+from src.evaluation.live import score_live
 from src.evaluation.results import result_of, training_of
 from src.evaluation.scoring import System, record_clip, score_clips, score_stills, systems_of
 from src.evaluation.submission import SubmissionFiles
@@ -84,9 +86,11 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     resampling = Bootstrap(**plain(config.bootstrap))
     check_whole("player", config.player, 0)
+    _check_live(config)
     checkpoints = _load(config)
     first = next(iter(checkpoints.values()))
-    systems = systems_of(checkpoints, _budgets(config), _numbers(config, "lr_scale"), _policies(config))
+    scales, policies = _numbers(config, "lr_scale"), _policies(config)
+    systems = systems_of(checkpoints, _budgets(config), scales, policies, _two_sided(config))
     data = data_config(first.metadata, config, next(iter(checkpoints)))
     used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
@@ -103,32 +107,31 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
     spendings: dict[int, list[Spending]] = {}
-    scores, gathered, columns, image = _score(
-        config, module, stills, systems, lambda: metrics, data.video.motion, blocks, spendings
-    )
+    done = _score(config, module, stills, systems, lambda: metrics, data.video.motion, blocks, spendings)
     if not is_first_process():
         return []
-    about = {"gop": distances, "split": config.split, "seed": first.metadata["seed"], **columns}
-    height, width = image().shape[:2]
+    about = {"gop": distances, "split": config.split, "seed": first.metadata["seed"], **done.columns}
+    height, width = done.image().shape[:2]
     results = [
         {
             **result_of(system, computed, first.classes, (height, width), distances, spendings.get(n, ())),
             **about,
+            **({} if live is None else {"live": live}),
             "training": training_of(checkpoints[system.checkpoint].metadata),
         }
-        for n, (system, computed) in enumerate(zip(systems, scores, strict=True))
+        for n, (system, computed, live) in enumerate(zip(systems, done.scores, done.live, strict=True))
     ]
-    if gathered is not None:
+    if done.blocks is not None:
         drawn = {"resamples": resampling.resamples, "seed": resampling.seed, "block": block}
-        drawn["blocks"] = gathered.shape[1]
-        for row, found in zip(results, intervals(gathered, resampling), strict=True):
+        drawn["blocks"] = done.blocks.shape[1]
+        for row, found in zip(results, intervals(done.blocks, resampling), strict=True):
             row["bootstrap"] = {**drawn, **found}
     print_results(results)  # first, as the disk may be full
     with atomic_write(run_dir / "config_evaluated.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(used, sort_keys=False))
     write_json(run_dir / "metrics.json", results)
     if config.player and stills is None:
-        tune = _engine(config, module, image)
+        tune = _engine(config, module, done.image)
         _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, motion, tune)
     return results
 
@@ -140,6 +143,21 @@ def _budgets(config: DictConfig) -> list[float]:
     if budgets and (config.inputs == "stills" or config.submission is not None):
         raise UserError("budget is for videos that are scored; leave budget out, or give inputs=videos submission=null")
     return budgets
+
+
+def _check_live(config: DictConfig) -> None:
+    fps = config.live
+    valid = fps is None or (isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < math.inf)
+    check_range(valid, "live", fps, "null, or frames per second above 0")
+    if fps is not None and (config.inputs == "stills" or config.submission is not None):
+        raise UserError("live is for videos that are scored; leave live out, or give inputs=videos submission=null")
+
+
+def _two_sided(config: DictConfig) -> bool:
+    check_choice("references", config.references, ("past", "both"))
+    if config.references == "both" and (config.inputs == "stills" or config.submission is not None):
+        raise UserError("references=both is for videos that are scored; leave it out, or give inputs=videos")
+    return bool(config.references == "both")
 
 
 def _policies(config: DictConfig) -> list[str]:
@@ -198,7 +216,7 @@ def _submit(config: DictConfig, module: ClipDataModule, system: System, motion: 
             made = atomic_output_folder(output, key="submission") if first else nullcontext(output / PARTIAL)
             return MetricCollection({"files": SubmissionFiles(stack.enter_context(made), module.source)})
 
-        (written,), *_ = _score(config, module, stills, [system], files, motion, None, {})
+        (written,) = _score(config, module, stills, [system], files, motion, None, {}).scores
     if is_first_process():
         print(f"{int(written['files'])} label PNGs for the test server: {output}")
 
@@ -211,6 +229,24 @@ def _stills(module: ClipDataModule, config: DictConfig) -> list[LabelledImage] |
     return stills
 
 
+class _Scored(NamedTuple):
+    """What systems achieve.
+
+    Attributes:
+        scores: the metrics of each system.
+        blocks: of all processes.
+        columns: of `metrics.json`.
+        image: reads one of the images.
+        live: what each system achieves in real time, where that is asked for and it can.
+    """
+
+    scores: list[Scores]
+    blocks: Counts | None
+    columns: dict[str, Any]
+    image: Callable[[], NDArray[np.uint8]]
+    live: list[dict[str, Any] | None]
+
+
 def _score(
     config: DictConfig,
     module: ClipDataModule,
@@ -220,12 +256,10 @@ def _score(
     motion: str,
     blocks: BlockCounts | None,
     spendings: dict[int, list[Spending]],
-) -> tuple[list[Scores], Counts | None, dict[str, Any], Callable[[], NDArray[np.uint8]]]:
+) -> _Scored:
     """Run systems over the stills or else the clips of the split, which all processes divide.
 
-    Returns:
-        The metrics of each system, the blocks of all processes, columns of `metrics.json`, and how to read an image;
-        `spendings` gets those of all processes.
+    `spendings` gets those of all processes.
     """
     with processes(config.device, config.devices) as device:
         metrics = together(make_metrics)
@@ -252,7 +286,10 @@ def _score(
             scores, codec = score_stills(systems, stills, metrics, device, damaged, tune, blocks), None
             frames -= int(all_reduce_sum(torch.tensor(len(left_out))))
         gathered = None if blocks is None else blocks.gathered()
-    return scores, gathered, {"codec": codec, "frames": frames, **tune.engine._asdict()}, image
+        live: list[dict[str, Any] | None] = [None] * len(systems)
+        if config.live is not None:
+            live = score_live(systems, clips, len(module.source.classes), motion, device, config.live, start, tune)
+    return _Scored(scores, gathered, {"codec": codec, "frames": frames, **tune.engine._asdict()}, image, live)
 
 
 def _engine(config: DictConfig, module: ClipDataModule, image: Callable[[], NDArray[np.uint8]]) -> OneEngine:

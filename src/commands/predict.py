@@ -31,6 +31,7 @@ from src.inference.resuming import file_identity, is_complete
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented
 from src.inference.streams import Stream, segment_streams
+from src.inference.two_sided import segment_each_two_sided
 from src.inference.video_results import Kinds, VideoResults
 from src.instantiate import options_of
 from src.interruption import Interruption
@@ -50,6 +51,7 @@ _NEWER = {
     "policy": "fixed",
     "budget": None,
     "lr_scale": None,
+    "references": "past",
 }  # options, and what versions without them did
 
 
@@ -177,7 +179,10 @@ class _Run:
         segmenter = self._segmenter
         with self._open, ProgressDisplay("frames", frames) as self._display:
             try:
-                segment_streams(streams, segmenter.runner, self._at_once, segmenter.ahead, segmenter.workers)
+                if self._options.references == "both":
+                    segment_each_two_sided(streams, segmenter.runner, segmenter.ahead)
+                else:
+                    segment_streams(streams, segmenter.runner, self._at_once, segmenter.ahead, segmenter.workers)
             except (KeyboardInterrupt, Interruption):
                 live = list(self._live.values())
                 for end in live:
@@ -261,13 +266,20 @@ class _Run:
     def _keys(self, video: Video) -> KeyedMotion:
         """Return what chooses the keyframes of a video."""
         options, segmenter, info = self._options, self._segmenter, video.info
+        two_sided = options.references == "both"
+        if (two_sided or options.budget is not None) and not segmenter.network.can_warp:
+            given = "references=both" if two_sided else f"policy={options.policy}"
+            raise UserError(
+                f"{given} is for methods that can leave a frame to its motion, unlike that of "
+                f"'{options.checkpoint}'; give a checkpoint of AR-Seg, or policy=fixed references=past"
+            )
+        if two_sided and (isinstance(video, LiveVideo) or self._adapting is not None):
+            raise UserError(
+                "references=both needs frames that are yet to come, and the network as it is; leave references out for "
+                "live sources and with adapt=true"
+            )
         if options.budget is None:
             return KeyedMotion(self._max_gop, info.all_intra)
-        if not segmenter.network.can_warp:
-            raise UserError(
-                f"policy={options.policy} is for methods that can leave a frame to its motion, unlike that of "
-                f"'{options.checkpoint}'; give a checkpoint of AR-Seg, or policy=fixed"
-            )
         costs = segmenter.runner.costs(info.height, info.width)
         return BUDGETED[options.policy](costs, options.budget, segmenter.gop, self._max_gop, info.all_intra)
 
@@ -316,6 +328,7 @@ class _Run:
             "start_seconds": float(info.start),
             "motion": info.motion,  # that may have changed on the way
             "policy": self._options.policy,
+            "references": self._options.references,
             "max_gop": self._max_gop if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,

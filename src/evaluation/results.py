@@ -49,6 +49,9 @@ def result_of(
     later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
     spent = None if system.budget is None else joined(spendings)
     amortised = cost.gmacs_key if gop == 1 else cost.gmacs_amortised
+    if system.two_sided:
+        later *= 2
+        amortised = (cost.gmacs_key + (gop - 1) * later) / gop
     return {
         "method": system.method,
         "scale": system.network.scale,

@@ -25,9 +25,11 @@ from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts
 from src.inference.budget import BUDGETED, BudgetedKeys, Spending
+from src.inference.keyframes import KeyedMotion
 from src.inference.player_record import PlayerRecord
 from src.inference.runner import FrameRunner
-from src.inference.segment import probe
+from src.inference.segment import Segmented, probe
+from src.inference.two_sided import segment_two_sided
 from src.metrics.collection import Scores
 from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
@@ -54,6 +56,7 @@ class System:
         checkpoint: that the weights are from.
         budget: 10^9 multiply-adds per frame, in which keyframes are chosen; None: they are those of the coding.
         policy: that chooses them, one of `BUDGETED`.
+        two_sided: whether frames between keyframes are seen from both, the later one too.
     """
 
     network: VideoSegmenter
@@ -63,11 +66,20 @@ class System:
     checkpoint: str
     budget: float | None = None
     policy: str | None = None
+    two_sided: bool = False
 
     @property
     def method(self) -> str:
         """Its name in tables."""
-        return self.network.method if self.policy is None else f"{self.network.method} {self.policy}"
+        added = [self.policy] if self.policy else ["from both sides"] if self.two_sided else []
+        return " ".join([self.network.method, *added])
+
+    def found_ahead(self, clip: Clip, runner: FrameRunner, motion: str) -> Iterator[Segmented] | None:
+        """Return the labels of a clip's frames where they need later frames, else None."""
+        if not self.two_sided:
+            return None
+        frames = Video(clip.video, motion=motion, remedy=REMEDY)  # type: ignore[arg-type]
+        return segment_two_sided(frames, runner, KeyedMotion(clip.gop))
 
     def keys(self, clip: Clip) -> BudgetedKeys | None:
         """Return what keeps the budget on a clip; None without one.
@@ -87,6 +99,7 @@ def systems_of(
     budgets: Sequence[float] = (),
     scales: Sequence[float] = (),
     policies: Sequence[str] = ("adaptive",),
+    two_sided: bool = False,
 ) -> list[System]:
     """Systems of checkpoints and their comparisons, methods without memory first.
 
@@ -94,6 +107,7 @@ def systems_of(
         checkpoints: loaded, by name.
         budgets: each gives a system more of each checkpoint whose method can keep one.
         policies: each with each budget.
+        two_sided: a system more of each checkpoint whose method can leave a frame to its motion.
         scales: of methods with a low-resolution branch, each a system; none: that of the training.
 
     Raises:
@@ -117,12 +131,20 @@ def systems_of(
             architecture=loaded.metadata["network"]["name"],
             checkpoint=name,
         )
-        found += map(of_checkpoint, network.comparisons())
+        comparisons = network.comparisons()
+        found += map(of_checkpoint, comparisons)
+        if two_sided and network.can_warp:
+            warping = next(method for method in (*comparisons, network) if method.can_warp and not method.scale)
+            found.append(of_checkpoint(warping, two_sided=True))
         for method in [network.rescaled(s) for s in scales] if scales and network.can_rescale else [network]:
             found.append(of_checkpoint(method))
             found += [of_checkpoint(method, budget=b, policy=p) for b in budgets for p in policies if method.can_warp]
     if scales and not any(loaded.network.can_rescale for loaded in checkpoints.values()):
         first.network.rescaled(scales[0])  # says why not
+    if two_sided and not any(system.two_sided for system in found):
+        raise UserError(
+            "references=both is for methods that can leave a frame to its motion, such as AR-Seg; leave references out"
+        )
     if budgets and not any(system.budget for system in found):
         raise UserError(
             f"budget={list(budgets)} is for methods that can leave a frame to its motion, such as AR-Seg; "
@@ -167,16 +189,19 @@ def score_clips(
         UserError: a clip cannot be read, or a budget is too small.
     """
     counted = [metrics.clone() for _ in systems]
-    runners = _runners(systems, device, tune)
+    runners = runners_of(systems, device, tune)
 
     def score(clip: Clip) -> None:
         states: list[Any] = [runner.init_state() for runner in runners]
         keys = [system.keys(clip) for system in systems]
-        for frame, to_key, labels, distance in _frames(clip, motion, first):
+        ahead = [system.found_ahead(clip, runner, motion) for system, runner in zip(systems, runners, strict=True)]
+        for frame, to_key, labels, distance in clip_frames(clip, motion, first):
             predictions = []
             for k, runner in enumerate(runners):
-                own = keys[k]
-                if own is not None:
+                own, later = keys[k], ahead[k]
+                if later is not None:
+                    found = next(later).labels
+                elif own is not None:
                     found, states[k] = _step_within(own, runner, frame, states[k], labels)
                 elif labels is None:
                     states[k] = runner.advance(frame.image, states[k], to_key)
@@ -195,7 +220,7 @@ def score_clips(
                 spendings[k] = [*spendings.get(k, ()), own.spending]
 
     def score_own() -> None:
-        for number in _own(len(clips)):
+        for number in own_numbers(len(clips)):
             score(clips[number])
             log.info("scored video %d/%d (%s)", number + 1, len(clips), clips[number].name)
 
@@ -230,10 +255,10 @@ def score_stills(
     Images that cannot be read are left out where `damaged` is given, which is called for each, in one process.
     """
     counted = [metrics.clone() for _ in systems]
-    runners = _runners(systems, device, tune)
+    runners = runners_of(systems, device, tune)
 
     def score_own() -> None:
-        for number in _own(len(stills)):
+        for number in own_numbers(len(stills)):
             try:
                 image, labels = stills[number].read()
             except UserError as error:
@@ -265,14 +290,17 @@ def record_clip(
     tune: Callable[[FrameRunner], object] | None = None,
 ) -> None:
     """Record the first frames of a clip with their labels and what each system finds; arguments as of `score_clips`."""
-    runners = _runners(systems, device, tune)
+    runners = runners_of(systems, device, tune)
     states: list[Any] = [runner.init_state() for runner in runners]
     keys = [system.keys(clip) for system in systems]
-    for frame, to_key, labels, distance in islice(_frames(clip, motion, 0), frames):
+    ahead = [system.found_ahead(clip, runner, motion) for system, runner in zip(systems, runners, strict=True)]
+    for frame, to_key, labels, distance in islice(clip_frames(clip, motion, 0), frames):
         predictions = []
         for k, runner in enumerate(runners):
-            own = keys[k]
-            if own is not None:
+            own, later = keys[k], ahead[k]
+            if later is not None:
+                found = next(later).labels
+            elif own is not None:
                 found, states[k] = _step_within(own, runner, frame, states[k], None)
             else:
                 found, states[k] = runner.step(frame.image, states[k], to_key)
@@ -280,16 +308,17 @@ def record_clip(
         record.put(frame, distance == 0, predictions, labels)
 
 
-def _runners(
+def runners_of(
     systems: list[System], device: torch.device, tune: Callable[[FrameRunner], object] | None
 ) -> list[FrameRunner]:
+    """Runners of systems on a device, each on its engine where there is one to `tune` it to."""
     runners = together(lambda: [FrameRunner(s.network, s.normalisation, device, s.fit) for s in systems])
     for runner in runners if tune is not None else []:
         tune(runner)  # type: ignore[misc]
     return runners
 
 
-def _own(items: int) -> range:
+def own_numbers(items: int) -> range:
     """Numbers of the items that this process scores."""
     rank, world_size = rank_and_world_size()
     return range(rank, items, world_size)
@@ -301,7 +330,7 @@ def _computed(counted: list[MetricCollection]) -> list[Scores]:
         return [metrics.compute() for metrics in counted]
 
 
-def _frames(
+def clip_frames(
     clip: Clip, motion: str, first: int | None
 ) -> Iterator[tuple[Frame, MotionField | None, NDArray[np.uint8] | None, int]]:
     """Frames of a clip with their motion to the keyframe (None: they are one), the labels of those that are scored,

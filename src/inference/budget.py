@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -238,7 +238,7 @@ class AdaptiveKeys(BudgetedKeys):
         self._price *= float(np.exp(PACE * (cost / self._budget - 1)))
 
 
-BUDGETED = {"uniform": UniformKeys, "adaptive": AdaptiveKeys}  # by policy
+BUDGETED: dict[str, Callable[..., BudgetedKeys]] = {"uniform": UniformKeys, "adaptive": AdaptiveKeys}  # by policy
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:

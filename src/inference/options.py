@@ -60,6 +60,7 @@ class PredictOptions:
     policy: Literal["fixed", "stream", "uniform", "adaptive"] = "fixed"
     budget: float | None = None
     lr_scale: float | None = None
+    references: Literal["past", "both"] = "past"
 
     def __post_init__(self) -> None:
         check_choice("video.motion", self.motion, get_args(MotionMode))
@@ -80,6 +81,12 @@ class PredictOptions:
         check_range(self.budget is None or self.budget > 0, "budget", self.budget, "GMACs per frame above 0")
         valid = self.lr_scale is None or (isinstance(self.lr_scale, int | float) and 0 < self.lr_scale <= 1)
         check_range(valid, "lr_scale", self.lr_scale, "null, or a number above 0, up to 1")
+        check_choice("references", self.references, ("past", "both"))
+        if self.references == "both" and self.policy != "fixed":
+            raise UserError(
+                f"references=both with policy={self.policy}: frames wait for the next keyframe, whose distance "
+                "policy=fixed alone bounds; give policy=fixed, with max_gop for another one, or references=past"
+            )
         if self.policy == "stream" and self.max_gop is not None:
             raise UserError(f"policy=stream has no max_gop={self.max_gop}; leave it out, or give policy=fixed")
         if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:

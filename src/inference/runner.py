@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import cv2
@@ -20,6 +21,7 @@ from src.inference.engine.cuda_graphs import labeller
 from src.inference.engine.options import PLAIN, Engine
 from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
+from src.models.two_sided import Side, coarse_between
 from src.models.video import FrameInput, VideoSegmenter, split_state, stack_states
 from src.video.motion.field import identity, rasterise
 from src.video.types import MotionField
@@ -103,6 +105,32 @@ class FrameRunner:
         return list(zip(labels.cpu().numpy(), split_state(state, len(images)), strict=True))
 
     @torch.inference_mode()
+    def label_between(
+        self, image: NDArray[np.uint8], sides: Sequence[tuple[Any, Tensor, MotionField, float]]
+    ) -> NDArray[np.uint8]:
+        """Label a frame from keyframes before and after it, see `src.models.two_sided`; no network runs.
+
+        Args:
+            image: (H, W, 3) RGB.
+            sides: of each keyframe the state after it, its `brightness`, the motion to it, and its nearness 0..1.
+
+        Returns:
+            Class indices (H, W) uint8.
+        """
+        seen = [
+            Side(self._frame(image, motion), state, brightness, nearness)
+            for state, brightness, motion, nearness in sides
+        ]
+        coarse = coarse_between(self.network, self._brightness(seen[0].frame.image), seen)
+        labels: NDArray[np.uint8] = coarse.labels((image.shape[0], image.shape[1]))[0].cpu().numpy()
+        return labels
+
+    @torch.inference_mode()
+    def brightness(self, image: NDArray[np.uint8]) -> Tensor:
+        """Brightness (1, 1, H, W) of an image (H, W, 3), 0..1, at the size that the network sees."""
+        return self._brightness(self._frame(image, None).image)
+
+    @torch.inference_mode()
     def advance(self, image: NDArray[np.uint8], state: Any, motion: MotionField | None) -> Any:
         """State after a frame whose labels are not needed; arguments as of `step`."""
         return self.network.advance(self._frame(image, motion), state)
@@ -154,6 +182,10 @@ class FrameRunner:
         if motion is None or not self.uses_motion:
             return FrameInput(pixels)
         return FrameInput(pixels, self._batched(motion.field), self._batched(motion.valid), warp_only)
+
+    def _brightness(self, pixels: Tensor) -> Tensor:
+        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in astuple(self._normalisation))
+        return (pixels * std + mean).mean(1, keepdim=True)
 
     def _pixels(self, image: NDArray[np.uint8]) -> Tensor:
         """The normalised image (1, 3, H, W), channels_last; on CPU from a table, with the same result."""

@@ -116,7 +116,30 @@ def print_results(results: list[dict[str, Any]]) -> None:
     numbers = [key for key in others[0] if not any(isinstance(row.get(key), (dict, list)) for row in others)]
     rows = [[name, *(as_cell(row.get(key), 4) for key in numbers)] for name, row in zip(names, others, strict=True)]
     print_table(["method", *numbers], rows, title="other metrics, 0..1 (-: nothing to count)", width=width)
+    print_live(results)
     print_differences(results)
+
+
+def print_live(results: list[dict[str, Any]]) -> None:
+    """Print what each system achieves on a source that does not wait; nothing where that was not scored."""
+    rates = {row["live"]["fps"] for row in results if "live" in row}
+    if rates:
+        title = f"live at {rates.pop():g} frames/s on this machine: labels on screen, see docs/metrics.md"
+        print_table(*live_table(results), title=title, width=120)
+
+
+def live_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows: mIoU (%) of what is on screen and of all frames, latency, late and skipped frames (%)."""
+    head = ["method", "live mIoU", "mIoU", "ms, median", "ms, p99", "late %", "skipped %"]
+    rows = []
+    for name, row in zip(row_names(results), results, strict=True):
+        live = row.get("live")
+        if live is None:
+            continue
+        scores = map(as_percent, (live["miou"], row["miou"]))
+        shares = map(as_percent, (live["late"], live["skipped"]))
+        rows.append([name, *scores, as_cell(live["ms_p50"]), as_cell(live["ms_p99"]), *shares])
+    return head, rows
 
 
 def print_differences(results: list[dict[str, Any]]) -> None:

@@ -12,11 +12,14 @@ from src.data.datasets.base import LabelledImage
 from src.data.labels import ClassSet
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts, mean_iou
+from src.evaluation.live import score_live
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills, systems_of
 from src.inference.budget import Spending
 from src.inference.engine.options import Engine
+from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
+from src.inference.two_sided import segment_two_sided
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import frame_costs
@@ -108,6 +111,31 @@ def test_each_policy_is_a_system_of_each_budget(clip, tmp_path):
     systems = systems_of(loaded, [1.0, 2.0], policies=["uniform", "adaptive"])
     found = [(s.method, s.budget) for s in systems if s.budget]
     assert found == [("AR uniform", 1.0), ("AR adaptive", 1.0), ("AR uniform", 2.0), ("AR adaptive", 2.0)]
+
+
+def test_both_sides_are_a_system_more_whose_frames_cost_two_warps(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
+    systems = systems_of(loaded, two_sided=True)
+    assert [s.method for s in systems if s.two_sided] == ["warp only from both sides"]
+    found = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU)
+    rows = {s.method: result_of(s, one, CLASSES, (48, 64), clip.gop) for s, one in zip(systems, found, strict=True)}
+    both, past = rows["warp only from both sides"]["gmacs"], rows["warp only"]["gmacs"]
+    assert both["nonkey"] == 2 * past["nonkey"]
+    assert both["amortised"] == pytest.approx((both["key"] + 3 * both["nonkey"]) / 4)
+    (own,) = [s for s in systems if s.two_sided]
+    runner = FrameRunner(own.network, own.normalisation, CPU)
+    counts = np.zeros((4, len(CLASSES), len(CLASSES)), np.int64)
+    for result in segment_two_sided(Video(clip.video, motion="exact"), runner, KeyedMotion(4)):
+        n = result.frame.index
+        if n in (5, 7):
+            np.add.at(counts[n % 4], (clip.read_labels(n, (48, 64)), result.labels), 1)
+    assert np.array_equal(found[systems.index(own)][CONFUSION].numpy(), counts)
+    assert score_live([own], [clip], len(CLASSES), "exact", CPU, 10.0) == [None]
+
+
+def test_both_sides_need_a_method_that_can_warp(tmp_path):
+    with pytest.raises(UserError, match=r"^references=both is for methods .* such as AR-Seg"):
+        systems_of(checkpoints(tmp_path, image=IMAGE), two_sided=True)
 
 
 def test_a_budget_needs_a_method_that_can_warp(tmp_path):

@@ -62,7 +62,14 @@ def test_one_file_of_official_values_for_each_image(source: Cityscapes, tmp_path
 def submit(source: Cityscapes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[LabelledDataset], None]:
     """Write the files of a test split into `tmp_path`/out, as the command does."""
     (system,) = systems_of({"net": load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", IMAGE))})
-    given = {"submission": str(tmp_path / "out"), "split": "test", "inputs": "stills", "device": "cpu", "devices": 1}
+    given = {
+        "submission": str(tmp_path / "out"),
+        "split": "test",
+        "inputs": "stills",
+        "device": "cpu",
+        "devices": 1,
+        "live": None,
+    }
     config = OmegaConf.create({**given, "threads": 1, "backend": "torch", "precision": "fp32"})
     monkeypatch.setattr(evaluate, "processes", lambda *_: nullcontext(CPU))
 
