@@ -230,7 +230,7 @@ def _stills(module: ClipDataModule, config: DictConfig) -> list[LabelledImage] |
 
 
 class _Scored(NamedTuple):
-    """What systems achieve.
+    """Results of systems on the data.
 
     Attributes:
         scores: the metrics of each system.

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class LiveScore:
-    """What a method achieves on a source that does not wait.
+    """Score of a method on a source that does not wait.
 
     Attributes:
         confusion: of the labels on screen, by distance to the keyframe of the coding.
