@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from src.data.clips.cache import ClipJob, ClipRecipe
+from src.data.clips.pace import PacedVideo
 from src.data.datasets.base import (
     LabelledDataset,
     LabelledImage,
@@ -106,10 +107,12 @@ class ClipsFromVideos(ClipRecipe):
     Args:
         phases: how many of the L phases; None: all, so that every frame occurs at every distance.
         every_frame: score the first frames of a video, too, which do not occur at every distance.
+        pace: of `PacedVideo`; None: the videos' own.
     """
 
     phases: int | None
     every_frame: bool = False
+    pace: Sequence[Sequence[int]] | None = None
 
     def jobs(self, source: LabelledDataset, split: str, gop: int) -> list[ClipJob]:
         """One clip per video and phase.
@@ -120,7 +123,7 @@ class ClipsFromVideos(ClipRecipe):
         if self.phases is not None:
             allowed = f"1 to {gop}, or null for all phases of the GOP"
             check_range(1 <= self.phases <= gop, "data.module.clips.phases", self.phases, allowed)
-        sequences = _videos(source, split)
+        sequences = self._videos(source, split)
         for sequence in sequences:
             if len(sequence) < gop:
                 raise UserError(f"video '{sequence.name}' has {len(sequence)} frames, a GOP has {gop}; lower video.gop")
@@ -134,6 +137,10 @@ class ClipsFromVideos(ClipRecipe):
     def label_maps(self, source: LabelledDataset, split: str) -> list[Callable[[], ImageArray]]:
         """Readers of the label maps of the videos."""
         return _video_labels(source, split)
+
+    def _videos(self, source: LabelledDataset, split: str) -> list[LabelledVideo]:
+        videos = _videos(source, split)
+        return videos if self.pace is None else [PacedVideo(video, self.pace) for video in videos]
 
 
 @dataclass(frozen=True)
