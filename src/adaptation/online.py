@@ -143,7 +143,9 @@ class AdaptingRunner(FrameRunner):
         inner = super().advance(image, state.inner, motion)
         return Following(inner, torch.from_numpy(image)[None]) if motion is None else state._replace(inner=inner)
 
-    def tune(self, images: Any, backend: str, precision: str, threads: int, workers: int = 1) -> Engine:
+    def tune(
+        self, images: Any, backend: str, precision: str, threads: int, workers: int = 1, frames: float = math.inf
+    ) -> Engine:
         """Stay in torch and float32, where the network can learn.
 
         Raises:

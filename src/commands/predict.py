@@ -213,7 +213,7 @@ class _Run:
         options, segmenter = self._options, self._segmenter
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
         keyed = self._keys(video)
-        segmenter.prepare(video)
+        segmenter.prepare(video, is_only=not name)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
         labels = options.label_format if options.save_labels else None
         costs = None if options.budget is None else segmenter.runner.costs(video.info.height, video.info.width)

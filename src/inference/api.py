@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 from itertools import islice
 from pathlib import Path
@@ -113,13 +114,16 @@ class StreamSegmenter:
         self.prepare(opened)
         return segment(opened, self.runner, KeyedMotion(max_gop or self.gop, opened.info.all_intra), self.ahead)
 
-    def prepare(self, video: Video) -> None:
-        """Choose the engine on the first video, and compile for the size of this one, outside all timing."""
-        self._tune(video)
+    def prepare(self, video: Video, is_only: bool = False) -> None:
+        """Choose the engine on the first video, and compile for the size of this one, outside all timing.
+
+        For the only video engines are compared no longer than it is worth.
+        """
+        self._tune(video, float(video.info.frames or math.inf) if is_only else math.inf)
         self.runner.warm_up(video.info.height, video.info.width)
 
-    def _tune(self, video: Video) -> None:
-        """Choose the engine on the first frames of the first video."""
+    def _tune(self, video: Video, frames: float) -> None:
+        """Choose the engine for so many frames on the first ones of the first video."""
         if self._wanted is None:
             return
         backend, precision = self._wanted
@@ -132,9 +136,9 @@ class StreamSegmenter:
             precision = "fp32" if precision == "auto" else precision
             images = [np.full((video.info.height, video.info.width, 3), 128, np.uint8)]
         else:
-            frames = iter(Video(video.path, "none", video.on_damage, self.threads))
-            images = [frame.image for frame in islice(frames, 0, step * count, step)]
-        self.runner.tune(images, backend, precision, self.threads // self.workers, self.workers)
+            decoded = iter(Video(video.path, "none", video.on_damage, self.threads))
+            images = [frame.image for frame in islice(decoded, 0, step * count, step)]
+        self.runner.tune(images, backend, precision, self.threads // self.workers, self.workers, frames)
         self._wanted = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -136,7 +137,13 @@ class FrameRunner:
         return self.network.advance(self._frame(image, motion), state)
 
     def tune(
-        self, images: Sequence[NDArray[np.uint8]], backend: str, precision: str, threads: int, workers: int = 1
+        self,
+        images: Sequence[NDArray[np.uint8]],
+        backend: str,
+        precision: str,
+        threads: int,
+        workers: int = 1,
+        frames: float = math.inf,
     ) -> Engine:
         """Put the method on a backend and precision, see `src.inference.engine.choose.tune`.
 
@@ -145,12 +152,13 @@ class FrameRunner:
             backend, precision: "auto" or names.
             threads: of the backend, for one run.
             workers: threads that may call `step` at the same time.
+            frames: that there will be.
 
         Raises:
             UserError: what does not run here.
         """
         inputs = [self._frame(image, None).image for image in images]
-        tuned = tune(self.network, backend, precision, inputs, threads, workers)
+        tuned = tune(self.network, backend, precision, inputs, threads, workers, frames=frames)
         self.network, self.engine = tuned.network, tuned.engine
         self._labels = labeller(self.network, self._device)
         return tuned.engine

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -40,12 +41,14 @@ class Tuned(Generic[Net]):
         engine: chosen or asked for.
         equal: share 0..1 of labels that are those of torch in float32, None where nothing else was run.
         milliseconds: of a cycle of two frames by engine, where engines were compared in this run.
+        is_fastest: whether all engines were compared that there are.
     """
 
     network: Net
     engine: Engine
     equal: float | None = None
     milliseconds: dict[str, float] | None = None
+    is_fastest: bool = True
 
 
 def tune(
@@ -56,6 +59,7 @@ def tune(
     threads: int,
     workers: int = 1,
     least: float = EQUAL,
+    frames: float = math.inf,
 ) -> Tuned[Net]:
     """Put a method on the backend and precision that were asked for, or on the fastest of them.
 
@@ -68,6 +72,8 @@ def tune(
         threads: of the backend, for one run.
         workers: threads that may run the method at the same time.
         least: share of equal labels for an engine of lower precision to be chosen by itself.
+        frames: that the method will run on. Engines are compared until that has taken as long as all of them on the
+            fastest one so far; a choice that was cut short is not kept.
 
     Raises:
         UserError: see `candidates`; or the engine that was asked for cannot run the network.
@@ -82,10 +88,11 @@ def tune(
     else:
         key = _key(network, images[0], engines, (threads, workers), device)
         remembered = [e for e in engines if str(e) == _remembered().get(key)]
-        tuned = _fastest(network, remembered or engines, images, threads, workers, expected, least)
+        tuned = _fastest(network, remembered or engines, images, threads, workers, expected, least, frames)
         if remembered and tuned.engine not in remembered:  # its labels do not suit this video
-            tuned = _fastest(network, engines, images, threads, workers, expected, least)
-        _remember(key, str(tuned.engine))
+            tuned = _fastest(network, engines, images, threads, workers, expected, least, frames)
+        if tuned.is_fastest:
+            _remember(key, str(tuned.engine))
     log.info("engine: %s", _line(tuned))
     return tuned
 
@@ -108,11 +115,14 @@ def _fastest(
     workers: int,
     expected: list[Tensor],
     least: float,
+    frames: float,
 ) -> Tuned[Net]:
     """Run the engines in turn; those that cannot run the network, or change its labels, are left out with a line."""
-    image, best, shortest = images[0], Tuned(network, PLAIN), float("inf")
+    image, best, shortest, began = images[0], Tuned(network, PLAIN), math.inf, time.perf_counter()
     milliseconds: dict[str, float] = {}
     for engine in engines:
+        if time.perf_counter() - began > shortest * frames / 2:
+            return Tuned(best.network, best.engine, best.equal, milliseconds, False)
         try:
             fast = accelerate(network, engine, threads, images, workers)
             equal = _share(expected, _labels(fast, image))  # the first run also compiles

@@ -171,6 +171,21 @@ def test_the_fastest_is_chosen_and_remembered(monkeypatch, tmp_path):
     assert tune(network, "torch", "auto", images, 1).milliseconds == tuned.milliseconds
 
 
+def test_engines_are_compared_no_longer_than_the_video_takes(monkeypatch, tmp_path):
+    network, images = inference_form(METHODS["single"]()), _images(1)
+    monkeypatch.setattr(choose, "_share", lambda expected, found: 1.0)
+    monkeypatch.setattr(choose, "_time", lambda net, image: 1.0 if "features" in vars(net.net) else 2.0)
+    now = iter(range(0, 1000, 5))
+    monkeypatch.setattr(choose.time, "perf_counter", lambda: next(now))  # each engine takes 5 seconds
+    file = tmp_path / "home" / "compressed-video-segmentation" / "engines.json"
+    short = tune(network, "torch", "auto", images, 1, frames=4)
+    assert (short.engine, short.milliseconds) == (PLAIN, {"torch fp32": 2000.0}), "four frames take four seconds"
+    assert not file.exists(), "the other might be faster for longer videos"
+    long = tune(network, "torch", "auto", images, 1, frames=11)
+    assert (long.engine, len(long.milliseconds)) == (Engine("torch", "bf16"), 2)
+    assert file.exists()
+
+
 def test_lower_precision_that_changes_labels_is_not_chosen_by_itself(monkeypatch):
     network, images = inference_form(METHODS["single"]()), _images(1)
     monkeypatch.setattr(choose, "_time", lambda net, image: 1.0 if "features" in vars(net.net) else 2.0)
