@@ -79,8 +79,6 @@ class PredictOptions:
                 "such as policy=adaptive budget=2, or neither"
             )
         check_range(self.budget is None or self.budget > 0, "budget", self.budget, "GMACs per frame above 0")
-        valid = self.lr_scale is None or (isinstance(self.lr_scale, int | float) and 0 < self.lr_scale <= 1)
-        check_range(valid, "lr_scale", self.lr_scale, "null, or a number above 0, up to 1")
         check_choice("references", self.references, ("past", "both"))
         if self.references == "both" and self.policy != "fixed":
             raise UserError(

@@ -127,7 +127,8 @@ class VideoSegmenter(nn.Module, ABC):
                 f"lr_scale={scale} is for methods with a low-resolution branch, such as AR-Seg, not for "
                 f"'{self.method}'; leave lr_scale out"
             )
-        check_range(0 < scale <= 1, "lr_scale", scale, "a number above 0, up to 1")
+        valid = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale <= 1
+        check_range(valid, "lr_scale", scale, "a number above 0, up to 1")
         other = copy.copy(self)
         other.scale = scale
         return other

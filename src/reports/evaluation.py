@@ -124,7 +124,7 @@ def print_live(results: list[dict[str, Any]]) -> None:
     """Print what each system achieves on a source that does not wait; nothing where that was not scored."""
     rates = {row["live"]["fps"] for row in results if "live" in row}
     if rates:
-        title = f"live at {rates.pop():g} frames/s on this machine: labels on screen, see docs/metrics.md"
+        title = f"live at {rates.pop():g} frames/s on this machine: labels on screen, see docs/budget.md"
         print_table(*live_table(results), title=title, width=120)
 
 

@@ -77,8 +77,9 @@ class ARSegModule(SegmentationModule):
             ("unlabelled_weight", unlabelled_weight),
         ):
             check_range(value >= 0, f"model.phases.low.module.{key}", value, "0 or more")
-        for scale in scales or ():
-            check_range(0 < scale <= 1, f"{SCALES} holds", scale, "numbers above 0, up to 1")
+        numbers = scales is None or (isinstance(scales, Sequence) and all(isinstance(s, int | float) for s in scales))
+        valid = numbers and all(0 < scale <= 1 for scale in scales or ())
+        check_range(valid, SCALES, scales, "a list of numbers above 0, up to 1, or null")
         check_choice("model.phases.low.module.feature_loss", feature_loss, FEATURE_LOSSES)
         load_net(net.high, start_from)
         if low_start == "high":

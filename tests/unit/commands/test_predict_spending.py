@@ -106,7 +106,6 @@ def test_a_scale_changes_the_frames_between_keyframes_alone(ar: Path, video: Pat
     [
         ({"references": "both", "policy": "stream"}, "references=both with policy=stream.* give policy=fixed"),
         ({"references": "none"}, "references=none .* past, both"),
-        ({"lr_scale": 0}, "lr_scale=0 .* null, or a number above 0, up to 1"),
         ({"policy": "uniform"}, "policy=uniform with budget=null"),
     ],
 )
@@ -115,6 +114,12 @@ def test_what_does_not_go_together_is_rejected(
 ) -> None:
     with pytest.raises(UserError, match=message):
         options(ar, video, tmp_path / "out", **changed)
+
+
+@pytest.mark.parametrize("scale", [0, 1.5, "half", True])
+def test_a_scale_out_of_range_is_rejected(scale: Any, ar: Path, video: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"lr_scale={scale} is out of range; give a number above 0, up to 1"):
+        predict(options(ar, video, tmp_path / "out", lr_scale=scale))
 
 
 def test_both_sides_need_a_method_that_warps_and_a_network_that_stays(ar: Path, video: Path, tmp_path: Path) -> None:

@@ -168,6 +168,7 @@ def test_scales_are_systems_of_one_network(clip, tmp_path):
     [
         (IMAGE, 0.5, r"^lr_scale=0.5 is for methods .* not for 'constant'; leave lr_scale out"),
         (AR, 1.5, r"^lr_scale=1.5 is out of range; give a number above 0, up to 1"),
+        (AR, "half", r"^lr_scale=half is out of range; give a number above 0, up to 1"),
     ],
 )
 def test_a_scale_that_a_network_cannot_have_is_rejected(network, scale, message, tmp_path):

@@ -13,6 +13,7 @@ from src.adaptation.learner import Learner
 from src.adaptation.options import Learning
 from src.checkpoints.load import load_checkpoint
 from src.data.batch import ClipBatch
+from src.errors import UserError
 from src.losses.distillation import channel_divergence
 from src.losses.segmentation import CrossEntropy, SegmentationLoss
 from src.training.modules.arseg import ARSegModule
@@ -31,9 +32,10 @@ def net():
 
 
 @pytest.fixture
-def module(net, tmp_path, monkeypatch):
+def make_module(net, tmp_path, monkeypatch):
     monkeypatch.setattr("src.training.modules.arseg.load_net", lambda *_: None)
-    module = ARSegModule(
+    return partial(
+        ARSegModule,
         net,
         SegmentationLoss(CrossEntropy()),
         tmp_path,
@@ -49,6 +51,11 @@ def module(net, tmp_path, monkeypatch):
         metrics=IOU,
         decay="all",
     )
+
+
+@pytest.fixture
+def module(make_module):
+    module = make_module()
     module._trainer = SimpleNamespace(estimated_stepping_batches=10, strategy=None)
     return module
 
@@ -104,6 +111,12 @@ def test_one_of_the_scales_is_drawn_for_each_step_and_the_network_keeps_its_own(
     assert set(found) == {13, 39}
     assert widths(net, module) == found, "epoch and step alone decide, so a resumed run draws the same"
     assert net.scale == 0.5
+
+
+@pytest.mark.parametrize("scales", [[0.5, 0], [1.5], 0.5, ["half"]])
+def test_scales_that_are_none_are_rejected(scales, make_module):
+    with pytest.raises(UserError, match=r"^model\.phases\.low\.module\.scales=.* give a list of numbers"):
+        make_module(scales=scales)
 
 
 @pytest.mark.parametrize("compiled", [True, False])
