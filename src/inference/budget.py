@@ -19,6 +19,7 @@ from src.video.types import Frame, MotionField
 SHRINK = 8  # of the images whose difference says how much has changed
 PROBED = 8  # keyframes from one at which the low-resolution branch is compared, too, to the next
 PACE = 0.1  # of the price: relative change after a frame that costs twice the budget
+SUDDEN = 0.3  # share of wrong labels that a keyframe is for at once, where the window affords it
 SMALLEST_GAIN = 0.01  # share of one frame's labels that a keyframe has to be worth
 # Where learning starts: labels that differ from the high branch's by keyframes' distance and change, and their weight
 # in samples. Set by eye from what two street videos showed.
@@ -122,6 +123,7 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._costs, self._budget, self._window = dict(costs), budget, window
         self._chosen: deque[float] = deque(maxlen=window - 1)  # spent by choice on the latest frames
         self._latest: deque[float] = deque(maxlen=window)
+        self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
         self.spending = Spending(budget, window)
 
     def plan(self, frame: Frame, skipped: bool = False) -> Plan:
@@ -129,10 +131,13 @@ class BudgetedKeys(KeyedMotion, ABC):
         motion = self.update(frame, skipped)
         if skipped:
             return Plan(motion)
+        self._age, self._asked = self._age + 1, self._asked + 1
         plan = Plan(None) if motion is None else self._choose(frame, motion)
         by_choice = motion is not None
-        if plan.motion is None and by_choice:
-            self._restart(frame)
+        if plan.motion is None:
+            self._age, self._asked = 0, self._asked if by_choice else 0
+            if by_choice:
+                self._restart(frame)
         kind = "key" if plan.motion is None else "warp" if plan.warp_only else "nonkey"
         cost = self._costs[kind] + (self._costs["nonkey"] if plan.probe_nonkey else 0)
         self.spending.frames[kind] += 1
@@ -140,16 +145,23 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._latest.append(cost)
         self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
         self._chosen.append(cost if by_choice else self._costs["warp"])
-        self._spent(frame, plan, cost, by_choice)
+        self._spent(frame, plan, cost)
         return plan
 
     @abstractmethod
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
         """Return what is done with a frame that need not be a keyframe."""
 
-    @abstractmethod
-    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
-        """Take note of what is done with a frame, because the video asks for it or by choice, and what it costs."""
+    def _spent(self, frame: Frame, plan: Plan, cost: float) -> None:
+        """Take note of what is done with a frame, and what it costs."""
+
+    def _is_due(self) -> bool:
+        """Whether a keyframe is due where they are as far from each other as the budget allows."""
+        key, warp = self._costs["key"], self._costs["warp"]
+        keys = self._window * (self._budget - warp) // (key - warp)  # in a window
+        if self._asked >= self._window:
+            keys -= 1  # of the video, which has asked for none and may ask for one
+        return self._age * keys >= self._window and self._affords("key")
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
@@ -164,21 +176,8 @@ class UniformKeys(BudgetedKeys):
     Arguments and errors are those of `BudgetedKeys`.
     """
 
-    _age, _asked = 0, 0  # frames since the latest keyframe, and since the latest one that the video asked for
-
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
-        self._age, self._asked = self._age + 1, self._asked + 1
-        key, warp = self._costs["key"], self._costs["warp"]
-        keys = self._window * (self._budget - warp) // (key - warp)  # in a window
-        if self._asked >= self._window:
-            keys -= 1  # of the video, which has asked for none and may ask for one
-        is_due = self._age * keys >= self._window and self._affords("key")
-        return Plan(None) if is_due else Plan(motion, warp_only=True)
-
-    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
-        if plan.motion is None:
-            self._age = 0
-            self._asked = self._asked if by_choice else 0
+        return Plan(None) if self._is_due() else Plan(motion, warp_only=True)
 
 
 class AdaptiveKeys(BudgetedKeys):
@@ -188,7 +187,9 @@ class AdaptiveKeys(BudgetedKeys):
     from how the image has changed since. A new keyframe comes where that exceeds the mean cost of a frame since the
     last one, wrong labels and spending together, at which waiting costs more than a keyframe (the marginal
     value theorem). Spending is weighed by a price, which rises while more than the budget is spent and falls else.
-    Between keyframes the low-resolution branch runs where it is worth its price.
+    Between keyframes the low-resolution branch runs where it is worth its price. Chosen keyframes are at least as far
+    apart as `UniformKeys` sets them, but for sudden changes: after a pause the price is so low that the first frames
+    of fast motion would take all that their window has.
 
     Each chosen keyframe teaches the prediction: its labels are those that warping should have given. That warp is not
     counted, a few thousandths of the keyframe.
@@ -205,7 +206,7 @@ class AdaptiveKeys(BudgetedKeys):
         interval = costs["key"] / max(budget - costs["warp"], costs["key"] / (4 * window))
         self._price = START[1] / window * interval**2 / (2 * costs["key"])
         self._key: NDArray[np.float32] | None = None  # its image, shrunk
-        self._age, self._wrong, self._keyframes = 0, 0.0, 0
+        self._wrong, self._keyframes = 0.0, 0
         self._inputs: tuple[float, ...] = ()
 
     def learn(self, warped: float, nonkey: float | None) -> None:
@@ -216,7 +217,6 @@ class AdaptiveKeys(BudgetedKeys):
 
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
         assert self._key is not None  # the first frame is one
-        self._age += 1
         change = float(np.abs(_shrunk(frame.image) - self._key).mean())
         self._inputs = (1.0, self._age / self._window, change)
         warped = self._warped(*self._inputs)
@@ -224,16 +224,16 @@ class AdaptiveKeys(BudgetedKeys):
         wrong = min(warped, nonkey)
         costly = self._price * self._costs["key"]
         wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
-        if wants_key and self._affords("key"):
+        if wants_key and (self._is_due() or (warped > SUDDEN and self._affords("key"))):
             return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords("key", "nonkey"))
         self._wrong += wrong
         if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
             self._price *= float(np.exp(2 * PACE))
         return Plan(motion, warped <= nonkey or not self._affords("nonkey"))
 
-    def _spent(self, frame: Frame, plan: Plan, cost: float, by_choice: bool) -> None:
+    def _spent(self, frame: Frame, plan: Plan, cost: float) -> None:
         if plan.motion is None:
-            self._key, self._age, self._wrong = _shrunk(frame.image), 0, 0.0
+            self._key, self._wrong = _shrunk(frame.image), 0.0
             self._keyframes += 1
         self._price *= float(np.exp(PACE * (cost / self._budget - 1)))
 

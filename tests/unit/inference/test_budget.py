@@ -100,6 +100,16 @@ def test_keyframes_come_where_the_image_changes() -> None:
     assert found[60:120].count("K") > 2 * (found[30:60].count("K") + found[150:].count("K"))
 
 
+def test_fast_motion_after_a_pause_does_not_take_the_whole_window_at_its_start() -> None:
+    keys = AdaptiveKeys(COSTS, 1.3, WINDOW, None)
+    fast = list(np.clip(0.5 + 0.04 * np.arange(1, 37) % 0.4, 0, 1))
+    found = kinds(keys, frames([0.5] * 60 + fast, tuple(range(0, 96, WINDOW))))
+    places = np.flatnonzero([kind == "K" for kind in found])
+    gaps = np.diff(places[places >= 60])
+    assert gaps.min() >= 3, "four keyframes in a window, as evenly as they can be"
+    assert found[12:60].count("K") < found[60:].count("K") * 48 / 36, "less is spent in the pause"
+
+
 def test_a_sudden_change_is_a_keyframe_at_once() -> None:
     keys = AdaptiveKeys(COSTS, 1.0, WINDOW, None)
     assert kinds(keys, frames([0.2] * 50 + [0.9] * 5))[50] == "K"
