@@ -124,6 +124,7 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._chosen: deque[float] = deque(maxlen=window - 1)  # spent by choice on the latest frames
         self._latest: deque[float] = deque(maxlen=window)
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
+        self._evenly = 0.0  # of `window`, at which a keyframe is due where they are as even as the budget allows
         self.spending = Spending(budget, window)
 
     def plan(self, frame: Frame, skipped: bool = False) -> Plan:
@@ -132,12 +133,16 @@ class BudgetedKeys(KeyedMotion, ABC):
         if skipped:
             return Plan(motion)
         self._age, self._asked = self._age + 1, self._asked + 1
+        self._evenly += self._keys_per_window()
         plan = Plan(None) if motion is None else self._choose(frame, motion)
         by_choice = motion is not None
         if plan.motion is None:
-            self._age, self._asked = 0, self._asked if by_choice else 0
+            self._age = 0
             if by_choice:
+                self._evenly = max(0.0, self._evenly - self._window) % self._window
                 self._restart(frame)
+            else:
+                self._evenly, self._asked = 0.0, 0
         kind = "key" if plan.motion is None else "warp" if plan.warp_only else "nonkey"
         cost = self._costs[kind] + (self._costs["nonkey"] if plan.probe_nonkey else 0)
         self.spending.frames[kind] += 1
@@ -156,12 +161,14 @@ class BudgetedKeys(KeyedMotion, ABC):
         """Take note of what is done with a frame, and what it costs."""
 
     def _is_due(self) -> bool:
-        """Whether a keyframe is due where they are as far from each other as the budget allows."""
+        """Whether a keyframe is due where they are as even as the budget allows."""
+        return self._evenly >= self._window and self._affords("key")
+
+    def _keys_per_window(self) -> float:
         key, warp = self._costs["key"], self._costs["warp"]
-        keys = self._window * (self._budget - warp) // (key - warp)  # in a window
-        if self._asked >= self._window:
-            keys -= 1  # of the video, which has asked for none and may ask for one
-        return self._age * keys >= self._window and self._affords("key")
+        keys = self._window * (self._budget - warp) // (key - warp)
+        # of these one is for the video, which has asked for none in a whole window and may do so
+        return keys if self._asked < self._window else keys - 1
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
