@@ -139,7 +139,8 @@ class BudgetedKeys(KeyedMotion, ABC):
         if plan.motion is None:
             self._age = 0
             if by_choice:
-                self._evenly = max(0.0, self._evenly - self._window) % self._window
+                over = self._evenly - self._window  # what a whole number of frames leaves; not what waiting has added
+                self._evenly = over if 0 < over < self._keys_per_window() else 0.0
                 self._restart(frame)
             else:
                 self._evenly, self._asked = 0.0, 0
