@@ -341,8 +341,8 @@ def test_lines_are_there_while_the_video_runs(image, tmp_path, monkeypatch):
 
     segmenter_ready = StreamSegmenter.prepare
 
-    def prepare(self, video):
-        segmenter_ready(self, video)
+    def prepare(self, video, **given):
+        segmenter_ready(self, video, **given)
         monkeypatch.setattr(FrameRunner, "step", step)
 
     monkeypatch.setattr(StreamSegmenter, "prepare", prepare)
