@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -34,15 +33,16 @@ from src.data.datasets.files import reject_or_skip
 from src.data.labels import ClassSet
 from src.data.module import ClipDataModule
 from src.distributed import all_reduce_sum, gather, together
-from src.errors import UserError, check_choice, check_range, check_whole
+from src.errors import UserError, check_choice, check_whole
 from src.evaluation.bootstrap import BlockCounts, Bootstrap, Counts, intervals
 from src.evaluation.engine import OneEngine, first_readable, key_image
 from src.evaluation.live import score_live
 from src.evaluation.results import result_of, training_of
-from src.evaluation.scoring import System, record_clip, score_clips, score_stills, systems_of
+from src.evaluation.scoring import record_clip, score_clips, score_stills
 from src.evaluation.submission import SubmissionFiles
+from src.evaluation.systems import Rows, System, systems_of
 from src.files import atomic_write, write_json
-from src.inference.budget import BUDGETED, Spending
+from src.inference.budget import Spending
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import Engine, candidates
 from src.inference.output_folder import PARTIAL, atomic_output_folder
@@ -86,11 +86,12 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     resampling = Bootstrap(**plain(config.bootstrap))
     check_whole("player", config.player, 0)
-    _check_live(config)
-    checkpoints = _load(config)
+    asked = {key: plain(config)[key] for key in ("budget", "policy", "lr_scale", "references", "live")}
+    rows = Rows.of(**asked)
+    rows.check_videos_are_scored(config.inputs == "videos" and config.submission is None)
+    checkpoints = _load(config, rows.scales)
     first = next(iter(checkpoints.values()))
-    scales, policies = _numbers(config, "lr_scale"), _policies(config)
-    systems = systems_of(checkpoints, _budgets(config), scales, policies, _two_sided(config))
+    systems = systems_of(checkpoints, rows)
     data = data_config(first.metadata, config, next(iter(checkpoints)))
     used, motion = plain(data), data.video.motion  # names what is missing
     module: ClipDataModule = instantiate(data.data.module)
@@ -134,48 +135,6 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
         tune = _engine(config, module, done.image)
         _record(config, module, systems, row_names(results), first.classes, run_dir / RECORD, motion, tune)
     return results
-
-
-def _budgets(config: DictConfig) -> list[float]:
-    budgets = _numbers(config, "budget")
-    for budget in budgets:
-        check_range(budget > 0, "budget", budget, "GMACs per frame above 0")
-    if budgets and (config.inputs == "stills" or config.submission is not None):
-        raise UserError("budget is for videos that are scored; leave budget out, or give inputs=videos submission=null")
-    return budgets
-
-
-def _check_live(config: DictConfig) -> None:
-    fps = config.live
-    valid = fps is None or (isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < math.inf)
-    check_range(valid, "live", fps, "null, or frames per second above 0")
-    if fps is not None and (config.inputs == "stills" or config.submission is not None):
-        raise UserError("live is for videos that are scored; leave live out, or give inputs=videos submission=null")
-
-
-def _two_sided(config: DictConfig) -> bool:
-    check_choice("references", config.references, ("past", "both"))
-    if config.references == "both" and (config.inputs == "stills" or config.submission is not None):
-        raise UserError("references=both is for videos that are scored; leave it out, or give inputs=videos")
-    return bool(config.references == "both")
-
-
-def _policies(config: DictConfig) -> list[str]:
-    given = plain(config)["policy"]
-    policies = given if isinstance(given, list) else [given]
-    for policy in policies:
-        check_choice("policy", policy, tuple(BUDGETED))
-    return policies
-
-
-def _numbers(config: DictConfig, key: str) -> list[float]:
-    """A number, or several of a list, each once; none for null."""
-    given = plain(config)[key]
-    numbers = given if isinstance(given, list) else [] if given is None else [given]
-    for number in numbers:
-        valid = isinstance(number, int | float) and not isinstance(number, bool)
-        check_range(valid, key, number, "a number or a list of numbers")
-    return list(dict.fromkeys(map(float, numbers)))
 
 
 def _record(
@@ -318,8 +277,8 @@ def _scored(module: ClipDataModule, split: str) -> tuple[Clips, int]:
     return clips, scored
 
 
-def _load(config: DictConfig) -> dict[str, LoadedModel]:
-    """Load checkpoints by path, the baseline, which has to suit the first, among them."""
+def _load(config: DictConfig, scales: Sequence[float]) -> dict[str, LoadedModel]:
+    """Load checkpoints by path, the baseline, which has to suit the first at its scales, among them."""
     given = config.checkpoint
     paths = [given] if isinstance(given, str) else list(given)
     if not paths:
@@ -335,7 +294,7 @@ def _load(config: DictConfig) -> dict[str, LoadedModel]:
         )
     if baseline.normalisation != main.normalisation:
         raise UserError(f"baseline '{config.baseline}' was trained with another normalisation; train both on the same")
-    scales = _numbers(config, "lr_scale") or [main.network.scale]
+    scales = scales or [main.network.scale]
     if main.network.uses_motion and baseline.network.scale not in scales:
         raise UserError(
             f"baseline '{config.baseline}' was trained at scale {baseline.network.scale}, the checkpoint's low branch "

@@ -16,7 +16,8 @@ from src.cli.config import plain
 from src.commands.evaluated_data import data_config
 from src.data.module import ClipDataModule
 from src.errors import UserError
-from src.evaluation.scoring import System, score_clips, score_stills
+from src.evaluation.scoring import score_clips, score_stills
+from src.evaluation.systems import System
 from src.exporting.export import USUAL, ExportOptions, export
 from src.exporting.frames import input_runner, video_frames
 from src.files import write_json

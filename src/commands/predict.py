@@ -21,7 +21,7 @@ from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
-from src.inference.budget import BUDGETED, BudgetedKeys
+from src.inference.budget import Budget, BudgetedKeys, budgeted_keys
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
@@ -212,11 +212,12 @@ class _Run:
         """Open a video whose results go to a folder; what is opened is put on the stack."""
         options, segmenter = self._options, self._segmenter
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
-        keyed = self._keys(video)
+        self._check_motion(video)
         segmenter.prepare(video, is_only=not name)
+        keyed = self._keys(video)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
         labels = options.label_format if options.save_labels else None
-        costs = None if options.budget is None else segmenter.runner.costs(video.info.height, video.info.width)
+        costs = keyed.costs if isinstance(keyed, BudgetedKeys) else None
         kinds = Kinds(options.overlay, options.opacity, labels, costs)
         threads = max(1, segmenter.threads // 2)  # beside the network
         results = VideoResults(folder, video, segmenter.classes, kinds, threads, segmenter.ahead)
@@ -263,25 +264,30 @@ class _Run:
         options = self._options
         return options.max_gop or (self._segmenter.gop if options.policy == "fixed" else None)
 
-    def _keys(self, video: Video) -> KeyedMotion:
-        """Return what chooses the keyframes of a video."""
-        options, segmenter, info = self._options, self._segmenter, video.info
-        two_sided = options.references == "both"
-        if (two_sided or options.budget is not None) and not segmenter.network.can_warp:
-            given = "references=both" if two_sided else f"policy={options.policy}"
-            raise UserError(
-                f"{given} is for methods that can leave a frame to its motion, unlike that of "
-                f"'{options.checkpoint}'; give a checkpoint of AR-Seg, or policy=fixed references=past"
-            )
-        if two_sided and (isinstance(video, LiveVideo) or self._adapting is not None):
+    def _check_motion(self, video: Video) -> None:
+        """Reject a policy or references that the method or the video cannot have."""
+        options = self._options
+        for given, asked in (
+            (f"policy={options.policy}", options.budget is not None),
+            ("references=both", options.references == "both"),
+        ):
+            if asked:
+                self._segmenter.network.check_can_warp(given)
+        if options.references == "both" and (isinstance(video, LiveVideo) or self._adapting is not None):
             raise UserError(
                 "references=both needs frames that are yet to come, and the network as it is; leave references out for "
                 "live sources and with adapt=true"
             )
+
+    def _keys(self, video: Video) -> KeyedMotion:
+        """Return what chooses the keyframes of a video, for which the network is ready."""
+        options, segmenter, info = self._options, self._segmenter, video.info
         if options.budget is None:
             return KeyedMotion(self._max_gop, info.all_intra)
-        costs = segmenter.runner.costs(info.height, info.width)
-        return BUDGETED[options.policy](costs, options.budget, segmenter.gop, self._max_gop, info.all_intra)
+        budget, size = Budget.of(options.budget), (info.height, info.width)
+        return budgeted_keys(
+            options.policy, budget, segmenter.runner, size, segmenter.gop, self._max_gop, info.all_intra
+        )
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""

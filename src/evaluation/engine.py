@@ -14,7 +14,7 @@ from src.data.datasets.base import LabelledImage
 from src.data.module import ClipDataModule
 from src.distributed import from_first, rank_and_world_size, together
 from src.errors import UserError
-from src.evaluation.scoring import REMEDY
+from src.evaluation.systems import REMEDY
 from src.inference.engine.options import CALIBRATION_IMAGES, PLAIN, Engine
 from src.inference.runner import FrameRunner
 from src.video.reading.decode import Video

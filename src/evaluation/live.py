@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from src.data.clips.table import Clip
 from src.distributed import gather, together
-from src.evaluation.scoring import System, clip_frames, own_numbers, runners_of
-from src.inference.keyframes import KeyedMotion
+from src.evaluation.scoring import clip_frames, own_numbers
+from src.evaluation.systems import System, runners_of
 from src.inference.runner import FrameRunner
-from src.inference.segment import EACH, probe
+from src.inference.segment import VideoRun
 from src.metrics.confusion import DistanceConfusion, iou
 from src.video.types import Frame
 
@@ -67,9 +67,9 @@ class _Screen:
     overtaken are skipped.
     """
 
-    def __init__(self, runner: FrameRunner, keyed: KeyedMotion, fps: float, clock: Callable[[], float]) -> None:
-        self._runner, self._keyed, self._fps, self._clock = runner, keyed, fps, clock
-        self._state, self._free = runner.init_state(), 0.0
+    def __init__(self, run: VideoRun, fps: float, clock: Callable[[], float]) -> None:
+        self._run, self._fps, self._clock = run, fps, clock
+        self._free = 0.0
         self._shown: NDArray[np.uint8] | None = None
         self._coming: tuple[float, NDArray[np.uint8]] | None = None  # seconds when it is ready
 
@@ -79,20 +79,20 @@ class _Screen:
         score.frames += 1
         started = self._clock()
         skipped = self._free >= leaves
-        plan = self._keyed.plan(frame, skipped) if self._runner.uses_motion else EACH
+        plan = self._run.plan(frame, skipped)
         starts = max(self._free, arrives)
         if skipped:
             score.late += 1
             self._free += self._clock() - started
         else:
-            labels, after = self._runner.step(frame.image, self._state, plan.motion, warp_only=plan.warp_only)
-            ready = starts + self._clock() - started
+            labels, after = self._run.step(frame.image, plan)
+            spent = self._clock() - started
             self._take(starts)
-            self._coming = ready, labels
-            score.seconds.append(ready - arrives)
-            score.late += ready >= leaves
-            probe(self._runner, self._keyed, frame.image, self._state, plan, labels)
-            self._free, self._state = starts + self._clock() - started, after
+            self._coming = starts + spent, labels
+            score.seconds.append(starts + spent - arrives)
+            score.late += starts + spent >= leaves
+            self._run.settle(frame.image, plan, labels, after, spent)
+            self._free = starts + self._clock() - started
         self._take(leaves)
         return self._shown
 
@@ -129,20 +129,20 @@ def score_live(
         `LiveScore.as_dict` of each system, over the clips of all processes; None for those that need later frames.
     """
     gop = max(clip.gop for clip in clips)
-    scores = [LiveScore(DistanceConfusion(num_classes, gop)) for _ in systems]
-    runners = runners_of(systems, device, tune)
+    played = [system for system in systems if not system.two_sided]  # which wait for later frames
+    scores = [LiveScore(DistanceConfusion(num_classes, gop)) for _ in played]
+    runners = runners_of(played, device, tune)
 
     def score_own() -> None:
         for number in own_numbers(len(clips)):
             clip = clips[number]
-            for system, runner, score in zip(systems, runners, scores, strict=True):
-                if system.two_sided:
-                    continue
+            for system, runner, score in zip(played, runners, scores, strict=True):
                 screen: _Screen | None = None
                 for frame, _, labels, distance in clip_frames(clip, motion, first):
                     if screen is None:
-                        runner.warm_up(*frame.image.shape[:2])
-                        screen = _Screen(runner, system.keys(clip) or KeyedMotion(clip.gop), fps, clock)
+                        size = frame.image.shape[0], frame.image.shape[1]
+                        runner.warm_up(*size)
+                        screen = _Screen(VideoRun(runner, system.keys(clip, runner, size)), fps, clock)
                     shown = screen.show(frame, score)
                     if labels is not None and shown is not None:
                         found = cv2.resize(shown, labels.shape[::-1], interpolation=cv2.INTER_NEAREST)
@@ -156,4 +156,5 @@ def score_live(
         for other in others:
             joined.join(other)
         scores[n] = joined
-    return [None if s.two_sided else score.as_dict(fps) for s, score in zip(systems, scores, strict=True)]
+    found = iter(scores)
+    return [None if system.two_sided else next(found).as_dict(fps) for system in systems]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from src.data.labels import ClassSet
-from src.evaluation.scoring import System
+from src.evaluation.systems import System
 from src.inference.budget import Spending, joined
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
-from src.metrics.cost import inference_cost
+from src.metrics.cost import frame_costs, inference_cost
 
 DIGITS = 9
 MACHINE = ("ckpt_path", "paths", "root", "cache", "archive", "workers", "accelerator", "devices", "logger", "callbacks")
@@ -49,6 +49,10 @@ def result_of(
     later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
     spent = None if system.budget is None else joined(spendings)
     amortised = cost.gmacs_key if gop == 1 else cost.gmacs_amortised
+    if spent is not None:
+        amortised = (
+            spent.mean if spent.budget.unit == "GMACs" else _gmacs(spent, frame_costs(system.network, (height, width)))
+        )
     if system.two_sided:
         later *= 2
         amortised = (cost.gmacs_key + (gop - 1) * later) / gop
@@ -68,12 +72,17 @@ def result_of(
         "gmacs": {
             "key": cost.gmacs_key,
             "nonkey": later,
-            "amortised": amortised if spent is None else spent.mean,
+            "amortised": amortised,
         },
-        **({} if spent is None else {"budget": system.budget, "spending": spent.as_dict()}),
+        **({} if spent is None else {"budget": str(spent.budget), "spending": spent.as_dict()}),
         "height": height,
         "width": width,
     }
+
+
+def _gmacs(spent: Spending, costs: Mapping[str, float]) -> float:
+    """Of a frame in the mean, without what choosing them ran beside."""
+    return sum(costs[kind] * count for kind, count in spent.frames.items()) / max(1, spent.frames.total())
 
 
 def training_of(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from src.errors import check_range
 from src.inference.keyframes import KeyedMotion, Plan
+from src.inference.runner import FrameRunner
 from src.video.types import Frame, MotionField
 
 SHRINK = 8  # of the images whose difference says how much has changed
@@ -26,6 +28,49 @@ SMALLEST_GAIN = 0.01  # share of one frame's labels that a keyframe has to be wo
 START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
+TINY = 1e-9
+NEWEST = 0.1  # weight of the time that a frame has just taken, in what one of its kind is expected to take
+
+Unit = Literal["GMACs", "ms"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit on the mean cost of a frame.
+
+    Attributes:
+        amount: in the unit.
+        unit: 10^9 multiply-adds, or milliseconds of the network on the running machine.
+    """
+
+    amount: float
+    unit: Unit = "GMACs"
+
+    @classmethod
+    def of(cls, given: object) -> Budget:
+        """Return the budget that a configuration gives: a number of GMACs, or a text such as "20ms".
+
+        Raises:
+            UserError: anything else, or none above 0.
+        """
+        text, unit = str(given).strip(), "GMACs"
+        if isinstance(given, str) and text.endswith("ms"):
+            text, unit = text.removesuffix("ms"), "ms"
+        try:
+            amount = math.nan if isinstance(given, bool) else float(text)
+        except ValueError:
+            amount = math.nan
+        rule = "GMACs per frame above 0, such as 2, or milliseconds, such as 20ms"
+        check_range(0 < amount < math.inf, "budget", given, rule)
+        return cls(amount, unit)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return f"{self.amount:g} {self.unit}"
+
+    @property
+    def given(self) -> str:
+        """As a configuration gives it."""
+        return f"{self.amount:.3g}" + ("ms" if self.unit == "ms" else "")
 
 
 @dataclass
@@ -33,28 +78,29 @@ class Spending:
     """Spending under a budget.
 
     Attributes:
-        budget: 10^9 multiply-adds per frame.
+        budget: of a frame in the mean.
         window: frames that keep it.
         frames: how many were a "key", "nonkey" or "warp".
-        gmacs: spent in all.
+        total: spent in all, in the budget's unit.
         worst: mean over the most expensive window.
     """
 
-    budget: float
+    budget: Budget
     window: int
     frames: Counter[str] = field(default_factory=Counter)
-    gmacs: float = 0.0
+    total: float = 0.0
     worst: float = 0.0
 
     @property
     def mean(self) -> float:
-        """10^9 multiply-adds per frame."""
-        return self.gmacs / max(1, self.frames.total())
+        """Cost of a frame."""
+        return self.total / max(1, self.frames.total())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python form."""
         return {
-            "budget": self.budget,
+            "budget": self.budget.amount,
+            "unit": self.budget.unit,
             "mean": round(self.mean, 4),
             "worst": round(self.worst, 4),
             "window": self.window,
@@ -65,8 +111,8 @@ class Spending:
 def joined(spendings: Sequence[Spending]) -> Spending:
     """Add up what several videos cost under one budget."""
     frames = sum((one.frames for one in spendings), Counter[str]())
-    gmacs, worst = sum(one.gmacs for one in spendings), max(one.worst for one in spendings)
-    return Spending(spendings[0].budget, spendings[0].window, frames, gmacs, worst)
+    total, worst = sum(one.total for one in spendings), max(one.worst for one in spendings)
+    return Spending(spendings[0].budget, spendings[0].window, frames, total, worst)
 
 
 class Regression:
@@ -96,34 +142,45 @@ class Regression:
 
 
 class BudgetedKeys(KeyedMotion, ABC):
-    """Chooses keyframes, and what is run between them, within a budget of multiply-adds; looks at no later frame.
+    """Chooses keyframes, and what is run between them, within a budget; looks at no later frame.
 
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
-    ask for (I frame, lost motion) included; a second one of that kind in a window is not refused.
+    ask for (I frame, lost motion) included. Beyond it are a second one of that kind in a window, and one that
+    comes unexpectedly where the budget is below two keyframes in a window: rather than moving old labels for
+    ever, its own keyframe is spent then. Milliseconds are those that frames of each kind took, so that a window in
+    which the machine is slower than before may cost more.
 
     Args:
-        costs: of "key", "nonkey" and "warp", 10^9 multiply-adds.
-        budget: of a frame in the mean, in the same unit.
+        costs: of "key", "nonkey" and "warp", in the unit of the budget.
+        budget: of a frame in the mean.
         window: frames that keep it; the GOP of the training.
         max_gop, all_intra: of `KeyedMotion`.
+
+    Attributes:
+        costs: of a frame of each kind.
+        spending: until now.
 
     Raises:
         UserError: the budget is below that of one keyframe in a window.
     """
 
     def __init__(
-        self, costs: Mapping[str, float], budget: float, window: int, max_gop: int | None, all_intra: bool = False
+        self, costs: Mapping[str, float], budget: Budget, window: int, max_gop: int | None, all_intra: bool = False
     ) -> None:
         super().__init__(max_gop, all_intra)
         least = (costs["key"] + (window - 1) * costs["warp"]) / window
         check_range(
-            budget >= least, "budget", budget,
-            f"{least:.3g} GMACs or more, which a keyframe in {window} frames of this size costs",
+            budget.amount >= least, "budget", budget.given,
+            f"{Budget(least, budget.unit).given} or more, the {budget.unit} per frame of one keyframe in {window} "
+            "frames of this size",
         )  # fmt: skip
-        self._costs, self._budget, self._window = dict(costs), budget, window
-        self._chosen: deque[float] = deque(maxlen=window - 1)  # spent by choice on the latest frames
+        self.costs, self._budget, self._window = dict(costs), budget.amount, window
+        self._is_measured = budget.unit == "ms"
+        self._chosen: deque[float] = deque(maxlen=window)  # spent by choice on the latest frames
         self._latest: deque[float] = deque(maxlen=window)
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
+        self._interval = 0  # from that to the one before; 0: unknown
+        self._by_choice = False  # the latest frame was not a keyframe of the video itself
         self._evenly = 0.0  # of `window`, at which a keyframe is due where they are as even as the budget allows
         self.spending = Spending(budget, window)
 
@@ -135,24 +192,36 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._age, self._asked = self._age + 1, self._asked + 1
         self._evenly += self._keys_per_window()
         plan = Plan(None) if motion is None else self._choose(frame, motion)
-        by_choice = motion is not None
+        self._by_choice = motion is not None
         if plan.motion is None:
             self._age = 0
-            if by_choice:
+            if self._by_choice:
                 over = self._evenly - self._window  # what a whole number of frames leaves; not what waiting has added
                 self._evenly = over if 0 < over < self._keys_per_window() else 0.0
                 self._restart(frame)
             else:
+                self._interval = self._asked if self.spending.total else 0
                 self._evenly, self._asked = 0.0, 0
-        kind = "key" if plan.motion is None else "warp" if plan.warp_only else "nonkey"
-        cost = self._costs[kind] + (self._costs["nonkey"] if plan.probe_nonkey else 0)
-        self.spending.frames[kind] += 1
-        self.spending.gmacs += cost
-        self._latest.append(cost)
-        self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
-        self._chosen.append(cost if by_choice else self._costs["warp"])
+        cost = self.costs[plan.kind] + (self.costs["nonkey"] if plan.probe_nonkey else 0)
+        self.spending.frames[plan.kind] += 1
+        self._latest.append(0.0)
+        self._chosen.append(0.0)
+        self._spend(cost)
         self._spent(frame, plan, cost)
         return plan
+
+    def took(self, plan: Plan, step: float, whole: float) -> None:
+        """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
+        if self._is_measured:
+            self.costs[plan.kind] += NEWEST * (step - self.costs[plan.kind])
+            self._spend(whole - self._latest[-1])
+
+    def _spend(self, cost: float) -> None:
+        """Add to the cost of the latest frame."""
+        self.spending.total += cost
+        self._latest[-1] += cost
+        self._chosen[-1] = self._latest[-1] if self._by_choice else self.costs["warp"]
+        self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
 
     @abstractmethod
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
@@ -166,16 +235,25 @@ class BudgetedKeys(KeyedMotion, ABC):
         return self._evenly >= self._window and self._affords("key")
 
     def _keys_per_window(self) -> float:
-        key, warp = self._costs["key"], self._costs["warp"]
-        keys = self._window * (self._budget - warp) // (key - warp)
+        key, warp = self.costs["key"], self.costs["warp"]
+        keys = self._window * (self._budget - warp) // max(key - warp, TINY)  # measured, a keyframe may cost less
         # of these one is for the video, which has asked for none in a whole window and may do so
-        return keys if self._asked < self._window else keys - 1
+        return keys if self._asked < self._window else max(1, keys - 1)
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
-        reserved = self._costs["key"] - self._costs["warp"]
-        left = self._budget * self._window - reserved - sum(self._chosen)
-        return sum(self._costs[kind] for kind in kinds) <= left
+        reserved = 0.0 if self._is_stale() else self.costs["key"] - self.costs["warp"]
+        left = self._budget * self._window - reserved - sum(self._chosen) + self._leaves()
+        return sum(self.costs[kind] for kind in kinds) <= left
+
+    def _leaves(self) -> float:
+        """Cost of the frame that the next one pushes out of the window."""
+        return self._chosen[0] if len(self._chosen) == self._window else 0.0
+
+    def _is_stale(self) -> bool:
+        """Whether a whole window is without keyframe, and the video's own are not expected to have one in the next."""
+        expected = self._interval - self._window < self._asked <= self._interval
+        return self._age >= self._window and not expected
 
 
 class UniformKeys(BudgetedKeys):
@@ -206,12 +284,12 @@ class AdaptiveKeys(BudgetedKeys):
     """
 
     def __init__(
-        self, costs: Mapping[str, float], budget: float, window: int, max_gop: int | None, all_intra: bool = False
+        self, costs: Mapping[str, float], budget: Budget, window: int, max_gop: int | None, all_intra: bool = False
     ) -> None:
         super().__init__(costs, budget, window, max_gop, all_intra)
         self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
         self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
-        interval = costs["key"] / max(budget - costs["warp"], costs["key"] / (4 * window))
+        interval = costs["key"] / max(budget.amount - costs["warp"], costs["key"] / (4 * window))
         self._price = START[1] / window * interval**2 / (2 * costs["key"])
         self._key: NDArray[np.float32] | None = None  # its image, shrunk
         self._wrong, self._keyframes = 0.0, 0
@@ -228,9 +306,9 @@ class AdaptiveKeys(BudgetedKeys):
         change = float(np.abs(_shrunk(frame.image) - self._key).mean())
         self._inputs = (1.0, self._age / self._window, change)
         warped = self._warped(*self._inputs)
-        nonkey = min(warped, self._nonkey(1.0, warped)) + self._price * (self._costs["nonkey"] - self._costs["warp"])
+        nonkey = min(warped, self._nonkey(1.0, warped)) + self._price * (self.costs["nonkey"] - self.costs["warp"])
         wrong = min(warped, nonkey)
-        costly = self._price * self._costs["key"]
+        costly = self._price * self.costs["key"]
         wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
         if wants_key and (self._is_due() or (warped > SUDDEN and self._affords("key"))):
             return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords("key", "nonkey"))
@@ -247,6 +325,30 @@ class AdaptiveKeys(BudgetedKeys):
 
 
 BUDGETED: dict[str, Callable[..., BudgetedKeys]] = {"uniform": UniformKeys, "adaptive": AdaptiveKeys}  # by policy
+
+
+def budgeted_keys(
+    policy: str,
+    budget: Budget,
+    runner: FrameRunner,
+    size: tuple[int, int],
+    window: int,
+    max_gop: int | None = None,
+    all_intra: bool = False,
+) -> BudgetedKeys:
+    """Return what chooses keyframes of images of `size` = (height, width), by what the runner costs.
+
+    Args:
+        policy: one of `BUDGETED`.
+        budget, window, max_gop, all_intra: of `BudgetedKeys`.
+        runner: of the method, which can warp, on its engine.
+        size: of the images.
+
+    Raises:
+        UserError: the budget is too small.
+    """
+    costs = runner.costs(*size) if budget.unit == "GMACs" else runner.times(*size)
+    return BUDGETED[policy](costs, budget, window, max_gop, all_intra)
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:

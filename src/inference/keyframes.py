@@ -24,6 +24,11 @@ class Plan(NamedTuple):
     probe: MotionField | None = None
     probe_nonkey: bool = False
 
+    @property
+    def kind(self) -> str:
+        """ "key", "nonkey" or "warp"."""
+        return "key" if self.motion is None else "warp" if self.warp_only else "nonkey"
+
 
 class KeyedMotion:
     """Follows a video frame by frame.
@@ -48,6 +53,9 @@ class KeyedMotion:
 
     def learn(self, warped: float, nonkey: float | None) -> None:
         """Take note of what a probe found, shares 0..1 of the labels that differ from the keyframe's."""
+
+    def took(self, plan: Plan, step: float, whole: float) -> None:
+        """Take note of the milliseconds of the latest frame, which was planned: its labels', and with its probe."""
 
     def update(self, frame: Frame, skipped: bool = False) -> MotionField | None:
         """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from src.errors import UserError, check_choice, check_range, check_whole
-from src.inference.budget import BUDGETED
+from src.inference.budget import BUDGETED, Budget
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -58,7 +58,7 @@ class PredictOptions:
     live: LiveOptions
     player: int = 0
     policy: Literal["fixed", "stream", "uniform", "adaptive"] = "fixed"
-    budget: float | None = None
+    budget: float | str | None = None
     lr_scale: float | None = None
     references: Literal["past", "both"] = "past"
 
@@ -76,9 +76,10 @@ class PredictOptions:
             given = "null" if self.budget is None else self.budget
             raise UserError(
                 f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive or uniform; give both, "
-                "such as policy=adaptive budget=2, or neither"
+                "such as policy=adaptive budget=2 (GMACs) or budget=20ms, or neither"
             )
-        check_range(self.budget is None or self.budget > 0, "budget", self.budget, "GMACs per frame above 0")
+        if self.budget is not None:
+            Budget.of(self.budget)
         check_choice("references", self.references, ("past", "both"))
         if self.references == "both" and self.policy != "fixed":
             raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -27,6 +28,8 @@ from src.models.video import FrameInput, VideoSegmenter, split_state, stack_stat
 from src.video.motion.field import identity, rasterise
 from src.video.types import MotionField
 from src.video.vectors.exported import NO_ROWS
+
+TIMED = 5  # frames of each kind
 
 
 class FrameRunner:
@@ -169,6 +172,19 @@ class FrameRunner:
             size = (height, width) if self._fit is None else self._fit.size(height, width)
             self._costs[height, width] = frame_costs(self._untuned, size)
         return self._costs[height, width]
+
+    def times(self, height: int, width: int) -> dict[str, float]:
+        """Measure the milliseconds of a "key", "nonkey" and "warp" frame of this size here, medians of `TIMED`."""
+        self.warm_up(height, width)
+        image, motion = np.zeros((height, width, 3), np.uint8), identity(height, width)
+        state = self.step(image, self.init_state(), None)[1]
+        found: dict[str, list[float]] = {"key": [], "nonkey": [], "warp": []}
+        for _ in range(TIMED):
+            for kind, seconds in found.items():
+                began = time.perf_counter()
+                self.step(image, state, None if kind == "key" else motion, warp_only=kind == "warp")
+                seconds.append(time.perf_counter() - began)
+        return {kind: 1000 * float(np.median(seconds)) for kind, seconds in found.items()}
 
     def reference(self) -> FrameRunner | None:
         """The runner of the full-resolution branch that the method is compared with; None where it has none."""

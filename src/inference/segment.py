@@ -52,6 +52,50 @@ class Segmented:
     warp_only: bool = False
 
 
+class VideoRun:
+    """A method on the frames of one video.
+
+    Args:
+        runner: of the method.
+        keyed: new; chooses the keyframes.
+
+    Attributes:
+        state: after the latest frame.
+    """
+
+    def __init__(self, runner: FrameRunner, keyed: KeyedMotion) -> None:
+        self._runner, self._keyed = runner, keyed
+        self.state: Any = runner.init_state()
+
+    def plan(self, frame: Frame, skipped: bool = False) -> Plan:
+        """Return what is done with the next frame; of a skipped one only its motion is used."""
+        return self._keyed.plan(frame, skipped) if self._runner.uses_motion else EACH
+
+    def step(self, image: NDArray[np.uint8], plan: Plan) -> tuple[NDArray[np.uint8], Any]:
+        """Label a planned frame; arguments and results as of `FrameRunner.step`, the state kept by `settle`."""
+        return self._runner.step(image, self.state, plan.motion, warp_only=plan.warp_only)
+
+    def settle(
+        self, image: NDArray[np.uint8], plan: Plan, labels: NDArray[np.uint8], after: Any, seconds: float
+    ) -> None:
+        """Keep the state after a frame, and let what chooses the keyframes learn from the frame.
+
+        Args:
+            image: (H, W, 3) RGB.
+            plan: of the frame.
+            labels: found by it.
+            after: state after it.
+            seconds: that `step` took.
+        """
+        began = perf_counter()
+        if plan.probe is not None:
+            warped, _ = self._runner.step(image, self.state, plan.probe, warp_only=True)
+            nonkey = self._runner.step(image, self.state, plan.probe)[0] if plan.probe_nonkey else None
+            self._keyed.learn(_unequal(warped, labels), None if nonkey is None else _unequal(nonkey, labels))
+        self.state = after
+        self._keyed.took(plan, 1000 * seconds, 1000 * (seconds + perf_counter() - began))
+
+
 def segment(
     frames: Iterable[Frame], runner: FrameRunner, keyed: KeyedMotion, ahead: int = 0
 ) -> Generator[Segmented, None, None]:
@@ -60,45 +104,18 @@ def segment(
     Holds one frame, one motion field and one network state, whatever the length of the video, and the frames that a
     thread decodes `ahead`; with 0 there is no thread.
     """
-    state = runner.init_state()
+    run = VideoRun(runner, keyed)
     with closing(Feed(timed(frames), ahead)) as decoded:
         for frame, decoding, _ in decoded:
             times = [perf_counter()]
-            plan = keyed.plan(frame) if runner.uses_motion else EACH
+            plan = run.plan(frame)
             times.append(perf_counter())
-            labels, after = runner.step(frame.image, state, plan.motion, warp_only=plan.warp_only)
-            probe(runner, keyed, frame.image, state, plan, labels)
-            state = after
+            labels, after = run.step(frame.image, plan)
+            run.settle(frame.image, plan, labels, after, perf_counter() - times[-1])
             times.append(perf_counter())
             spent = Milliseconds(*(1000 * float(step) for step in (decoding, *np.diff(times))))
             yield Segmented(frame, labels, plan.motion is None, spent, plan.warp_only)
             del frame, plan, labels, after  # while waiting for the next, one more would be held
-
-
-def probe(
-    runner: FrameRunner,
-    keyed: KeyedMotion,
-    image: NDArray[np.uint8],
-    state: Any,
-    plan: Plan,
-    labels: NDArray[np.uint8],
-) -> None:
-    """Find what a keyframe's labels would have been without it where the plan asks for it, and tell `keyed`.
-
-    Args:
-        runner: that found the labels.
-        keyed: that made the plan.
-        image: (H, W, 3) RGB of the keyframe.
-        state: before it.
-        plan: of it.
-        labels: its own.
-    """
-    if plan.probe is None:
-        return
-    size = labels.shape[0], labels.shape[1]
-    warped, _ = runner.step(image, state, plan.probe, size, True)
-    nonkey = runner.step(image, state, plan.probe, size)[0] if plan.probe_nonkey else None
-    keyed.learn(_unequal(warped, labels), None if nonkey is None else _unequal(nonkey, labels))
 
 
 def _unequal(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

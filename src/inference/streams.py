@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from threading import Condition
 from time import perf_counter, thread_time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
-from src.inference.segment import EACH, Decoded, Milliseconds, Segmented, probe, timed
+from src.inference.segment import Decoded, Milliseconds, Segmented, VideoRun, timed
 from src.models.video import state_layout
 from src.pipeline import Feed
 from src.video.types import Frame
@@ -49,7 +49,6 @@ class Stream:
 
 class _Labelled(NamedTuple):
     labels: NDArray[np.uint8]
-    state: Any  # after the frame
     seconds: float
 
 
@@ -57,7 +56,7 @@ class _Labelled(NamedTuple):
 class _Running:
     stream: Stream
     feed: Feed[Decoded]
-    state: Any
+    run: VideoRun
     step: tuple[_Waiting, Future[list[_Labelled]]] | None = None  # in another thread
 
     def is_ready(self) -> bool:
@@ -77,7 +76,7 @@ class _Waiting:
 
     def kind(self) -> Hashable:
         """Of frames that can be one batch."""
-        plan, state = self.plan, self.running.state
+        plan, state = self.plan, self.running.run.state
         return plan.motion is None, plan.warp_only, self.decoded.frame.image.shape, state_layout(state)
 
 
@@ -100,7 +99,7 @@ def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int
         pool = stack.enter_context(ThreadPoolExecutor(workers)) if workers > 1 else None
         while True:
             while len(running) < at_once and (stream := next(waiting, None)) is not None:
-                running.append(_Running(stream, _feed(stream, ahead, changed), runner.init_state()))
+                running.append(_Running(stream, _feed(stream, ahead, changed), VideoRun(runner, stream.keyed)))
             if not running:
                 return
             with changed:
@@ -116,7 +115,7 @@ def segment_streams(streams: Iterable[Stream], runner: FrameRunner, at_once: int
             for one in list(running):
                 if one.step is not None or one not in _open(running, workers) or not one.is_ready():
                     continue
-                item = _next(one, runner)
+                item = _next(one)
                 running.remove(one)
                 if item is None:
                     continue
@@ -163,7 +162,7 @@ def _without_image(decoded: Decoded) -> Decoded:
     return decoded._replace(frame=replace(decoded.frame, image=nothing))
 
 
-def _next(one: _Running, runner: FrameRunner) -> _Waiting | None:
+def _next(one: _Running) -> _Waiting | None:
     """The next frame of a stream with its motion; None where the stream has ended."""
     health, chaining = one.stream.health, 0.0
     while True:
@@ -179,7 +178,7 @@ def _next(one: _Running, runner: FrameRunner) -> _Waiting | None:
             return None
         skipped = health is not None and health.drops and len(one.feed) > 0
         began = perf_counter()
-        plan = one.stream.keyed.plan(decoded.frame, skipped) if runner.uses_motion else EACH
+        plan = one.run.plan(decoded.frame, skipped)
         chaining += perf_counter() - began
         if not skipped:
             return _Waiting(one, decoded, plan, chaining)
@@ -191,21 +190,20 @@ def _label(group: list[_Waiting], runner: FrameRunner) -> list[_Labelled]:
     began = perf_counter()
     results = runner.step_batch(
         [item.decoded.frame.image for item in group],
-        [item.running.state for item in group],
+        [item.running.run.state for item in group],
         [item.plan.motion for item in group],
         warp_only=group[0].plan.warp_only,
     )
-    for item, (labels, _) in zip(group, results, strict=True):
-        running = item.running
-        probe(runner, running.stream.keyed, item.decoded.frame.image, running.state, item.plan, labels)
     seconds = (perf_counter() - began) / len(group)
-    return [_Labelled(labels, state, seconds) for labels, state in results]
+    for item, (labels, after) in zip(group, results, strict=True):
+        item.running.run.settle(item.decoded.frame.image, item.plan, labels, after, seconds)
+    seconds = (perf_counter() - began) / len(group)
+    return [_Labelled(labels, seconds) for labels, _ in results]
 
 
 def _hand_over(item: _Waiting, labelled: _Labelled) -> bool:
-    """Keep the state and put the result; return whether that could be done, else the stream has ended."""
+    """Put the result; return whether that could be done, else the stream has ended."""
     stream, decoded = item.running.stream, item.decoded
-    item.running.state = labelled.state
     spent = Milliseconds(*(1000 * step for step in (decoded.seconds, item.chaining, labelled.seconds)))
     if stream.health is not None:
         stream.health.add(perf_counter() - decoded.at)

@@ -92,9 +92,9 @@ def _ends(paths: list[str]) -> list[str]:
     return ends
 
 
-def method_name(method: str, scale: float | None, budget: float | None = None) -> str:
-    """Return what a method at a scale, with a budget in GMACs, is called in tables, such as `AR 0.5x`."""
-    return (f"{method} {scale:g}x" if scale else method) + (f", {budget:g} GMACs" if budget else "")
+def method_name(method: str, scale: float | None, budget: str | None = None) -> str:
+    """Return what a method at a scale, with a budget, is called in tables, such as `AR 0.5x`."""
+    return (f"{method} {scale:g}x" if scale else method) + (f", {budget}" if budget else "")
 
 
 def print_results(results: list[dict[str, Any]]) -> None:

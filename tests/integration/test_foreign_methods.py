@@ -16,7 +16,8 @@ from src.checkpoints.load import load_checkpoint
 from src.commands.predict import predict
 from src.data.clips.table import Clip
 from src.evaluation.results import result_of
-from src.evaluation.scoring import score_clips, systems_of
+from src.evaluation.scoring import score_clips
+from src.evaluation.systems import systems_of
 from src.inference.options import LiveOptions, PredictOptions
 from src.metrics.cost import inference_cost
 from src.models.registry import build

@@ -89,6 +89,17 @@ def test_a_budget_is_kept_and_drawn(ar: Path, video: Path, tmp_path: Path, polic
     assert min(foot) > 0, "bars"
 
 
+def test_a_budget_in_milliseconds_is_spent_as_frames_take_them(ar: Path, video: Path, tmp_path: Path) -> None:
+    predict(options(ar, video, tmp_path / "out", policy="uniform", budget="10000ms"))
+    summary = json.loads((tmp_path / "out" / "timing.json").read_text())["summary"]
+    spent = summary["spending"]
+    assert (spent["unit"], spent["budget"], spent["frames"]) == ("ms", 10000, {"key": 23})
+    assert spent["mean"] == pytest.approx(summary["mean_milliseconds"]["key"]["network"], rel=0.5)
+    with pytest.raises(UserError, match=r"^budget=1e-06ms is out of range; give .*ms or more"):
+        predict(options(ar, video, tmp_path / "other", policy="uniform", budget="0.000001ms"))
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_scale_changes_the_frames_between_keyframes_alone(ar: Path, video: Path, tmp_path: Path) -> None:
     found = []
     for scale in (None, 0.5, 0.25):

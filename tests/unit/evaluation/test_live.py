@@ -14,7 +14,9 @@ import torch
 from src.checkpoints.load import load_checkpoint
 from src.data.clips.table import Clip
 from src.evaluation.live import score_live
-from src.evaluation.scoring import System, score_clips, systems_of
+from src.evaluation.scoring import score_clips
+from src.evaluation.systems import Rows, System, systems_of
+from src.inference.budget import Budget
 from src.inference.runner import FrameRunner
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
@@ -25,8 +27,8 @@ from tests.support.tiny_runner import AR, CLASSES, IMAGE, exact_film, save_check
 CPU, FPS, LENGTH = torch.device("cpu"), 10.0, 24
 
 
-def systems(folder: Path, network: dict[str, Any], **given: Any) -> list[System]:
-    return systems_of({"net": load_checkpoint(save_checkpoint(folder / "net.ckpt", network))}, **given)
+def systems(folder: Path, network: dict[str, Any], rows: Rows | None = None) -> list[System]:
+    return systems_of({"net": load_checkpoint(save_checkpoint(folder / "net.ckpt", network))}, rows or Rows())
 
 
 @pytest.fixture
@@ -87,7 +89,7 @@ def test_a_network_slower_than_the_source_skips_frames_and_is_scored_on_later_on
 
 
 def test_a_fast_method_with_a_memory_scores_what_it_scores_on_all_frames(clip, tmp_path):
-    ar = systems(tmp_path, AR, budgets=[0.001], policies=["uniform"])
+    ar = systems(tmp_path, AR, Rows((Budget(0.001),), ("uniform",)))
     live = score_live(ar, [clip], len(CLASSES), "exact", CPU, FPS, 3, clock=clock(1e-4))
     scored = score_clips(ar, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU, first=3)
     for one, other in zip(live, scored, strict=True):

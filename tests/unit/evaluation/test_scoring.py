@@ -14,8 +14,9 @@ from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts, mean_iou
 from src.evaluation.live import score_live
 from src.evaluation.results import result_of
-from src.evaluation.scoring import score_clips, score_stills, systems_of
-from src.inference.budget import Spending
+from src.evaluation.scoring import score_clips, score_stills
+from src.evaluation.systems import Rows, systems_of
+from src.inference.budget import Budget, Spending
 from src.inference.engine.options import Engine
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
@@ -90,17 +91,18 @@ def test_scores_are_those_of_each_step_by_hand(clip, tmp_path):
 def test_a_budget_is_a_system_more_and_costs_what_its_frames_cost(clip, tmp_path):
     loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
     costs = frame_costs(loaded["ar"].network, (48, 64))
-    systems = systems_of(loaded, [0.6 * costs["key"], costs["key"]])
-    assert [s.budget for s in systems if s.network.method == "AR"] == [None, 0.6 * costs["key"], costs["key"]]
+    budgets = Budget(0.6 * costs["key"]), Budget(costs["key"])
+    systems = systems_of(loaded, Rows(budgets))
+    assert [s.budget for s in systems if s.network.method == "AR"] == [None, *budgets]
     spendings: dict[int, list[Spending]] = {}
     metrics = default_metrics(len(CLASSES), clip.gop)
     found = score_clips(systems, [clip] * 2, metrics, "exact", CPU, spendings=spendings)
-    assert [systems[n].budget for n in spendings] == [0.6 * costs["key"], costs["key"]]
+    assert [systems[n].budget for n in spendings] == list(budgets)
     for number, spent in spendings.items():
         row = result_of(systems[number], found[number], CLASSES, (48, 64), clip.gop, spent)
         frames = row["spending"]["frames"]
         assert sum(frames.values()) == 16, "of both clips"
-        assert row["gmacs"]["amortised"] <= row["budget"]
+        assert row["gmacs"]["amortised"] <= systems[number].budget.amount
         assert row["gmacs"]["amortised"] == pytest.approx(sum(n * costs[kind] for kind, n in frames.items()) / 16)
     every = result_of(systems[-1], found[-1], CLASSES, (48, 64), clip.gop, spendings[len(systems) - 1])
     assert every["spending"]["frames"]["key"] > 4, "more than the coding has"
@@ -108,14 +110,14 @@ def test_a_budget_is_a_system_more_and_costs_what_its_frames_cost(clip, tmp_path
 
 def test_each_policy_is_a_system_of_each_budget(clip, tmp_path):
     loaded = checkpoints(tmp_path, ar=AR)
-    systems = systems_of(loaded, [1.0, 2.0], policies=["uniform", "adaptive"])
-    found = [(s.method, s.budget) for s in systems if s.budget]
+    systems = systems_of(loaded, Rows((Budget(1.0), Budget(2.0)), ("uniform", "adaptive")))
+    found = [(s.method, s.budget.amount) for s in systems if s.budget]
     assert found == [("AR uniform", 1.0), ("AR adaptive", 1.0), ("AR uniform", 2.0), ("AR adaptive", 2.0)]
 
 
 def test_both_sides_are_a_system_more_whose_frames_cost_two_warps(clip, tmp_path):
     loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
-    systems = systems_of(loaded, two_sided=True)
+    systems = systems_of(loaded, Rows(two_sided=True))
     assert [s.method for s in systems if s.two_sided] == ["warp only from both sides"]
     found = score_clips(systems, [clip], default_metrics(len(CLASSES), clip.gop), "exact", CPU)
     rows = {s.method: result_of(s, one, CLASSES, (48, 64), clip.gop) for s, one in zip(systems, found, strict=True)}
@@ -134,18 +136,18 @@ def test_both_sides_are_a_system_more_whose_frames_cost_two_warps(clip, tmp_path
 
 
 def test_both_sides_need_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^references=both is for methods .* such as AR-Seg"):
-        systems_of(checkpoints(tmp_path, image=IMAGE), two_sided=True)
+    with pytest.raises(UserError, match=r"^references=both is for methods .* give a checkpoint of AR-Seg"):
+        systems_of(checkpoints(tmp_path, image=IMAGE), Rows(two_sided=True))
 
 
 def test_a_budget_needs_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^budget=\[1.0\] is for methods .* such as AR-Seg"):
-        systems_of(checkpoints(tmp_path, image=IMAGE), [1.0])
+    with pytest.raises(UserError, match=r"^budget=1 is for methods .* give a checkpoint of AR-Seg"):
+        systems_of(checkpoints(tmp_path, image=IMAGE), Rows((Budget(1.0),)))
 
 
 def test_scales_are_systems_of_one_network(clip, tmp_path):
     loaded = checkpoints(tmp_path, ar=AR, image=IMAGE)
-    systems = systems_of(loaded, scales=[0.25, 0.5])
+    systems = systems_of(loaded, Rows(scales=(0.25, 0.5)))
     found = [(s.network.method, s.network.scale, s.checkpoint) for s in systems]
     assert found == [
         ("constant", 1.0, "ar"),
@@ -174,7 +176,7 @@ def test_scales_are_systems_of_one_network(clip, tmp_path):
 def test_a_scale_that_a_network_cannot_have_is_rejected(network, scale, message, tmp_path):
     loaded = checkpoints(tmp_path, net=network)
     with pytest.raises(UserError, match=message):
-        systems_of(loaded, scales=[scale])
+        systems_of(loaded, Rows(scales=(scale,)))
 
 
 def test_blocks_count_what_the_confusion_matrices_count(clip, tmp_path):

@@ -23,8 +23,9 @@ from src.data.datasets.base import LabelledDataset
 from src.data.datasets.cityscapes import LABEL_IDS, Cityscapes
 from src.data.datasets.voc import Voc
 from src.errors import UserError
-from src.evaluation.scoring import score_stills, systems_of
+from src.evaluation.scoring import score_stills
 from src.evaluation.submission import SubmissionFiles
+from src.evaluation.systems import systems_of
 from src.inference.runner import FrameRunner
 from src.interruption import Interruption
 from tests.support import miniatures

@@ -12,7 +12,17 @@ import torch
 
 from src.checkpoints.load import load_checkpoint
 from src.errors import UserError
-from src.inference.budget import BUDGETED, AdaptiveKeys, BudgetedKeys, Regression, Spending, UniformKeys, joined
+from src.inference.budget import (
+    BUDGETED,
+    AdaptiveKeys,
+    Budget,
+    BudgetedKeys,
+    Regression,
+    Spending,
+    UniformKeys,
+    budgeted_keys,
+    joined,
+)
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
@@ -56,25 +66,69 @@ def drifting(length: int, seed: int = 0) -> list[float]:
     return list(np.clip(0.5 + steps.cumsum(), 0, 1))
 
 
-@pytest.mark.parametrize("budget", [0.4, 0.8, 1.5, 3.0])
+@pytest.mark.parametrize("budget", [0.8, 1.5, 3.0])
 @pytest.mark.parametrize("gop", [12, 30, 250])
 @pytest.mark.parametrize("policy", BUDGETED)
 def test_no_window_costs_more_than_the_budget(budget: float, gop: int, policy: str) -> None:
-    keys = BUDGETED[policy](COSTS, budget, WINDOW, None)
+    keys = BUDGETED[policy](COSTS, Budget(budget), WINDOW, None)
     found = kinds(keys, frames(drifting(300), tuple(range(0, 300, gop))))
     spending = keys.spending
     counts = [spending.frames[kind] for kind in ("key", "nonkey", "warp")]
     assert counts == [found.count(letter) for letter in "KNW"]
     assert spending.worst <= budget
-    assert spending.mean == pytest.approx(spending.gmacs / 300)
+    assert spending.mean == pytest.approx(spending.total / 300)
     assert all(found[n] == "K" for n in range(0, 300, gop))
+
+
+@pytest.mark.parametrize("gop", [12, 30, 100])
+@pytest.mark.parametrize("policy", BUDGETED)
+def test_a_budget_of_one_keyframe_in_a_window_renews_it_where_the_video_does_not(gop: int, policy: str) -> None:
+    keys = BUDGETED[policy](COSTS, Budget(0.4), WINDOW, None)
+    found = kinds(keys, frames(list(0.5 + 0.4 * np.sin(np.arange(400) / 4)), tuple(range(0, 400, gop))))
+    places = np.flatnonzero([kind == "K" for kind in found])
+    assert np.diff(places).max() <= 3 * WINDOW
+    windows = np.convolve([4 * (kind == "K") + (kind == "N") for kind in found], np.ones(WINDOW), "valid") / WINDOW
+    over = np.flatnonzero(windows > 0.4)
+    assert over.max(initial=0) <= gop, "once, at the video's second keyframe; from then on they are expected"
+    assert windows.max() <= 0.4 + 4 / WINDOW
+
+
+def test_milliseconds_are_those_that_frames_took() -> None:
+    keys = UniformKeys({"key": 20.0, "nonkey": 5.0, "warp": 1.0}, Budget(6.0, "ms"), WINDOW, None)
+    actual = {"K": 40.0, "W": 2.0}
+    found, spent = "", []
+    for frame in frames([0.5] * 240):
+        plan = keys.plan(frame)
+        found += "K" if plan.motion is None else "W"
+        spent.append(actual[found[-1]])
+        keys.took(plan, spent[-1], spent[-1])
+    assert keys.spending.total == pytest.approx(sum(spent))
+    assert keys.costs["key"] == pytest.approx(40, rel=0.1)
+    assert keys.costs["warp"] == pytest.approx(2, rel=0.05)
+    windows = np.convolve(spent, np.ones(WINDOW), "valid") / WINDOW
+    assert keys.spending.worst == pytest.approx(windows.max())
+    assert windows[60:].max() <= 6.0, "once it is known what frames take"
+    assert found[60:].count("K") >= 180 / WINDOW - 1
+
+
+@pytest.mark.parametrize(("given", "expected"), [(2, Budget(2.0)), ("0.5", Budget(0.5)), ("20ms", Budget(20.0, "ms"))])
+def test_budgets_are_gmacs_or_milliseconds(given: object, expected: Budget) -> None:
+    assert Budget.of(given) == expected
+
+
+@pytest.mark.parametrize("given", [0, -1, True, "fast", "ms", "20 s", float("inf"), [1]])
+def test_other_budgets_are_rejected(given: object) -> None:
+    with pytest.raises(
+        UserError, match=r"^budget=.* is out of range; give GMACs per frame above 0, such as 2, or mill"
+    ):
+        Budget.of(given)
 
 
 @pytest.mark.parametrize(
     ("budget", "gop", "expected"), [(1.3, 12, {4}), (2.1, 12, {2}), (3.0, 12, {1, 2}), (1.3, 300, {6})]
 )
 def test_uniform_keyframes_are_evenly_spaced(budget: float, gop: int, expected: set[int]) -> None:
-    keys = UniformKeys(COSTS, budget, WINDOW, None)
+    keys = UniformKeys(COSTS, Budget(budget), WINDOW, None)
     found = kinds(keys, frames(drifting(300), tuple(range(0, 300, gop))))
     places = np.array([n for n, kind in enumerate(found) if kind == "K"])
     assert set(np.diff(places[places >= 3 * WINDOW]).tolist()) <= expected
@@ -84,26 +138,26 @@ def test_uniform_keyframes_are_evenly_spaced(budget: float, gop: int, expected: 
 def test_more_budget_is_spent_on_more_keyframes() -> None:
     counts = []
     for budget in (0.6, 1.2, 2.4):
-        keys = AdaptiveKeys(COSTS, budget, WINDOW, None)
+        keys = AdaptiveKeys(COSTS, Budget(budget), WINDOW, None)
         counts.append(kinds(keys, frames(drifting(300))).count("K"))
     assert counts[0] < counts[1] < counts[2]
 
 
 def test_a_video_at_rest_costs_one_keyframe() -> None:
-    keys = AdaptiveKeys(COSTS, 2.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, Budget(2.0), WINDOW, None)
     found = kinds(keys, frames([0.5] * 200))
     assert found[60:].count("K") == 0, "once what warping does there is learned"
 
 
 def test_keyframes_come_where_the_image_changes() -> None:
-    keys = AdaptiveKeys(COSTS, 1.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, Budget(1.0), WINDOW, None)
     levels = [0.5] * 60 + drifting(60, seed=1) + [0.5] * 60
     found = kinds(keys, frames(levels))
     assert found[60:120].count("K") > 2 * (found[30:60].count("K") + found[150:].count("K"))
 
 
 def test_fast_motion_after_a_pause_does_not_take_the_whole_window_at_its_start() -> None:
-    keys = AdaptiveKeys(COSTS, 1.3, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, Budget(1.3), WINDOW, None)
     fast = list(np.clip(0.5 + 0.04 * np.arange(1, 37) % 0.4, 0, 1))
     found = kinds(keys, frames([0.5] * 60 + fast, tuple(range(0, 96, WINDOW))))
     places = np.flatnonzero([kind == "K" for kind in found])
@@ -113,24 +167,26 @@ def test_fast_motion_after_a_pause_does_not_take_the_whole_window_at_its_start()
 
 
 def test_a_sudden_change_is_a_keyframe_at_once() -> None:
-    keys = AdaptiveKeys(COSTS, 1.0, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, Budget(1.0), WINDOW, None)
     assert kinds(keys, frames([0.2] * 50 + [0.9] * 5))[50] == "K"
 
 
 def test_the_low_branch_runs_where_a_keyframe_is_out_of_reach() -> None:
-    keys = AdaptiveKeys(COSTS, 0.8, WINDOW, None)
+    keys = AdaptiveKeys(COSTS, Budget(0.8), WINDOW, None)
     assert "N" in kinds(keys, frames(drifting(300)))
 
 
 def test_too_small_a_budget_is_rejected_with_the_least_one() -> None:
-    with pytest.raises(UserError, match=r"^budget=0.3 is out of range; give 0.333 GMACs or more"):
-        AdaptiveKeys(COSTS, 0.3, WINDOW, None)
+    with pytest.raises(
+        UserError, match=r"^budget=0.3 is out of range; give 0.333 or more, the GMACs per frame of one keyframe in 12"
+    ):
+        AdaptiveKeys(COSTS, Budget(0.3), WINDOW, None)
 
 
 def test_no_later_frame_is_looked_at() -> None:
     levels = drifting(100)
-    whole = kinds(AdaptiveKeys(COSTS, 1.0, WINDOW, None), frames(levels))
-    assert kinds(AdaptiveKeys(COSTS, 1.0, WINDOW, None), frames(levels[:60])) == whole[:60]
+    whole = kinds(AdaptiveKeys(COSTS, Budget(1.0), WINDOW, None), frames(levels))
+    assert kinds(AdaptiveKeys(COSTS, Budget(1.0), WINDOW, None), frames(levels[:60])) == whole[:60]
 
 
 def test_regression_finds_a_line() -> None:
@@ -141,10 +197,10 @@ def test_regression_finds_a_line() -> None:
 
 
 def test_what_several_videos_cost_is_joined() -> None:
-    one, other = Spending(1.0, 12), Spending(1.0, 12)
+    one, other = Spending(Budget(1.0), 12), Spending(Budget(1.0), 12)
     one.frames.update(key=2, warp=2)
     other.frames.update(key=1)
-    one.gmacs, other.gmacs, one.worst, other.worst = 8.0, 4.0, 0.7, 0.9
+    one.total, other.total, one.worst, other.worst = 8.0, 4.0, 0.7, 0.9
     both = joined([one, other])
     assert (both.frames, both.mean, both.worst) == ({"key": 3, "warp": 2}, 12 / 5, 0.9)
 
@@ -172,6 +228,14 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return exact_film(tmp_path_factory.mktemp("video") / "video.mp4", 40, gop=40, height=48, width=64)
 
 
+def test_times_of_a_frame_are_measured_by_kind(runner: FrameRunner) -> None:
+    times = runner.times(48, 64)
+    assert set(times) == {"key", "nonkey", "warp"}
+    assert all(0 < ms < 10_000 for ms in times.values())
+    keys = budgeted_keys("uniform", Budget(sum(times.values()), "ms"), runner, (48, 64), 5)
+    assert keys.spending.budget.unit == "ms"
+
+
 @pytest.fixture
 def runner(tmp_path: Path) -> FrameRunner:
     return runner_of(load_checkpoint(save_checkpoint(tmp_path / "net.ckpt", AR)), torch.device("cpu"))
@@ -180,7 +244,7 @@ def runner(tmp_path: Path) -> FrameRunner:
 def within(runner: FrameRunner, share: float) -> BudgetedKeys:
     """Keys for a share of what keyframes alone would cost."""
     costs = runner.costs(48, 64)
-    return AdaptiveKeys(costs, share * costs["key"], 5, None)
+    return AdaptiveKeys(costs, Budget(share * costs["key"]), 5, None)
 
 
 def test_labels_are_those_of_each_kind_of_frame(video: Path, runner: FrameRunner) -> None:
