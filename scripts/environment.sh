@@ -23,5 +23,7 @@ stamp="$prefix/.installed-$(cat pyproject.toml constraints.txt | cksum | cut -d'
 if [ ! -e "$stamp" ]; then
   echo "installing the packages of pyproject.toml into $prefix; this takes a few minutes"
   python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+  echo "compiling the kernels of this CPU, a minute, so that the first video does not wait for them"
+  python -m scripts.compile_kernels || echo "that failed; the first video compiles them"
   touch "$stamp"
 fi
