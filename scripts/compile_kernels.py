@@ -1,4 +1,4 @@
-"""Compile the CPU kernels for this machine, so that the first video does not wait: `python -m scripts.compile_kernels`."""
+"""Compile the CPU kernels for this machine, before the first video: `python -m scripts.compile_kernels`."""
 
 from __future__ import annotations
 
