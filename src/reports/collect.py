@@ -10,6 +10,7 @@ from typing import Any
 
 from src.errors import UserError
 from src.files import FAILED, read_json, read_yaml
+from src.inference.player_record import RECORD
 from src.reports.benchmark import benchmark_table, read_benchmark
 from src.reports.evaluation import (
     DIFFERENCES,
@@ -60,7 +61,10 @@ def collect_tables(folder: Path, score: str, distances: list[int]) -> Iterator[T
     ]
     if not tables:
         names = f"{DONE}, metrics.json, benchmark.json or {FAILED}"
-        raise UserError(f"runs={folder} holds no {names}; give a run directory, or a folder of them such as logs")
+        remedy = "give a run directory, or a folder of them such as logs"
+        if find_results(folder, RECORD):
+            remedy = f"{RECORD} has no tables: give page=report.html for its video player"
+        raise UserError(f"runs={folder} holds no {names}; {remedy}")
     yield from tables
 
 

@@ -111,6 +111,14 @@ def test_what_cannot_be_reported_is_one_line(given: dict[str, str], message: str
         report(OmegaConf.create({**keys, **given}))
 
 
+def test_a_folder_with_videos_alone_is_for_the_page(tmp_path: Path) -> None:
+    (tmp_path / "video").mkdir()
+    (tmp_path / "video" / "player.zip").touch()
+    keys = {"runs": str(tmp_path), "metrics": None, "table": None, "score": "val/miou", "distances": [0]}
+    with pytest.raises(UserError, match=r"player\.zip has no tables: give page=report\.html"):
+        report(OmegaConf.create(keys))
+
+
 def test_a_torn_file_is_named(logs: Path) -> None:
     (logs / "eval" / "a" / "metrics.json").write_text("[")
     with pytest.raises(UserError, match=r"a/metrics\.json' cannot be read"):
