@@ -285,9 +285,8 @@ class _Run:
         if options.budget is None:
             return KeyedMotion(self._max_gop, info.all_intra)
         budget, size = Budget.of(options.budget), (info.height, info.width)
-        return budgeted_keys(
-            options.policy, budget, segmenter.runner, size, segmenter.gop, self._max_gop, info.all_intra
-        )
+        gop, both = segmenter.gop, options.references == "both"
+        return budgeted_keys(options.policy, budget, segmenter.runner, size, gop, self._max_gop, info.all_intra, both)
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""

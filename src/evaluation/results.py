@@ -55,7 +55,7 @@ def result_of(
         )
     if system.two_sided:
         later *= 2
-        amortised = (cost.gmacs_key + (gop - 1) * later) / gop
+        amortised = amortised if spent is not None else (cost.gmacs_key + (gop - 1) * later) / gop
     return {
         "method": system.method,
         "scale": system.network.scale,

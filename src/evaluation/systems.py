@@ -41,7 +41,8 @@ class Rows:
         budgets: each gives a row more of each checkpoint whose method can leave a frame to its motion.
         policies: each with each budget, of `BUDGETED`.
         scales: of methods with a low-resolution branch, a row each; none: that of the training.
-        two_sided: a row more of each checkpoint whose method can leave a frame to its motion.
+        two_sided: a row more of each checkpoint whose method can leave a frame to its motion, and one of each budget
+            that policy "uniform" keeps.
         live: frames per second of a source that does not wait, a score more of each row; None for none.
 
     Raises:
@@ -112,23 +113,23 @@ class System:
     @property
     def method(self) -> str:
         """Its name in tables."""
-        added = [self.policy] if self.policy else ["from both sides"] if self.two_sided else []
+        added = [*([self.policy] if self.policy else []), *(["from both sides"] if self.two_sided else [])]
         return " ".join([self.network.method, *added])
 
     def keys(self, clip: Clip, runner: FrameRunner, size: tuple[int, int]) -> KeyedMotion:
         """Return what chooses the keyframes of a clip with frames of `size` = (height, width).
 
         Raises:
-            UserError: the budget is too small.
+            UserError: the budget is too small, or cannot be kept from both sides.
         """
         if self.budget is None or self.policy is None:
             return KeyedMotion(clip.gop)
-        return budgeted_keys(self.policy, self.budget, runner, size, clip.gop)
+        return budgeted_keys(self.policy, self.budget, runner, size, clip.gop, two_sided=self.two_sided)
 
     def on(self, clip: Clip, runner: FrameRunner, motion: str) -> ClipRun:
         """Return what labels a clip from its first frame on, with motion of the kind."""
         if self.two_sided:
-            return _FromBothSides(clip, runner, motion)
+            return _FromBothSides(self, clip, runner, motion)
         return _AsCoded(runner) if self.budget is None else _WithinBudget(self, clip, runner)
 
 
@@ -197,12 +198,20 @@ class _WithinBudget(ClipRun):
 class _FromBothSides(ClipRun):
     """Reads the clip by itself, ahead of the others."""
 
-    def __init__(self, clip: Clip, runner: FrameRunner, motion: str) -> None:
-        frames = Video(clip.video, motion=motion, remedy=REMEDY)  # type: ignore[arg-type]
-        self._found = segment_two_sided(frames, runner, KeyedMotion(clip.gop))
+    def __init__(self, system: System, clip: Clip, runner: FrameRunner, motion: str) -> None:
+        self._frames = Video(clip.video, motion=motion, remedy=REMEDY)  # type: ignore[arg-type]
+        self._make, self._runner = functools.partial(system.keys, clip, runner), runner
+        self._keys: KeyedMotion | None = None
 
     def label(self, frame: Frame, to_key: MotionField | None) -> NDArray[np.uint8]:
+        if self._keys is None:
+            self._keys = self._make((frame.image.shape[0], frame.image.shape[1]))
+            self._found = segment_two_sided(self._frames, self._runner, self._keys)
         return next(self._found).labels
+
+    @property
+    def spending(self) -> Spending | None:
+        return self._keys.spending if isinstance(self._keys, BudgetedKeys) else None
 
 
 def systems_of(checkpoints: dict[str, LoadedModel], rows: Rows = Rows()) -> list[System]:
@@ -237,6 +246,8 @@ def systems_of(checkpoints: dict[str, LoadedModel], rows: Rows = Rows()) -> list
         if rows.two_sided and network.can_warp:
             warping = next(method for method in (*comparisons, network) if method.can_warp and not method.scale)
             found.append(of_checkpoint(warping, two_sided=True))
+            kept = [budget for budget in rows.budgets if "uniform" in rows.policies]
+            found += [of_checkpoint(warping, budget=budget, policy="uniform", two_sided=True) for budget in kept]
         scales = rows.scales if network.can_rescale else ()
         for method in [network.rescaled(scale) for scale in scales] or [network]:
             found.append(of_checkpoint(method))

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import check_range
+from src.errors import UserError, check_range
 from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
 from src.video.types import Frame, MotionField
@@ -335,6 +335,7 @@ def budgeted_keys(
     window: int,
     max_gop: int | None = None,
     all_intra: bool = False,
+    two_sided: bool = False,
 ) -> BudgetedKeys:
     """Return what chooses keyframes of images of `size` = (height, width), by what the runner costs.
 
@@ -343,11 +344,19 @@ def budgeted_keys(
         budget, window, max_gop, all_intra: of `BudgetedKeys`.
         runner: of the method, which can warp, on its engine.
         size: of the images.
+        two_sided: frames between keyframes are moved to from both; for budgets of multiply-adds.
 
     Raises:
-        UserError: the budget is too small.
+        UserError: the budget is too small, or one of time is to be kept from both sides.
     """
+    if two_sided and budget.unit == "ms":
+        raise UserError(
+            f"budget={budget.given} with references=both: motion to the later keyframe takes time that is not planned; "
+            "give a budget of GMACs, such as budget=2, or references=past"
+        )
     costs = runner.costs(*size) if budget.unit == "GMACs" else runner.times(*size)
+    if two_sided:
+        costs = costs | {"warp": 2 * costs["warp"]}
     return BUDGETED[policy](costs, budget, window, max_gop, all_intra)
 
 

@@ -81,10 +81,10 @@ class PredictOptions:
         if self.budget is not None:
             Budget.of(self.budget)
         check_choice("references", self.references, ("past", "both"))
-        if self.references == "both" and self.policy != "fixed":
+        if self.references == "both" and self.policy not in ("fixed", "uniform"):
             raise UserError(
                 f"references=both with policy={self.policy}: frames wait for the next keyframe, whose distance "
-                "policy=fixed alone bounds; give policy=fixed, with max_gop for another one, or references=past"
+                "policy=fixed and uniform bound; give one of them, or references=past"
             )
         if self.policy == "stream" and self.max_gop is not None:
             raise UserError(f"policy=stream has no max_gop={self.max_gop}; leave it out, or give policy=fixed")

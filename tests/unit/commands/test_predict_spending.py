@@ -62,6 +62,23 @@ def test_references_on_both_sides_are_those_of_the_loop(ar: Path, video: Path, t
     assert timing["frames"][1]["warp_only"]
 
 
+def test_uniform_keyframes_within_a_budget_are_references_on_both_sides(ar: Path, tmp_path: Path) -> None:
+    video = exact_film(tmp_path / "video.mp4", 40, 40)
+    costs = frame_costs(load_checkpoint(ar).network, (48, 64))
+    budget = 0.7 * costs["key"]
+    wanted = options(ar, video, tmp_path / "out", references="both", policy="uniform", budget=budget)
+    spent = predict(wanted)["spending"]
+    timing = json.loads((tmp_path / "out" / "timing.json").read_text())["frames"]
+    assert spent["worst"] <= budget + 5e-5
+    places = [row["index"] for row in timing if row["keyframe"]]
+    assert len(places) == spent["frames"]["key"] > 8, "more than one in a GOP"
+    assert spent["mean"] * 40 == pytest.approx(
+        len(places) * costs["key"] + (40 - len(places)) * 2 * costs["warp"], abs=2e-3
+    )
+    with pytest.raises(UserError, match=r"budget=900ms with references=both.* give a budget of GMACs"):
+        predict(options(ar, video, tmp_path / "other", references="both", policy="uniform", budget="900ms"))
+
+
 def test_several_videos_are_seen_from_both_sides_and_a_complete_one_is_skipped(
     ar: Path, video: Path, tmp_path: Path
 ) -> None:
@@ -115,7 +132,7 @@ def test_a_scale_changes_the_frames_between_keyframes_alone(ar: Path, video: Pat
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"references": "both", "policy": "stream"}, "references=both with policy=stream.* give policy=fixed"),
+        ({"references": "both", "policy": "stream"}, "references=both with policy=stream.* policy=fixed and uniform"),
         ({"references": "none"}, "references=none .* past, both"),
         ({"policy": "uniform"}, "policy=uniform with budget=null"),
     ],

@@ -135,6 +135,26 @@ def test_both_sides_are_a_system_more_whose_frames_cost_two_warps(clip, tmp_path
     assert score_live([own], [clip], len(CLASSES), "exact", CPU, 10.0) == [None]
 
 
+def test_uniform_budgets_are_systems_from_both_sides_too(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR)
+    costs = frame_costs(loaded["ar"].network, (48, 64))
+    budget = Budget(0.8 * costs["key"])
+    systems = systems_of(loaded, Rows((budget,), ("uniform", "adaptive"), two_sided=True))
+    assert [(s.method, s.budget) for s in systems if s.two_sided] == [
+        ("warp only from both sides", None),
+        ("warp only uniform from both sides", budget),
+    ]
+    spendings: dict[int, list[Spending]] = {}
+    metrics = default_metrics(len(CLASSES), clip.gop)
+    found = score_clips(systems, [clip], metrics, "exact", CPU, spendings=spendings)
+    number = next(n for n, s in enumerate(systems) if s.two_sided and s.budget)
+    row = result_of(systems[number], found[number], CLASSES, (48, 64), clip.gop, spendings[number])
+    frames = row["spending"]["frames"]
+    assert frames["key"] > 2, "more than the coding has"
+    expected = (frames["key"] * costs["key"] + frames["warp"] * 2 * costs["warp"]) / 8
+    assert row["gmacs"]["amortised"] == pytest.approx(expected)
+
+
 def test_both_sides_need_a_method_that_can_warp(tmp_path):
     with pytest.raises(UserError, match=r"^references=both is for methods .* give a checkpoint of AR-Seg"):
         systems_of(checkpoints(tmp_path, image=IMAGE), Rows(two_sided=True))
