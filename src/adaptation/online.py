@@ -162,6 +162,10 @@ class AdaptingRunner(FrameRunner):
         """Compile and allocate before the first frame, outside all timing."""
         self._adapted.warm_up(height, width)
 
+    def times(self, height: int, width: int) -> dict[str, float]:
+        """Measure the milliseconds of each kind of frame, without comparing or learning."""
+        return self._adapted.times(height, width)
+
     def summary(self) -> dict[str, Any]:
         """Return what was compared, learned and used, and the seconds that it took.
 

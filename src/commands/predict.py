@@ -213,8 +213,12 @@ class _Run:
         options, segmenter = self._options, self._segmenter
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
         self._check_motion(video)
-        segmenter.prepare(video, is_only=not name)
+        is_timed = options.budget is not None and Budget.of(options.budget).unit == "ms"
+        if is_timed:  # on the engine that is chosen
+            segmenter.prepare(video, is_only=not name)
         keyed = self._keys(video)
+        if not is_timed:
+            segmenter.prepare(video, is_only=not name)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
         labels = options.label_format if options.save_labels else None
         costs = keyed.costs if isinstance(keyed, BudgetedKeys) else None
@@ -280,7 +284,7 @@ class _Run:
             )
 
     def _keys(self, video: Video) -> KeyedMotion:
-        """Return what chooses the keyframes of a video, for which the network is ready."""
+        """Return what chooses the keyframes of a video."""
         options, segmenter, info = self._options, self._segmenter, video.info
         if options.budget is None:
             return KeyedMotion(self._max_gop, info.all_intra)

@@ -70,7 +70,7 @@ class Budget:
     @property
     def given(self) -> str:
         """As a configuration gives it."""
-        return f"{self.amount:.3g}" + ("ms" if self.unit == "ms" else "")
+        return f"{self.amount:g}" + ("ms" if self.unit == "ms" else "")
 
 
 @dataclass
@@ -169,10 +169,10 @@ class BudgetedKeys(KeyedMotion, ABC):
     ) -> None:
         super().__init__(max_gop, all_intra)
         least = (costs["key"] + (window - 1) * costs["warp"]) / window
+        remedy = Budget(_rounded_up(least), budget.unit).given
         check_range(
             budget.amount >= least, "budget", budget.given,
-            f"{Budget(least, budget.unit).given} or more, the {budget.unit} per frame of one keyframe in {window} "
-            "frames of this size",
+            f"{remedy} or more, the {budget.unit} per frame of one keyframe in {window} frames of this size",
         )  # fmt: skip
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
         self._is_measured = budget.unit == "ms"
@@ -207,6 +207,8 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._latest.append(0.0)
         self._chosen.append(0.0)
         self._spend(cost)
+        if not self._is_measured:
+            self._compare_window()
         self._spent(frame, plan, cost)
         return plan
 
@@ -215,12 +217,15 @@ class BudgetedKeys(KeyedMotion, ABC):
         if self._is_measured:
             self.costs[plan.kind] += NEWEST * (step - self.costs[plan.kind])
             self._spend(whole - self._latest[-1])
+            self._compare_window()
 
     def _spend(self, cost: float) -> None:
         """Add to the cost of the latest frame."""
         self.spending.total += cost
         self._latest[-1] += cost
         self._chosen[-1] = self._latest[-1] if self._by_choice else self.costs["warp"]
+
+    def _compare_window(self) -> None:
         self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
 
     @abstractmethod
@@ -358,6 +363,12 @@ def budgeted_keys(
     if two_sided:
         costs = costs | {"warp": 2 * costs["warp"]}
     return BUDGETED[policy](costs, budget, window, max_gop, all_intra)
+
+
+def _rounded_up(amount: float) -> float:
+    """Return the next number of three digits."""
+    digits = 10.0 ** (2 - math.floor(math.log10(amount)))
+    return math.ceil(amount * digits) / digits
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:
