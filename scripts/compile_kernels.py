@@ -34,7 +34,7 @@ def main() -> None:
         write_noise(video)
         for motion, precision in zip(("exact", "estimate"), PRECISIONS, strict=True):
             command = [sys.executable, "-m", "src.predict", f"source={video}", f"output={folder}/{precision}"]
-            command += [f"video.motion={motion}", "backend=torch", f"precision={precision}"]
+            command += [f"video.motion={motion}", "device=cpu", "backend=torch", f"precision={precision}"]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 

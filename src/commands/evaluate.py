@@ -86,8 +86,8 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before any work
     resampling = Bootstrap(**plain(config.bootstrap))
     check_whole("player", config.player, 0)
-    asked = {key: plain(config)[key] for key in ("budget", "policy", "lr_scale", "references", "live")}
-    rows = Rows.of(**asked)
+    asked = plain(config)
+    rows = Rows.of(*(asked[key] for key in ("budget", "policy", "lr_scale", "references", "live")))
     rows.check_videos_are_scored(config.inputs == "videos" and config.submission is None)
     checkpoints = _load(config, rows.scales)
     first = next(iter(checkpoints.values()))

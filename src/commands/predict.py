@@ -45,7 +45,8 @@ from src.video.reading.sources import videos_of
 log = logging.getLogger(__name__)
 
 # what the results do not depend on
-_ELSEWHERE = ("checkpoint", "source", "output", "device", "threads", "streams", "live", "backend")
+_ELSEWHERE = ("checkpoint", "source", "output", "live")
+_PACE = ("device", "threads", "streams", "backend")  # nor on these, without a budget of time
 _NEWER = {
     "player": 0,
     "policy": "fixed",
@@ -162,7 +163,8 @@ class _Run:
             make_runner,
             options.lr_scale,
         )
-        settings = {key: value for key, value in asdict(options).items() if key not in _ELSEWHERE}
+        elsewhere = _ELSEWHERE if options.is_timed else (*_ELSEWHERE, *_PACE)
+        settings = {key: value for key, value in asdict(options).items() if key not in elsewhere}
         # without the newer options, results are those of versions that had none
         self._settings = {key: value for key, value in settings.items() if (key, value) not in _NEWER.items()}
         if online is not None:
@@ -212,12 +214,11 @@ class _Run:
         """Open a video whose results go to a folder; what is opened is put on the stack."""
         options, segmenter = self._options, self._segmenter
         video = segmenter.open(path, options.motion, options.on_damage, options.live.reconnect)
-        self._check_motion(video)
-        is_timed = options.budget is not None and Budget.of(options.budget).unit == "ms"
-        if is_timed:  # on the engine that is chosen
+        self._check_policy(video)
+        if options.is_timed:  # on the engine that is chosen
             segmenter.prepare(video, is_only=not name)
         keyed = self._keys(video)
-        if not is_timed:
+        if not options.is_timed:
             segmenter.prepare(video, is_only=not name)
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
         labels = options.label_format if options.save_labels else None
@@ -268,7 +269,7 @@ class _Run:
         options = self._options
         return options.max_gop or (self._segmenter.gop if options.policy == "fixed" else None)
 
-    def _check_motion(self, video: Video) -> None:
+    def _check_policy(self, video: Video) -> None:
         """Reject a policy or references that the method or the video cannot have."""
         options = self._options
         for given, asked in (

@@ -85,13 +85,15 @@ class _Screen:
             score.late += 1
             self._free += self._clock() - started
         else:
+            began = perf_counter()
             labels, after = self._run.step(frame.image, plan)
+            step = perf_counter() - began
             spent = self._clock() - started
             self._take(starts)
             self._coming = starts + spent, labels
             score.seconds.append(starts + spent - arrives)
             score.late += starts + spent >= leaves
-            self._run.settle(frame.image, plan, labels, after, spent)
+            self._run.settle(frame.image, plan, labels, after, step)
             self._free = starts + self._clock() - started
         self._take(leaves)
         return self._shown

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.data.labels import ClassSet
 from src.evaluation.systems import System
-from src.inference.budget import Spending, joined
+from src.inference.budget import Budget, Spending, joined
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import frame_costs, inference_cost
@@ -74,10 +74,14 @@ def result_of(
             "nonkey": later,
             "amortised": amortised,
         },
-        **({} if spent is None else {"budget": str(spent.budget), "spending": spent.as_dict()}),
+        **({} if spent is None else {"budget": _as_given(spent.budget), "spending": spent.as_dict()}),
         "height": height,
         "width": width,
     }
+
+
+def _as_given(budget: Budget) -> float | str:
+    return budget.amount if budget.unit == "GMACs" else budget.given
 
 
 def _gmacs(spent: Spending, costs: Mapping[str, float]) -> float:

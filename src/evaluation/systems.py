@@ -63,11 +63,10 @@ class Rows:
         return cls(budgets, tuple(_listed(policy)), tuple(_listed(lr_scale)), references == "both", live)
 
     def __post_init__(self) -> None:
-        for policy in self.policies:
+        for policy in self.policies or (None,):
             check_choice("policy", policy, tuple(BUDGETED))
-        for scale in self.scales:
-            valid = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale <= 1
-            check_range(valid, "lr_scale", scale, "a number above 0, up to 1, or a list of them")
+        for budget in self.budgets if self.two_sided and "uniform" in self.policies else ():
+            budget.check_two_sided()
         fps = self.live
         valid = fps is None or (isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < math.inf)
         check_range(valid, "live", fps, "null, or frames per second above 0")
@@ -175,43 +174,53 @@ class _AsCoded(ClipRun):
         self._state = self._runner.advance(frame.image, self._state, to_key)
 
 
-class _WithinBudget(ClipRun):
+class _ByItsOwnKeys(ClipRun):
+    """Chooses keyframes of its own, once the size of the frames is known."""
+
     def __init__(self, system: System, clip: Clip, runner: FrameRunner) -> None:
-        self._make = functools.partial(system.keys, clip, runner)
-        self._runner = runner
-        self._keys: KeyedMotion | None = None
-
-    def label(self, frame: Frame, to_key: MotionField | None) -> NDArray[np.uint8]:
-        if self._keys is None:
-            self._keys = self._make((frame.image.shape[0], frame.image.shape[1]))
-            self._run = VideoRun(self._runner, self._keys)
-        plan, began = self._run.plan(frame), perf_counter()
-        labels, after = self._run.step(frame.image, plan)
-        self._run.settle(frame.image, plan, labels, after, perf_counter() - began)
-        return labels
-
-    @property
-    def spending(self) -> Spending | None:
-        return self._keys.spending if isinstance(self._keys, BudgetedKeys) else None
-
-
-class _FromBothSides(ClipRun):
-    """Reads the clip by itself, ahead of the others."""
-
-    def __init__(self, system: System, clip: Clip, runner: FrameRunner, motion: str) -> None:
-        self._frames = Video(clip.video, motion=motion, remedy=REMEDY)  # type: ignore[arg-type]
         self._make, self._runner = functools.partial(system.keys, clip, runner), runner
         self._keys: KeyedMotion | None = None
 
     def label(self, frame: Frame, to_key: MotionField | None) -> NDArray[np.uint8]:
         if self._keys is None:
             self._keys = self._make((frame.image.shape[0], frame.image.shape[1]))
-            self._found = segment_two_sided(self._frames, self._runner, self._keys)
-        return next(self._found).labels
+            self._begin(self._keys)
+        return self._label(frame)
+
+    @abstractmethod
+    def _begin(self, keys: KeyedMotion) -> None: ...
+
+    @abstractmethod
+    def _label(self, frame: Frame) -> NDArray[np.uint8]: ...
 
     @property
     def spending(self) -> Spending | None:
         return self._keys.spending if isinstance(self._keys, BudgetedKeys) else None
+
+
+class _WithinBudget(_ByItsOwnKeys):
+    def _begin(self, keys: KeyedMotion) -> None:
+        self._run = VideoRun(self._runner, keys)
+
+    def _label(self, frame: Frame) -> NDArray[np.uint8]:
+        plan, began = self._run.plan(frame), perf_counter()
+        labels, after = self._run.step(frame.image, plan)
+        self._run.settle(frame.image, plan, labels, after, perf_counter() - began)
+        return labels
+
+
+class _FromBothSides(_ByItsOwnKeys):
+    """Reads the clip by itself, ahead of the others."""
+
+    def __init__(self, system: System, clip: Clip, runner: FrameRunner, motion: str) -> None:
+        super().__init__(system, clip, runner)
+        self._frames = Video(clip.video, motion=motion, remedy=REMEDY)  # type: ignore[arg-type]
+
+    def _begin(self, keys: KeyedMotion) -> None:
+        self._found = segment_two_sided(self._frames, self._runner, keys)
+
+    def _label(self, frame: Frame) -> NDArray[np.uint8]:
+        return next(self._found).labels
 
 
 def systems_of(checkpoints: dict[str, LoadedModel], rows: Rows = Rows()) -> list[System]:
@@ -274,4 +283,5 @@ def _rank(system: System) -> int:
 
 def _listed(given: Any) -> list[Any]:
     """A value, or several of a list, each once; none for null."""
-    return list(dict.fromkeys(given)) if isinstance(given, list) else [] if given is None else [given]
+    listed = given if isinstance(given, list) else [] if given is None else [given]
+    return [value for n, value in enumerate(listed) if value not in listed[:n]]

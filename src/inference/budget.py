@@ -28,7 +28,6 @@ SMALLEST_GAIN = 0.01  # share of one frame's labels that a keyframe has to be wo
 START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
-TINY = 1e-9
 NEWEST = 0.1  # weight of the time that a frame has just taken, in what one of its kind is expected to take
 
 Unit = Literal["GMACs", "ms"]
@@ -53,7 +52,8 @@ class Budget:
         Raises:
             UserError: anything else, or none above 0.
         """
-        text, unit = str(given).strip(), "GMACs"
+        unit: Unit = "GMACs"
+        text = str(given).strip()
         if isinstance(given, str) and text.endswith("ms"):
             text, unit = text.removesuffix("ms"), "ms"
         try:
@@ -62,10 +62,19 @@ class Budget:
             amount = math.nan
         rule = "GMACs per frame above 0, such as 2, or milliseconds, such as 20ms"
         check_range(0 < amount < math.inf, "budget", given, rule)
-        return cls(amount, unit)  # type: ignore[arg-type]
+        return cls(amount, unit)
 
-    def __str__(self) -> str:
-        return f"{self.amount:g} {self.unit}"
+    def check_two_sided(self) -> None:
+        """Reject a budget that cannot be kept with references on both sides.
+
+        Raises:
+            UserError: it is one of time.
+        """
+        if self.unit == "ms":
+            raise UserError(
+                f"budget={self.given} with references=both: motion to the later keyframe takes time that is not "
+                "planned; give a budget of GMACs, such as budget=2, or references=past"
+            )
 
     @property
     def given(self) -> str:
@@ -147,8 +156,8 @@ class BudgetedKeys(KeyedMotion, ABC):
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included. Beyond it are a second one of that kind in a window, and one that
     comes unexpectedly where the budget is below two keyframes in a window: rather than moving old labels for
-    ever, its own keyframe is spent then. Milliseconds are those that frames of each kind took, so that a window in
-    which the machine is slower than before may cost more.
+    ever, its own keyframe is spent then. A frame is expected to take the mean milliseconds of its kind, so a window
+    in which the machine is slower than before may cost more.
 
     Args:
         costs: of "key", "nonkey" and "warp", in the unit of the budget.
@@ -176,6 +185,7 @@ class BudgetedKeys(KeyedMotion, ABC):
         )  # fmt: skip
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
         self._is_measured = budget.unit == "ms"
+        self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
         self._chosen: deque[float] = deque(maxlen=window)  # spent by choice on the latest frames
         self._latest: deque[float] = deque(maxlen=window)
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
@@ -202,7 +212,10 @@ class BudgetedKeys(KeyedMotion, ABC):
             else:
                 self._interval = self._asked if self.spending.total else 0
                 self._evenly, self._asked = 0.0, 0
-        cost = self.costs[plan.kind] + (self.costs["nonkey"] if plan.probe_nonkey else 0)
+        probes = ["nonkey"] if plan.probe_nonkey else []
+        if plan.probe is not None and self._is_measured:
+            probes.append("warp")
+        cost = sum(self.costs[kind] for kind in (plan.kind, *probes))
         self.spending.frames[plan.kind] += 1
         self._latest.append(0.0)
         self._chosen.append(0.0)
@@ -237,17 +250,24 @@ class BudgetedKeys(KeyedMotion, ABC):
 
     def _is_due(self) -> bool:
         """Whether a keyframe is due where they are as even as the budget allows."""
-        return self._evenly >= self._window and self._affords("key")
+        return self._evenly >= self._window and self._affords(*self._keyframe)
 
     def _keys_per_window(self) -> float:
-        key, warp = self.costs["key"], self.costs["warp"]
-        keys = self._window * (self._budget - warp) // max(key - warp, TINY)  # measured, a keyframe may cost less
+        keys = self._affordable()
         # of these one is for the video, which has asked for none in a whole window and may do so
         return keys if self._asked < self._window else max(1, keys - 1)
 
+    def _affordable(self) -> int:
+        """Keyframes in a window with warped frames between them."""
+        key, warp = self.costs["key"], self.costs["warp"]
+        if key <= warp:  # where times are measured
+            return self._window
+        return int(min(max(self._window * (self._budget - warp) // (key - warp), 0), self._window))
+
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
-        reserved = 0.0 if self._is_stale() else self.costs["key"] - self.costs["warp"]
+        renews = kinds == self._keyframe and self._is_stale()
+        reserved = 0.0 if renews else self.costs["key"] - self.costs["warp"]
         left = self._budget * self._window - reserved - sum(self._chosen) + self._leaves()
         return sum(self.costs[kind] for kind in kinds) <= left
 
@@ -256,9 +276,9 @@ class BudgetedKeys(KeyedMotion, ABC):
         return self._chosen[0] if len(self._chosen) == self._window else 0.0
 
     def _is_stale(self) -> bool:
-        """Whether a whole window is without keyframe, and the video's own are not expected to have one in the next."""
-        expected = self._interval - self._window < self._asked <= self._interval
-        return self._age >= self._window and not expected
+        """Whether a whole window had no keyframe, of one that it may have, and the video's own is not expected next."""
+        expected = self._interval - self._window < self._asked < self._interval
+        return self._affordable() < 2 and self._age >= self._window and not expected
 
 
 class UniformKeys(BudgetedKeys):
@@ -282,8 +302,8 @@ class AdaptiveKeys(BudgetedKeys):
     apart as `UniformKeys` sets them, but for sudden changes: after a pause the price is so low that the first frames
     of fast motion would take all that their window has.
 
-    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. That warp is not
-    counted, a few thousandths of the keyframe.
+    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. Of budgets of
+    multiply-adds that warp is not counted, a few thousandths of the keyframe.
 
     Arguments and errors are those of `BudgetedKeys`.
     """
@@ -292,6 +312,8 @@ class AdaptiveKeys(BudgetedKeys):
         self, costs: Mapping[str, float], budget: Budget, window: int, max_gop: int | None, all_intra: bool = False
     ) -> None:
         super().__init__(costs, budget, window, max_gop, all_intra)
+        if self._is_measured:
+            self._keyframe = ("key", "warp")
         self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
         self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
         interval = costs["key"] / max(budget.amount - costs["warp"], costs["key"] / (4 * window))
@@ -315,8 +337,8 @@ class AdaptiveKeys(BudgetedKeys):
         wrong = min(warped, nonkey)
         costly = self._price * self.costs["key"]
         wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
-        if wants_key and (self._is_due() or (warped > SUDDEN and self._affords("key"))):
-            return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords("key", "nonkey"))
+        if wants_key and (self._is_due() or (warped > SUDDEN and self._affords(*self._keyframe))):
+            return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords(*self._keyframe, "nonkey"))
         self._wrong += wrong
         if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
             self._price *= float(np.exp(2 * PACE))
@@ -349,16 +371,12 @@ def budgeted_keys(
         budget, window, max_gop, all_intra: of `BudgetedKeys`.
         runner: of the method, which can warp, on its engine.
         size: of the images.
-        two_sided: frames between keyframes are moved to from both; for budgets of multiply-adds.
+        two_sided: frames between keyframes are moved to from both; those after the last keyframe, which are from one,
+            are counted as if they were. For budgets of multiply-adds.
 
     Raises:
-        UserError: the budget is too small, or one of time is to be kept from both sides.
+        UserError: the budget is too small.
     """
-    if two_sided and budget.unit == "ms":
-        raise UserError(
-            f"budget={budget.given} with references=both: motion to the later keyframe takes time that is not planned; "
-            "give a budget of GMACs, such as budget=2, or references=past"
-        )
     costs = runner.costs(*size) if budget.unit == "GMACs" else runner.times(*size)
     if two_sided:
         costs = costs | {"warp": 2 * costs["warp"]}

@@ -47,15 +47,16 @@ class SpendingBars:
 
     def __init__(self, costs: Mapping[str, float]) -> None:
         self._costs = costs
-        self._latest: deque[str] = deque(maxlen=BARS)
+        self._latest: deque[tuple[str, float]] = deque(maxlen=BARS)  # kind, and cost to that of a keyframe
 
     def draw(self, image: NDArray[np.uint8], result: Segmented) -> None:
         """Draw them into an image (H, W, 3) RGB, the result's own at the end."""
-        self._latest.append("key" if result.is_key else "warp" if result.warp_only else "nonkey")
+        kind = "key" if result.is_key else "warp" if result.warp_only else "nonkey"
+        self._latest.append((kind, self._costs[kind] / self._costs["key"]))
         height, width = image.shape[:2]
         side = max(1, width // BARS)
-        for place, kind in enumerate(reversed(self._latest), start=1):
-            tall = max(2, round(height / 10 * self._costs[kind] / self._costs["key"]))
+        for place, (kind, share) in enumerate(reversed(self._latest), start=1):
+            tall = min(height, max(2, round(height / 10 * share)))
             bar = image[height - tall :, max(0, width - place * side) : width - place * side + side - side // 3]
             bar[:] = 255 if kind == "key" else 160
 

@@ -130,7 +130,7 @@ class VideoSegmenter(nn.Module, ABC):
         valid = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale <= 1
         check_range(valid, "lr_scale", scale, "a number above 0, up to 1")
         other = copy.copy(self)
-        other.scale = scale
+        other.scale = float(scale)
         return other
 
     def check_can_warp(self, given: str) -> None:
@@ -142,7 +142,7 @@ class VideoSegmenter(nn.Module, ABC):
         if not self.can_warp:
             raise UserError(
                 f"{given} is for methods that can leave a frame to its motion, not for '{self.method}'; give a "
-                "checkpoint of AR-Seg, or leave it out"
+                "checkpoint of AR-Seg or DFF, or leave policy, budget and references out"
             )
 
     def comparisons(self) -> list[VideoSegmenter]:

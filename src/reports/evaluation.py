@@ -92,9 +92,12 @@ def _ends(paths: list[str]) -> list[str]:
     return ends
 
 
-def method_name(method: str, scale: float | None, budget: str | None = None) -> str:
-    """Return what a method at a scale, with a budget, is called in tables, such as `AR 0.5x`."""
-    return (f"{method} {scale:g}x" if scale else method) + (f", {budget}" if budget else "")
+def method_name(method: str, scale: float | None, budget: float | str | None = None) -> str:
+    """Return what a method at a scale, with a budget (GMACs, or as "20ms"), is called in tables, such as `AR 0.5x`."""
+    name = f"{method} {scale:g}x" if scale else method
+    if budget is None:
+        return name
+    return f"{name}, {budget}" if isinstance(budget, str) else f"{name}, {budget:g} GMACs"
 
 
 def print_results(results: list[dict[str, Any]]) -> None:

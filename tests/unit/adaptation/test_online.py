@@ -115,6 +115,7 @@ def test_other_engines_are_rejected(checkpoint: Path) -> None:
 def test_warming_up_learns_nothing(checkpoint: Path) -> None:
     runner = adapting(checkpoint, every=1)
     runner.warm_up(48, 64)
+    assert set(runner.times(48, 64)) == {"key", "nonkey", "warp"}
     assert runner.summary()["comparisons"] == 0
 
 

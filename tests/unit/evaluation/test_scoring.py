@@ -24,6 +24,7 @@ from src.inference.two_sided import segment_two_sided
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import frame_costs
+from src.reports.evaluation import method_name
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video
 from tests.support.scores import default_metrics
@@ -156,12 +157,12 @@ def test_uniform_budgets_are_systems_from_both_sides_too(clip, tmp_path):
 
 
 def test_both_sides_need_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^references=both is for methods .* give a checkpoint of AR-Seg"):
+    with pytest.raises(UserError, match=r"^references=both is for methods .* give a checkpoint of AR-Seg or DFF"):
         systems_of(checkpoints(tmp_path, image=IMAGE), Rows(two_sided=True))
 
 
 def test_a_budget_needs_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^budget=1 is for methods .* give a checkpoint of AR-Seg"):
+    with pytest.raises(UserError, match=r"^budget=1 is for methods .* give a checkpoint of AR-Seg or DFF"):
         systems_of(checkpoints(tmp_path, image=IMAGE), Rows((Budget(1.0),)))
 
 
@@ -281,3 +282,42 @@ def test_checkpoints_of_other_classes_are_not_compared(tmp_path):
     object.__setattr__(other, "classes", ClassSet(("a", "b", "c", "d"), CLASSES.palette))
     with pytest.raises(UserError, match=r"'other' was trained on other classes than 'one'"):
         systems_of({"one": one, "other": other})
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"budget": [0.5, "fast"]}, "budget=fast is out of range"),
+        ({"budget": [[1]]}, r"budget=\[1\] is out of range"),
+        ({"policy": None}, "policy=None .* uniform, adaptive"),
+        ({"policy": [["uniform"]]}, r"policy=\['uniform'\]"),
+        ({"references": "none"}, "references=none"),
+        ({"live": 0}, "live=0 is out of range"),
+        ({"budget": [0.5, "20ms"], "policy": ["uniform"], "references": "both"}, "budget=20ms with references=both"),
+    ],
+)
+def test_rows_that_cannot_be_are_rejected_before_any_work(changed, message):
+    given = {"budget": None, "policy": "adaptive", "lr_scale": None, "references": "past", "live": None}
+    with pytest.raises(UserError, match=message):
+        Rows.of(**{**given, **changed})
+
+
+@pytest.mark.parametrize("rows", [Rows((Budget(1.0),)), Rows(two_sided=True), Rows(live=15)])
+def test_still_images_have_no_rows_of_videos(rows):
+    rows.check_videos_are_scored(True)
+    with pytest.raises(UserError, match="is for videos that are scored; leave it out"):
+        rows.check_videos_are_scored(False)
+
+
+def test_a_budget_of_time_is_a_system_whose_gmacs_are_those_of_its_frames(clip, tmp_path):
+    loaded = checkpoints(tmp_path, ar=AR)
+    costs = frame_costs(loaded["ar"].network, (48, 64))
+    systems = systems_of(loaded, Rows((Budget(10_000.0, "ms"),), ("uniform",)))
+    spendings: dict[int, list[Spending]] = {}
+    metrics = default_metrics(len(CLASSES), clip.gop)
+    found = score_clips(systems, [clip], metrics, "exact", CPU, spendings=spendings)
+    row = result_of(systems[-1], found[-1], CLASSES, (48, 64), clip.gop, spendings[len(systems) - 1])
+    assert (row["budget"], row["spending"]["unit"], row["spending"]["frames"]) == ("10000ms", "ms", {"key": 8})
+    assert row["gmacs"]["amortised"] == pytest.approx(costs["key"])
+    assert method_name(row["method"], row["scale"], row["budget"]) == "AR uniform 0.5x, 10000ms"
+    assert method_name("AR", 0.5, 0.5) == "AR 0.5x, 0.5 GMACs"

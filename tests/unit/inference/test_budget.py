@@ -80,7 +80,7 @@ def test_no_window_costs_more_than_the_budget(budget: float, gop: int, policy: s
     assert all(found[n] == "K" for n in range(0, 300, gop))
 
 
-@pytest.mark.parametrize("gop", [12, 30, 100])
+@pytest.mark.parametrize("gop", [50, 100])
 @pytest.mark.parametrize("policy", BUDGETED)
 def test_a_budget_of_one_keyframe_in_a_window_renews_it_where_the_video_does_not(gop: int, policy: str) -> None:
     keys = BUDGETED[policy](COSTS, Budget(0.4), WINDOW, None)
@@ -109,7 +109,28 @@ def test_milliseconds_are_those_that_frames_took(factor: float) -> None:
     windows = np.convolve(spent, np.ones(WINDOW), "valid") / WINDOW
     assert keys.spending.worst == pytest.approx(windows.max())
     assert windows[60:].max() <= 6.0, "once it is known what frames take"
-    assert found[60:].count("K") >= 180 / WINDOW - 1
+    keys = 180 / WINDOW * ((6.0 * WINDOW - WINDOW * actual["W"]) // (actual["K"] - actual["W"]) - 1)
+    assert found[60:].count("K") >= max(180 / WINDOW, 0.9 * keys) - 1, "one of a window's stays in reserve"
+
+
+@pytest.mark.parametrize("policy", BUDGETED)
+def test_the_reserve_of_a_larger_budget_stays_for_the_video(policy: str) -> None:
+    keys = BUDGETED[policy](COSTS, Budget(0.8), WINDOW, None)
+    levels = list(0.5 + 0.4 * np.sin(np.arange(300) / 3))
+    kinds(keys, frames(levels, (0, 41, 97, 150, 233)))
+    assert keys.spending.worst <= 0.8
+
+
+@pytest.mark.parametrize("costs", [{"key": 1.0, "nonkey": 1.0, "warp": 2.0}, {"key": 9.0, "nonkey": 8.0, "warp": 7.0}])
+def test_times_out_of_order_keep_choosing_keyframes(costs: dict[str, float]) -> None:
+    keys = UniformKeys({"key": 20.0, "nonkey": 5.0, "warp": 1.0}, Budget(6.0, "ms"), WINDOW, None)
+    for n, frame in enumerate(frames([0.5] * 300)):
+        plan = keys.plan(frame)
+        now = costs[plan.kind] if 2 <= n < 60 else {"key": 20.0, "nonkey": 5.0, "warp": 1.0}[plan.kind]
+        keys.took(plan, now, now)
+        if n == 150:
+            before = keys.spending.frames["key"]
+    assert keys.spending.frames["key"] >= before + 10, "after a stall the machine is as fast as before"
 
 
 @pytest.mark.parametrize(("given", "expected"), [(2, Budget(2.0)), ("0.5", Budget(0.5)), ("20ms", Budget(20.0, "ms"))])
@@ -232,9 +253,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_times_of_a_frame_are_measured_by_kind(runner: FrameRunner) -> None:
     times = runner.times(48, 64)
     assert set(times) == {"key", "nonkey", "warp"}
-    assert all(0 < ms < 10_000 for ms in times.values())
+    assert runner.times(48, 64) is times, "once for each size"
     keys = budgeted_keys("uniform", Budget(sum(times.values()), "ms"), runner, (48, 64), 5)
-    assert keys.spending.budget.unit == "ms"
+    assert keys.costs == times
+    counted = budgeted_keys("uniform", Budget(1.0), runner, (48, 64), 5, two_sided=True)
+    costs = runner.costs(48, 64)
+    assert counted.costs == {**costs, "warp": 2 * costs["warp"]}
 
 
 @pytest.fixture
