@@ -108,7 +108,7 @@ def evaluate(config: DictConfig, run_dir: Path) -> list[dict[str, Any]]:
     given = ON_VIDEOS if stills is None else ON_IMAGES
     metrics = build_metrics(instantiate(config.metric), given, num_classes=len(first.classes), distances=distances)
     spendings: dict[int, list[Spending]] = {}
-    done = _score(config, module, stills, systems, lambda: metrics, data.video.motion, blocks, spendings)
+    done = _score(config, module, stills, systems, lambda: metrics, motion, blocks, spendings, rows.live)
     if not is_first_process():
         return []
     about = {"gop": distances, "split": config.split, "seed": first.metadata["seed"], **done.columns}
@@ -215,10 +215,11 @@ def _score(
     motion: str,
     blocks: BlockCounts | None,
     spendings: dict[int, list[Spending]],
+    fps: float | None = None,
 ) -> _Scored:
     """Run systems over the stills or else the clips of the split, which all processes divide.
 
-    `spendings` gets those of all processes.
+    `spendings` gets those of all processes; `fps` is of a source that does not wait, where that is scored, too.
     """
     with processes(config.device, config.devices) as device:
         metrics = together(make_metrics)
@@ -246,8 +247,8 @@ def _score(
             frames -= int(all_reduce_sum(torch.tensor(len(left_out))))
         gathered = None if blocks is None else blocks.gathered()
         live: list[dict[str, Any] | None] = [None] * len(systems)
-        if config.live is not None:
-            live = score_live(systems, clips, len(module.source.classes), motion, device, config.live, start, tune)
+        if fps is not None:
+            live = score_live(systems, clips, len(module.source.classes), motion, device, fps, start, tune)
     return _Scored(scores, gathered, {"codec": codec, "frames": frames, **tune.engine._asdict()}, image, live)
 
 

@@ -21,7 +21,7 @@ from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
-from src.inference.budget import Budget, BudgetedKeys, budgeted_keys
+from src.inference.budget import BudgetedKeys, budgeted_keys, check_can_warp
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
@@ -277,7 +277,7 @@ class _Run:
             ("references=both", options.references == "both"),
         ):
             if asked:
-                self._segmenter.network.check_can_warp(given)
+                check_can_warp(self._segmenter.network, given)
         if options.references == "both" and (isinstance(video, LiveVideo) or self._adapting is not None):
             raise UserError(
                 "references=both needs frames that are yet to come, and the network as it is; leave references out for "
@@ -287,11 +287,11 @@ class _Run:
     def _keys(self, video: Video) -> KeyedMotion:
         """Return what chooses the keyframes of a video."""
         options, segmenter, info = self._options, self._segmenter, video.info
-        if options.budget is None:
+        if options.limit is None:
             return KeyedMotion(self._max_gop, info.all_intra)
-        budget, size = Budget.of(options.budget), (info.height, info.width)
-        gop, both = segmenter.gop, options.references == "both"
-        return budgeted_keys(options.policy, budget, segmenter.runner, size, gop, self._max_gop, info.all_intra, both)
+        size, gop, both = (info.height, info.width), segmenter.gop, options.references == "both"
+        motion = self._max_gop, info.all_intra
+        return budgeted_keys(options.policy, options.limit, segmenter.runner, size, gop, *motion, both)
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""

@@ -49,13 +49,12 @@ def result_of(
     later = cost.gmacs_key if gop == 1 or cost.gmacs_nonkey is None else cost.gmacs_nonkey
     spent = None if system.budget is None else joined(spendings)
     amortised = cost.gmacs_key if gop == 1 else cost.gmacs_amortised
-    if spent is not None:
-        amortised = (
-            spent.mean if spent.budget.unit == "GMACs" else _gmacs(spent, frame_costs(system.network, (height, width)))
-        )
     if system.two_sided:
         later *= 2
-        amortised = amortised if spent is not None else (cost.gmacs_key + (gop - 1) * later) / gop
+        amortised = (cost.gmacs_key + (gop - 1) * later) / gop
+    if spent is not None:
+        is_counted = spent.budget.unit == "GMACs"
+        amortised = spent.mean if is_counted else _gmacs(spent, frame_costs(system.network, (height, width)))
     return {
         "method": system.method,
         "scale": system.network.scale,

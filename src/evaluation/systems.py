@@ -20,7 +20,7 @@ from src.data.images import Normalisation
 from src.data.transforms import FitSize
 from src.distributed import together
 from src.errors import UserError, check_choice, check_range
-from src.inference.budget import BUDGETED, Budget, BudgetedKeys, Spending, budgeted_keys
+from src.inference.budget import BUDGETED, Budget, BudgetedKeys, Spending, budgeted_keys, check_can_warp
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import VideoRun
@@ -239,7 +239,7 @@ def systems_of(checkpoints: dict[str, LoadedModel], rows: Rows = Rows()) -> list
     if rows.scales and not any(loaded.network.can_rescale for loaded in checkpoints.values()):
         first.network.rescaled(rows.scales[0])  # says why not
     if (rows.budgets or rows.two_sided) and not any(loaded.network.can_warp for loaded in checkpoints.values()):
-        first.network.check_can_warp("references=both" if rows.two_sided else f"budget={rows.budgets[0].given}")
+        check_can_warp(first.network, "references=both" if rows.two_sided else f"budget={rows.budgets[0].given}")
     found: list[System] = []
     for name, loaded in checkpoints.items():
         network = inference_form(loaded.network)

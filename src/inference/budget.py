@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import cv2
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from src.errors import UserError, check_range
 from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
+from src.models.video import VideoSegmenter
 from src.video.types import Frame, MotionField
 
 SHRINK = 8  # of the images whose difference says how much has changed
@@ -186,11 +188,9 @@ class BudgetedKeys(KeyedMotion, ABC):
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
         self._is_measured = budget.unit == "ms"
         self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
-        self._chosen: deque[float] = deque(maxlen=window)  # spent by choice on the latest frames
-        self._latest: deque[float] = deque(maxlen=window)
+        self._latest: deque[tuple[float, bool]] = deque(maxlen=window)  # cost of frames, and whether it was chosen
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
         self._interval = 0  # from that to the one before; 0: unknown
-        self._by_choice = False  # the latest frame was not a keyframe of the video itself
         self._evenly = 0.0  # of `window`, at which a keyframe is due where they are as even as the budget allows
         self.spending = Spending(budget, window)
 
@@ -202,10 +202,10 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._age, self._asked = self._age + 1, self._asked + 1
         self._evenly += self._keys_per_window()
         plan = Plan(None) if motion is None else self._choose(frame, motion)
-        self._by_choice = motion is not None
+        by_choice = motion is not None
         if plan.motion is None:
             self._age = 0
-            if self._by_choice:
+            if by_choice:
                 over = self._evenly - self._window  # what a whole number of frames leaves; not what waiting has added
                 self._evenly = over if 0 < over < self._keys_per_window() else 0.0
                 self._restart(frame)
@@ -217,9 +217,8 @@ class BudgetedKeys(KeyedMotion, ABC):
             probes.append("warp")
         cost = sum(self.costs[kind] for kind in (plan.kind, *probes))
         self.spending.frames[plan.kind] += 1
-        self._latest.append(0.0)
-        self._chosen.append(0.0)
-        self._spend(cost)
+        self.spending.total += cost
+        self._latest.append((cost, by_choice))
         if not self._is_measured:
             self._compare_window()
         self._spent(frame, plan, cost)
@@ -229,17 +228,13 @@ class BudgetedKeys(KeyedMotion, ABC):
         """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
         if self._is_measured:
             self.costs[plan.kind] += NEWEST * (step - self.costs[plan.kind])
-            self._spend(whole - self._latest[-1])
+            expected, by_choice = self._latest[-1]
+            self.spending.total += whole - expected
+            self._latest[-1] = whole, by_choice
             self._compare_window()
 
-    def _spend(self, cost: float) -> None:
-        """Add to the cost of the latest frame."""
-        self.spending.total += cost
-        self._latest[-1] += cost
-        self._chosen[-1] = self._latest[-1] if self._by_choice else self.costs["warp"]
-
     def _compare_window(self) -> None:
-        self.spending.worst = max(self.spending.worst, sum(self._latest) / self._window)
+        self.spending.worst = max(self.spending.worst, sum(cost for cost, _ in self._latest) / self._window)
 
     @abstractmethod
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
@@ -268,12 +263,9 @@ class BudgetedKeys(KeyedMotion, ABC):
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
         renews = kinds == self._keyframe and self._is_stale()
         reserved = 0.0 if renews else self.costs["key"] - self.costs["warp"]
-        left = self._budget * self._window - reserved - sum(self._chosen) + self._leaves()
-        return sum(self.costs[kind] for kind in kinds) <= left
-
-    def _leaves(self) -> float:
-        """Cost of the frame that the next one pushes out of the window."""
-        return self._chosen[0] if len(self._chosen) == self._window else 0.0
+        staying = islice(self._latest, len(self._latest) == self._window, None)  # the next frame pushes the oldest out
+        spent = sum(cost if by_choice else self.costs["warp"] for cost, by_choice in staying)
+        return sum(self.costs[kind] for kind in kinds) <= self._budget * self._window - reserved - spent
 
     def _is_stale(self) -> bool:
         """Whether a whole window had no keyframe, of one that it may have, and the video's own is not expected next."""
@@ -381,6 +373,19 @@ def budgeted_keys(
     if two_sided:
         costs = costs | {"warp": 2 * costs["warp"]}
     return BUDGETED[policy](costs, budget, window, max_gop, all_intra)
+
+
+def check_can_warp(network: VideoSegmenter, given: str) -> None:
+    """Reject what is `given` in a configuration and leaves frames to their motion, where the network cannot.
+
+    Raises:
+        UserError: it has no `can_warp`.
+    """
+    if not network.can_warp:
+        raise UserError(
+            f"{given} is for methods that can leave a frame to its motion, not for '{network.method}'; give a "
+            "checkpoint of AR-Seg or DFF, or leave policy, budget and references out"
+        )
 
 
 def _rounded_up(amount: float) -> float:

@@ -26,7 +26,7 @@ class Plan(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """ "key", "nonkey" or "warp"."""
+        """Kind of the frame: "key", "nonkey" or "warp"."""
         return "key" if self.motion is None else "warp" if self.warp_only else "nonkey"
 
 

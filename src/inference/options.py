@@ -78,21 +78,30 @@ class PredictOptions:
                 f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive or uniform; give both, "
                 "such as policy=adaptive budget=2 (GMACs) or budget=20ms, or neither"
             )
-        budget = None if self.budget is None else Budget.of(self.budget)
+        limit = self.limit
         check_choice("references", self.references, ("past", "both"))
         if self.references == "both" and self.policy not in ("fixed", "uniform"):
             raise UserError(
                 f"references=both with policy={self.policy}: frames wait for the next keyframe, whose distance "
                 "policy=fixed and uniform bound; give one of them, or references=past"
             )
-        if self.references == "both" and budget is not None:
-            budget.check_two_sided()
+        if self.references == "both" and limit is not None:
+            limit.check_two_sided()
         if self.policy == "stream" and self.max_gop is not None:
             raise UserError(f"policy=stream has no max_gop={self.max_gop}; leave it out, or give policy=fixed")
         if not isinstance(self.opacity, (int, float)) or not 0 <= self.opacity <= 1:
             raise UserError(f"opacity={self.opacity} is outside 0..1; 0 shows the video alone, 1 the classes alone")
 
     @property
+    def limit(self) -> Budget | None:
+        """The budget, with its unit.
+
+        Raises:
+            UserError: it is none.
+        """
+        return None if self.budget is None else Budget.of(self.budget)
+
+    @property
     def is_timed(self) -> bool:
         """Whether keyframes depend on the time that frames take."""
-        return self.budget is not None and Budget.of(self.budget).unit == "ms"
+        return self.limit is not None and self.limit.unit == "ms"

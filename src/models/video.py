@@ -133,18 +133,6 @@ class VideoSegmenter(nn.Module, ABC):
         other.scale = float(scale)
         return other
 
-    def check_can_warp(self, given: str) -> None:
-        """Reject what is `given` in a configuration and leaves frames to their motion.
-
-        Raises:
-            UserError: the method has no `can_warp`.
-        """
-        if not self.can_warp:
-            raise UserError(
-                f"{given} is for methods that can leave a frame to its motion, not for '{self.method}'; give a "
-                "checkpoint of AR-Seg or DFF, or leave policy, budget and references out"
-            )
-
     def comparisons(self) -> list[VideoSegmenter]:
         """Other ways to run the same weights, which a table shows beside the method."""
         return []
