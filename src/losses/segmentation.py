@@ -43,6 +43,18 @@ class CrossEntropy(nn.Module):
         return global_mean(summed, all_reduce_sum((labels != IGNORE).sum()))
 
 
+class LossSum(nn.Module):
+    """Sum of losses on the same output."""
+
+    def __init__(self, terms: list[nn.Module]) -> None:
+        super().__init__()
+        self.terms = nn.ModuleList(terms)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar of logits (B, K, H, W) and labels (B, H, W)."""
+        return torch.stack([term(logits, labels) for term in self.terms]).sum()
+
+
 class Presence(nn.Module):
     """Binary cross-entropy of which classes occur in an image (official AR-Seg code, CamVid PSPNet-18)."""
 

@@ -1,0 +1,55 @@
+"""Lovász-softmax: a convex surrogate of the mean intersection over union (Berman et al. 2018)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.data.labels import IGNORE
+from src.distributed import all_reduce_sum, global_mean
+
+BINS = 1024  # of errors 0..1; the loss differs from that of sorted errors by 1 / BINS at most
+
+
+class LovaszSoftmax(nn.Module):
+    """Mean over the classes that occur of the Lovász extension of 1 - IoU, on the batch of all processes together.
+
+    The paper sorts the errors of all pixels. Here they are counted in bins, so that the cost is linear in the pixels
+    and processes exchange a histogram; pixels of one bin share its part of the gradient. Without any labelled pixel
+    the loss is a zero that reaches every logit.
+    """
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Scalar, 0..1, of logits (B, K, H, W) and labels (B, H, W)."""
+        classes, none = logits.shape[1], logits.shape[1] * BINS
+        ignored = (labels == IGNORE)[:, None]
+        true = labels[:, None].masked_fill(ignored, 0)
+        probabilities = logits.float().softmax(1)
+        errors = probabilities.scatter(1, true, 1 - probabilities.gather(1, true))
+        cells = (errors.detach() * BINS).int().clamp_(0, BINS - 1)
+        cells += BINS * torch.arange(classes, dtype=torch.int32, device=cells.device)[:, None, None]
+        cells.masked_fill_(ignored, none)
+        counts = torch.stack([cells.flatten().bincount(minlength=none + 1), _of_true(cells, true, none)])
+        slopes, occur = _slopes(*all_reduce_sum(counts)[:, :none].view(2, classes, BINS).double())
+        weighted = errors * F.pad(slopes.flatten(), (0, 1)).float()[cells]
+        return global_mean(weighted.sum(), occur.sum())
+
+
+def _of_true(cells: Tensor, true: Tensor, none: int) -> Tensor:
+    return cells.gather(1, true).flatten().bincount(minlength=none + 1)
+
+
+def _slopes(counts: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives (K, bins) of the loss by the error of a pixel, and which classes (K,) occur.
+
+    Args:
+        counts: (K, bins), of pixels by their error.
+        positive: those of the class among them.
+    """
+    wrong, missed = counts.flip(-1).cumsum(-1), positive.flip(-1).cumsum(-1)  # among the pixels with the largest errors
+    labelled = missed[:, -1:]
+    losses = 1 - (labelled - missed) / (labelled + wrong - missed).clamp(min=1)
+    steps = losses.diff(dim=-1, prepend=torch.zeros_like(labelled)).flip(-1)
+    occur = labelled[:, 0] > 0
+    return steps / counts.clamp(min=1) * occur[:, None], occur
