@@ -1,9 +1,10 @@
-"""Label a video with exported files: python run_exported.py FOLDER VIDEO OUTPUT
+"""Label a video with exported files: python run_exported.py FOLDER VIDEO OUTPUT [EVERY]
 
 Needs NumPy, PyAV, OpenCV and the runtime. FOLDER is of `python -m src.export format=onnx` or `format=openvino`; OUTPUT
-gets one PNG of class indices per frame. Motion is what the codec exports, which is exact for H.264 and MPEG-4 with one
-reference frame and no B frames; blocks without a vector (intra) are invalid. Other videos need block search, which
-`python -m src.predict` has.
+gets one PNG of class indices per frame. With EVERY, a keyframe comes every so many frames, and the labels of those
+between are moved with the motion without a network, as with `python -m src.predict policy=uniform`. Motion is what the
+codec exports, which is exact for H.264 and MPEG-4 with one reference frame and no B frames; blocks without a vector
+(intra) are invalid. Other videos need block search, which `python -m src.predict` has.
 """
 
 import json
@@ -84,8 +85,10 @@ def extend(frame, field, known):
     return hop + np.stack(before), (share > 0.999) & covered
 
 
-def main(folder, video, output):
+def main(folder, video, output, every=None):
     about, runs = load(Path(folder))
+    if every and not about["warp"]:
+        sys.exit(f"error: '{folder}' has no graph that moves labels; leave {every} out")
     Path(output).mkdir(parents=True)
     mean, std = (np.array(about["normalisation"][key], np.float32) for key in ("mean", "std"))
     order, repeat_from, index, distance, state, motion = about["order"], about["repeat_from"], 0, 0, [], ()
@@ -97,12 +100,14 @@ def main(folder, video, output):
         if size != full.shape[1::-1]:
             image = cv2.resize(full, size, interpolation=cv2.INTER_LINEAR)
         is_intra = av.video.frame.PictureType(frame.pict_type).name == "I"
-        keyframe = number == 0 or is_intra or distance == about["gop"] - 1
+        keyframe = number == 0 or is_intra or distance == int(every or about["gop"]) - 1
         if about["uses_motion"]:  # each keyframe starts again; other methods follow their order to the end
             index, distance = (0, 0) if keyframe else (index, distance + 1)
             still = np.zeros((2, *full.shape[:2]), np.float32), np.ones(full.shape[:2], bool)
             motion = still if keyframe else extend(frame, *motion)
-        names = about["graphs"][order[index]]
+        warps = every and not keyframe
+        graph = about["warp"] if warps else order[index]
+        names = about["graphs"][graph]
         arrays = dict(zip(names["state"], state, strict=True)) if index else {}
         arrays["image"] = ((image.astype(np.float32) / 255 - mean) / std).transpose(2, 0, 1)[None]
         if "motion" in names["inputs"]:
@@ -110,14 +115,18 @@ def main(folder, video, output):
             arrays["motion"] = np.stack([cv2.resize(c, size) for c in motion[0]])[None] * ratio[:, None, None]
             valid = cv2.resize(motion[1].astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
             arrays["motion_valid"] = valid[None] > 0
-        arrays |= runs[order[index]](arrays)
-        state, index = [arrays[name] for name in names["next"]], index + 1 if index + 1 < len(order) else repeat_from
+        arrays |= runs[graph](arrays)
+        if not warps:
+            state, index = (
+                [arrays[name] for name in names["next"]],
+                index + 1 if index + 1 < len(order) else repeat_from,
+            )
         labels = arrays["logits"][0].argmax(0).astype(np.uint8)
         labels = cv2.resize(labels, full.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(Path(output) / f"{number:06d}.png"), labels)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) not in (4, 5):
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -112,7 +112,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     """One line per network and kind of frame: what is worst over its graphs, and the median of their times."""
     lines = []
     for name in dict.fromkeys(row["network"] for row in rows):
-        for kind in ("key", "nonkey"):
+        for kind in ("key", "nonkey", "warp"):
             cells = []
             for format in FORMATS:
                 of = [r for r in rows if (r["network"], r["format"]) == (name, format) and r["graph"].startswith(kind)]

@@ -12,7 +12,7 @@ from src.inference.engine.cuda_graphs import Labeller, labeller
 from src.models.video import FrameInput, VideoSegmenter
 from src.ops.resize import resize, size_of
 
-# Times of one round: the kind of each frame ("key", "start", "nonkey") and its milliseconds.
+# Times of one round: the kind of each frame ("key", "start", "nonkey", "warp") and its milliseconds.
 Round = list[tuple[str, float]]
 
 
@@ -74,9 +74,13 @@ def synchronise(device: torch.device) -> None:
 
 
 def statistics(rounds: list[Round], repeated: tuple[str, ...]) -> dict[str, dict[str, float] | None]:
-    """Median and high percentiles (ms) of "key" and "nonkey" frames, and of the rounds' means over `repeated` kinds."""
+    """Median and high percentiles (ms) by kind of frame, and of the rounds' means over `repeated` kinds.
+
+    Kinds are "key" and "nonkey", and "warp" where there are such frames.
+    """
     frames = [frame for one in rounds for frame in one]
-    by_kind = {kind: [ms for k, ms in frames if k == kind] for kind in ("key", "nonkey")}
+    kinds = ("key", "nonkey", *{"warp"}.intersection(kind for kind, _ in frames))
+    by_kind = {kind: [ms for k, ms in frames if k == kind] for kind in kinds}
     return {**{kind: _quantiles(ms) for kind, ms in by_kind.items()}, "amortised": _quantiles(means(rounds, repeated))}
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from src.benchmarking.latency import Round, inputs, means, measure, ratio, statistics
-from src.benchmarking.video_latency import measure_pipelined, measure_video
+from src.benchmarking.video_latency import TimedVideo, VideoTimes, measure_pipelined, measure_video
 from src.inference.device import hardware, peak_memory, reset_peak_memory
 from src.inference.engine.choose import tune
+from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
@@ -45,7 +45,7 @@ class TimingOptions:
     fold: bool
     warmup: int
     rounds: int
-    video: Path | None
+    video: TimedVideo | None
 
 
 def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) -> dict[str, Any]:
@@ -69,14 +69,20 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
         net = net.to(memory_format=torch.channels_last)
     image = inputs(size)[0].to(device)
     tuned = tune(net, options.backend, options.precision, [image], options.threads, least=0)  # labels of noise
-    net = tuned.network
+    plain, net = net, tuned.network
     constant = [other for other in net.comparisons() if other.method == "constant" and other.scale == 1]
     networks = [net, *constant[:1]]
     reset_peak_memory(device)
-    found = _measure(networks, options, size)
+    found = _measure(networks, plain, options, size)
+    cycles = options.video.cycles(networks) if options.video else [net.cycle(options.gop) for net in networks]
     return {
-        **_times(networks, options.gop, found),
-        **(_pipelined(networks, options, options.video) if options.video else {}),
+        **_times([cycle.repeated for cycle in cycles], found.rounds),
+        **(
+            {"spending": found.spending.as_dict(), "gmacs": found.spending.gmacs(frame_costs(plain, size))}
+            if found.spending
+            else {}
+        ),
+        **(_pipelined(networks, plain, options, options.video) if options.video else {}),
         "rounds": 1 if options.video else options.rounds,
         "device": str(device),
         "hardware": hardware(device),
@@ -90,18 +96,20 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
 
 
 def _measure(
-    networks: list[VideoSegmenter], options: TimingOptions, size: tuple[int, int]
-) -> list[dict[str, list[Round]]]:
+    networks: list[VideoSegmenter], plain: VideoSegmenter, options: TimingOptions, size: tuple[int, int]
+) -> VideoTimes:
     if options.video is not None:
-        return measure_video(networks, options.video, options.gop, options.device, options.threads)
+        return measure_video(networks, plain, options.video, options.device, options.threads)
     counts = options.warmup, options.rounds
     rounds = measure(networks, size, options.gop, options.device, *counts, options.channels_last)
-    return [{"network": times} for times in rounds]
+    return VideoTimes([{"network": times} for times in rounds], None)
 
 
-def _pipelined(networks: list[VideoSegmenter], options: TimingOptions, video: Path) -> dict[str, Any]:
+def _pipelined(
+    networks: list[VideoSegmenter], plain: VideoSegmenter, options: TimingOptions, video: TimedVideo
+) -> dict[str, Any]:
     """Milliseconds per frame with decoding beside the network, and their ratio to those of the constant network."""
-    own, *constant = measure_pipelined(networks, video, options.gop, options.device, options.threads)
+    own, *constant = measure_pipelined(networks, plain, video, options.device, options.threads)
     found: dict[str, Any] = {"milliseconds": round(float(np.median(own)), 3)}
     if constant:
         found["constant_milliseconds"] = round(float(np.median(constant[0])), 3)
@@ -109,14 +117,18 @@ def _pipelined(networks: list[VideoSegmenter], options: TimingOptions, video: Pa
     return {"pipelined": found}
 
 
-def _times(networks: list[VideoSegmenter], gop: int, found: list[dict[str, list[Round]]]) -> dict[str, Any]:
-    """By step and kind; those of the constant network too, and the ratio of the means, if there is one."""
-    repeated = [net.cycle(gop).repeated for net in networks]
+def _times(repeated: list[tuple[str, ...]], found: list[dict[str, list[Round]]]) -> dict[str, Any]:
+    """By step and kind; those of the constant network too, and the ratio of the means, if there is one.
+
+    Args:
+        repeated: kinds of frames of each network that count for the mean.
+        found: times of each network.
+    """
     tables = [
         {step: statistics(rounds, kinds) for step, rounds in times.items()}
         for kinds, times in zip(repeated, found, strict=True)
     ]
-    if len(networks) == 1:
+    if len(found) == 1:
         return {"milliseconds": tables[0]}
     ratios = {
         step: ratio(*(means(times[step], kinds) for kinds, times in zip(repeated, found, strict=True)))

@@ -21,7 +21,7 @@ from src.checkpoints.weights_file import place_of
 from src.cli.config import plain
 from src.errors import Exhausted, UserError
 from src.inference.api import StreamSegmenter, load_segmenter
-from src.inference.budget import BudgetedKeys, budgeted_keys, check_can_warp
+from src.inference.budget import BudgetedKeys, check_can_warp, keys_of
 from src.inference.health import Health
 from src.inference.keyframes import KeyedMotion
 from src.inference.options import LiveOptions, PredictOptions
@@ -287,11 +287,9 @@ class _Run:
     def _keys(self, video: Video) -> KeyedMotion:
         """Return what chooses the keyframes of a video."""
         options, segmenter, info = self._options, self._segmenter, video.info
-        if options.limit is None:
-            return KeyedMotion(self._max_gop, info.all_intra)
-        size, gop, both = (info.height, info.width), segmenter.gop, options.references == "both"
-        motion = self._max_gop, info.all_intra
-        return budgeted_keys(options.policy, options.limit, segmenter.runner, size, gop, *motion, both)
+        size, both = (info.height, info.width), options.references == "both"
+        motion = options.max_gop, info.all_intra
+        return keys_of(options.policy, options.limit, segmenter.runner, size, segmenter.gop, *motion, both)
 
     def _player(self, stack: ExitStack, folder: Path, video: Video) -> Callable[[Segmented], None]:
         """Open the record of a video's first frames, beside the branch at full resolution where the method has one."""

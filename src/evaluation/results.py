@@ -53,8 +53,7 @@ def result_of(
         later *= 2
         amortised = (cost.gmacs_key + (gop - 1) * later) / gop
     if spent is not None:
-        is_counted = spent.budget.unit == "GMACs"
-        amortised = spent.mean if is_counted else _gmacs(spent, frame_costs(system.network, (height, width)))
+        amortised = spent.gmacs(frame_costs(system.network, (height, width)))
     return {
         "method": system.method,
         "scale": system.network.scale,
@@ -81,11 +80,6 @@ def result_of(
 
 def _as_given(budget: Budget) -> float | str:
     return budget.amount if budget.unit == "GMACs" else budget.given
-
-
-def _gmacs(spent: Spending, costs: Mapping[str, float]) -> float:
-    """Of a frame in the mean, without what choosing them ran beside."""
-    return sum(costs[kind] * count for kind, count in spent.frames.items()) / max(1, spent.frames.total())
 
 
 def training_of(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from src.data.images import Normalisation
 from src.data.transforms import FitSize
 from src.distributed import together
 from src.errors import UserError, check_choice, check_range
-from src.inference.budget import BUDGETED, Budget, BudgetedKeys, Spending, budgeted_keys, check_can_warp
+from src.inference.budget import BUDGETED, Budget, BudgetedKeys, Spending, check_can_warp, keys_of
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import VideoRun
@@ -96,7 +96,7 @@ class System:
         architecture: registered name of the checkpoint's network.
         checkpoint: that the weights are from.
         budget: in which keyframes are chosen; None: they are those of the coding.
-        policy: that chooses them, one of `BUDGETED`.
+        policy: that chooses them, one of `POLICIES`.
         two_sided: whether frames between keyframes are seen from both, the later one too.
     """
 
@@ -106,13 +106,13 @@ class System:
     architecture: str
     checkpoint: str
     budget: Budget | None = None
-    policy: str | None = None
+    policy: str = "fixed"
     two_sided: bool = False
 
     @property
     def method(self) -> str:
         """Its name in tables."""
-        added = [*([self.policy] if self.policy else []), *(["from both sides"] if self.two_sided else [])]
+        added = [*([self.policy] if self.budget else []), *(["from both sides"] if self.two_sided else [])]
         return " ".join([self.network.method, *added])
 
     def keys(self, clip: Clip, runner: FrameRunner, size: tuple[int, int]) -> KeyedMotion:
@@ -121,9 +121,7 @@ class System:
         Raises:
             UserError: the budget is too small, or cannot be kept from both sides.
         """
-        if self.budget is None or self.policy is None:
-            return KeyedMotion(clip.gop)
-        return budgeted_keys(self.policy, self.budget, runner, size, clip.gop, two_sided=self.two_sided)
+        return keys_of(self.policy, self.budget, runner, size, clip.gop, two_sided=self.two_sided)
 
     def on(self, clip: Clip, runner: FrameRunner, motion: str) -> ClipRun:
         """Return what labels a clip from its first frame on, with motion of the kind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ def recorded(exported: ExportedSegmenter, frames: Iterable[FrameInput]) -> dict[
     """Inputs of each graph, state included, over the frames of one stream, until each has `SAMPLES` or they end."""
     found: dict[str, list[dict[str, NDArray[Any]]]] = {name: [] for name in exported.runs}
     state = exported.init_state()
-    for frame in frames:
+    for frame in chain.from_iterable(map(exported.variants, frames)):
         name = exported.next_graph(frame, state)
         arrays = exported.arrays(frame, state)
         if len(found[name]) < SAMPLES:

@@ -158,8 +158,8 @@ def metadata_of(loaded: LoadedModel, net: VideoSegmenter, graphs: Graphs, size: 
     Returns:
         `network` (its registered name), `method`, `scale`, `gop`, `uses_motion`, `classes` {names, palette},
         `normalisation` {mean, std} of RGB in 0..1, `fit` {short, long} or None: the size that images are given first,
-        `height` and `width` (None: any multiple of `multiple_of`), `graphs`, `order` and `repeat_from` (see `Graphs`),
-        and `output`.
+        `height` and `width` (None: any multiple of `multiple_of`), `graphs`, `order`, `repeat_from` and `warp` (see
+        `Graphs`), and `output`.
     """
     return {
         "format": FORMAT,
@@ -177,6 +177,7 @@ def metadata_of(loaded: LoadedModel, net: VideoSegmenter, graphs: Graphs, size: 
         "graphs": {name: graph.as_dict() for name, graph in graphs.graphs.items()},
         "order": list(graphs.order),
         "repeat_from": graphs.repeat_from,
+        "warp": graphs.warp,
         "output": "logits (1, classes, height, width) at the size of the image",
     }
 

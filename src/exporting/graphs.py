@@ -18,6 +18,7 @@ from src.models.video import FrameInput, VideoSegmenter
 from src.ops.standard import standard_operators
 
 LOGITS = "logits"
+WARP = "warp"
 PLAIN = (int, float, str, bool, type(None))  # of a state: they decide which graph runs
 
 log = logging.getLogger(__name__)
@@ -62,11 +63,13 @@ class Graphs:
         order: names of the graphs of the first frames; those from `repeat_from` on are repeated. Where motion is used,
             every keyframe starts it again; at its start there is no state.
         repeat_from: index in `order`.
+        warp: name of the graph of `warp_only` frames, which leaves place and state as they are; None: there are none.
     """
 
     graphs: dict[str, Graph]
     order: tuple[str, ...]
     repeat_from: int
+    warp: str | None = None
 
     @property
     def dynamic(self) -> bool:
@@ -81,19 +84,22 @@ class Step(nn.Module):
         net: the method.
         spec, leaves: form of the state, with `...` in place of tensors.
         moves: whether motion comes after the image.
+        warp_only: as of `FrameInput`.
     """
 
-    def __init__(self, net: VideoSegmenter, spec: Any, leaves: Sequence[Any], moves: bool) -> None:
+    def __init__(
+        self, net: VideoSegmenter, spec: Any, leaves: Sequence[Any], moves: bool, warp_only: bool = False
+    ) -> None:
         super().__init__()
-        self.net, self.spec, self.leaves, self.moves = net, spec, leaves, moves
+        self.net, self.spec, self.leaves, self.moves, self.warp_only = net, spec, leaves, moves, warp_only
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Logits, and the tensors of the next state that are none of the inputs."""
         image, rest = tensors[0], list(tensors[1:])
-        motion = (rest.pop(0), rest.pop(0)) if self.moves else (None, None)
+        motion, valid = (rest.pop(0), rest.pop(0)) if self.moves else (None, None)
         given = iter(rest)
         state = pytree.tree_unflatten([next(given) if leaf is ... else leaf for leaf in self.leaves], self.spec)
-        logits, after = self.net.step(FrameInput(image, *motion), state)
+        logits, after = self.net.step(FrameInput(image, motion, valid, self.warp_only), state)
         return (logits, *new_tensors(after, [logits, *rest]))
 
 
@@ -105,7 +111,7 @@ def new_tensors(state: Any, known: Sequence[Tensor]) -> list[Tensor]:
 
 @torch.no_grad()
 def trace(net: VideoSegmenter, gop: int, image: Tensor, motion: Tensor, valid: Tensor, dynamic: bool) -> Graphs:
-    """Export `step` once for each kind of frame and form of the state in a cycle.
+    """Export `step` once for each kind of frame and form of the state in a cycle, and for frames left to their motion.
 
     Args:
         net: in inference form, on the CPU.
@@ -145,10 +151,14 @@ def trace(net: VideoSegmenter, gop: int, image: Tensor, motion: Tensor, valid: T
         raise UserError(
             f"the state of {net.method} never returns to a form that it had; keep in it what a frame changes as tensors"
         )
+    warp = order[-1] if net.can_warp else None
+    if net.can_warp and net.scale:  # else no network looks at the frames between keyframes anyway
+        warp = f"{WARP}_1"
+        graphs[warp], _ = _graph(warp, net, (image, motion, valid), state, dynamic)
     counts = Counter(name.rpartition("_")[0] for name in graphs)
     shorter = {name: kind if counts[kind := name.rpartition("_")[0]] == 1 else name for name in graphs}
     named = {shorter[name]: replace(graph, name=shorter[name]) for name, graph in graphs.items()}
-    return Graphs(named, tuple(shorter[name] for name in order), repeat_from)
+    return Graphs(named, tuple(shorter[name] for name in order), repeat_from, warp and shorter[warp])
 
 
 def _form(state: Any, method: str) -> Any:
@@ -168,9 +178,10 @@ def _graph(name: str, net: VideoSegmenter, frame: tuple[Tensor, ...], state: Any
     tensors = [x for x in leaves if isinstance(x, Tensor)]
     paths = [pytree.keystr(path) for path, x in pytree.tree_flatten_with_path(state)[0] if isinstance(x, Tensor)]
     inputs = ("image", "motion", "motion_valid")[: len(frame)] + tuple(f"state{_name(path)}" for path in paths)
-    step = Step(net, spec, [... if isinstance(x, Tensor) else x for x in leaves], len(frame) > 1)
+    warp_only = name.startswith(WARP)
+    step = Step(net, spec, [... if isinstance(x, Tensor) else x for x in leaves], len(frame) > 1, warp_only)
     motion, valid = frame[1:] or (None, None)
-    logits, after = net.step(FrameInput(frame[0], motion, valid), state)
+    logits, after = net.step(FrameInput(frame[0], motion, valid, warp_only=warp_only), state)
     found = {id(logits): LOGITS, **{id(x): key for key, x in zip(inputs[len(frame) :], tensors, strict=True)}}
     outputs = [LOGITS]
     kept = []

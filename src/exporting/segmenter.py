@@ -44,7 +44,7 @@ class ExportedSegmenter(VideoSegmenter):
         self.metadata: dict[str, Any] = runtime.metadata(next(iter(files.values())))
         self.runs: dict[str, Run] = {name: runtime.load(files[name], threads) for name in self.metadata["graphs"]}
         self.method, self.scale = self.metadata["method"], self.metadata["scale"]
-        self.uses_motion = self.metadata["uses_motion"]
+        self.uses_motion, self.can_warp = self.metadata["uses_motion"], self.metadata["warp"] is not None
         self.num_classes = len(self.metadata["classes"]["names"])
         self._cycle = cycle
 
@@ -59,17 +59,26 @@ class ExportedSegmenter(VideoSegmenter):
             UserError: an image of another size than the files are for.
         """
         known, position = self.metadata, self._start(frame, state)
-        name = known["order"][position.place]
+        name = self.next_graph(frame, position)
         arrays = self.arrays(frame, position)
         arrays |= self.runs[name](arrays)
+        if frame.warp_only:
+            return torch.from_numpy(arrays[LOGITS]), position
         after = position.place + 1
         index = after if after < len(known["order"]) else known["repeat_from"]
         kept = () if index == 0 else tuple(arrays[key] for key in known["graphs"][name]["next"])
         return torch.from_numpy(arrays[LOGITS]), Position(index, kept)
 
+    def variants(self, frame: FrameInput) -> list[FrameInput]:
+        """The frame, after itself left to its motion where the folder has a graph for that alone."""
+        known = self.metadata
+        has_choice = frame.motion is not None and known["warp"] not in (None, *known["order"])
+        return [frame._replace(warp_only=True), frame] if has_choice else [frame]
+
     def next_graph(self, frame: FrameInput, state: Position) -> str:
         """Name of the graph that `step` runs."""
-        return str(self.metadata["order"][self._start(frame, state).place])
+        known = self.metadata
+        return str(known["warp"] if frame.warp_only else known["order"][self._start(frame, state).place])
 
     def arrays(self, frame: FrameInput, state: Position) -> dict[str, NDArray[Any]]:
         """Inputs by name of the graph that `step` runs.

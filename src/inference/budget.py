@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError, check_range
+from src.errors import UserError, check_choice, check_range
 from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
 from src.models.video import VideoSegmenter
@@ -106,6 +106,16 @@ class Spending:
     def mean(self) -> float:
         """Cost of a frame."""
         return self.total / max(1, self.frames.total())
+
+    def gmacs(self, costs: Mapping[str, float]) -> float:
+        """Return the mean multiply-adds of a frame, in 10^9; of a budget of time without what choosing ran beside.
+
+        Args:
+            costs: multiply-adds of each kind of frame, in 10^9.
+        """
+        if self.budget.unit == "GMACs":
+            return self.mean
+        return sum(costs[kind] * count for kind, count in self.frames.items()) / max(1, self.frames.total())
 
     def as_dict(self) -> dict[str, Any]:
         """Plain Python form."""
@@ -344,23 +354,41 @@ class AdaptiveKeys(BudgetedKeys):
 
 
 BUDGETED: dict[str, Callable[..., BudgetedKeys]] = {"uniform": UniformKeys, "adaptive": AdaptiveKeys}  # by policy
+POLICIES = ("fixed", "stream", *BUDGETED)
 
 
-def budgeted_keys(
+def limit_of(policy: object, budget: object) -> Budget | None:
+    """Return the budget that a policy keeps, of both as a configuration gives them.
+
+    Raises:
+        UserError: no such policy or budget, or one that does not belong to the other.
+    """
+    check_choice("policy", policy, POLICIES)
+    if (budget is not None) != (policy in BUDGETED):
+        raise UserError(
+            f"policy={policy} with budget={'null' if budget is None else budget}: a budget belongs to policy=adaptive "
+            "or uniform; give both, such as policy=adaptive budget=2 (GMACs) or budget=20ms, or neither"
+        )
+    return None if budget is None else Budget.of(budget)
+
+
+def keys_of(
     policy: str,
-    budget: Budget,
+    budget: Budget | None,
     runner: FrameRunner,
     size: tuple[int, int],
     window: int,
     max_gop: int | None = None,
     all_intra: bool = False,
     two_sided: bool = False,
-) -> BudgetedKeys:
-    """Return what chooses keyframes of images of `size` = (height, width), by what the runner costs.
+) -> KeyedMotion:
+    """Return what chooses the keyframes of a video: the one place where policies become frames.
 
     Args:
-        policy: one of `BUDGETED`.
-        budget, window, max_gop, all_intra: of `BudgetedKeys`.
+        policy: one of `POLICIES`.
+        budget: of those of `BUDGETED`.
+        window: of `BudgetedKeys`; the limit of "fixed" where `max_gop` is None.
+        max_gop, all_intra: of `KeyedMotion`.
         runner: of the method, which can warp, on its engine.
         size: of the images.
         two_sided: frames between keyframes are moved to from both; those after the last keyframe, which are from one,
@@ -369,6 +397,8 @@ def budgeted_keys(
     Raises:
         UserError: the budget is too small.
     """
+    if budget is None:
+        return KeyedMotion(max_gop or (window if policy == "fixed" else None), all_intra)
     costs = runner.costs(*size) if budget.unit == "GMACs" else runner.times(*size)
     if two_sided:
         costs = costs | {"warp": 2 * costs["warp"]}

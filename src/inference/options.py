@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from src.errors import UserError, check_choice, check_range, check_whole
-from src.inference.budget import BUDGETED, Budget
+from src.inference.budget import Budget, limit_of
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -71,13 +71,6 @@ class PredictOptions:
         check_whole("player", self.player, 0)
         check_whole("max_gop", self.max_gop, 1, null="the GOP of the training")
         check_whole("streams", self.streams, 1)
-        check_choice("policy", self.policy, ("fixed", "stream", *BUDGETED))
-        if (self.budget is not None) != (self.policy in BUDGETED):
-            given = "null" if self.budget is None else self.budget
-            raise UserError(
-                f"policy={self.policy} with budget={given}: a budget belongs to policy=adaptive or uniform; give both, "
-                "such as policy=adaptive budget=2 (GMACs) or budget=20ms, or neither"
-            )
         limit = self.limit
         check_choice("references", self.references, ("past", "both"))
         if self.references == "both" and self.policy not in ("fixed", "uniform"):
@@ -94,12 +87,12 @@ class PredictOptions:
 
     @property
     def limit(self) -> Budget | None:
-        """The budget, with its unit.
+        """The budget that the policy keeps.
 
         Raises:
-            UserError: it is none.
+            UserError: of `limit_of`.
         """
-        return None if self.budget is None else Budget.of(self.budget)
+        return limit_of(self.policy, self.budget)
 
     @property
     def is_timed(self) -> bool:

@@ -42,6 +42,7 @@ class FrameRunner:
         normalisation: of its input.
         device: that it runs on.
         fit: the size that images had in training before augmentation; None for their own.
+        plain: the network before it was put on an engine, whose multiply-adds are counted; None: it is on none yet.
 
     Attributes:
         uses_motion: whether frames between keyframes need their motion.
@@ -49,10 +50,16 @@ class FrameRunner:
     """
 
     def __init__(
-        self, network: VideoSegmenter, normalisation: Normalisation, device: torch.device, fit: FitSize | None = None
+        self,
+        network: VideoSegmenter,
+        normalisation: Normalisation,
+        device: torch.device,
+        fit: FitSize | None = None,
+        plain: VideoSegmenter | None = None,
     ) -> None:
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.network = self._untuned = network.eval()
+        self.network = network.eval()
+        self._plain = plain or self.network
         self._costs: dict[tuple[int, int], dict[str, float]] = {}
         self._times: dict[tuple[int, int], dict[str, float]] = {}
         self._normalisation, self._device, self._fit = normalisation, device, fit
@@ -172,7 +179,7 @@ class FrameRunner:
         """Return the multiply-adds of each kind of frame of this size, see `frame_costs`."""
         if (height, width) not in self._costs:
             size = (height, width) if self._fit is None else self._fit.size(height, width)
-            self._costs[height, width] = frame_costs(self._untuned, size)
+            self._costs[height, width] = frame_costs(self._plain, size)
         return self._costs[height, width]
 
     def times(self, height: int, width: int) -> dict[str, float]:

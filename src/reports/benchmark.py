@@ -22,6 +22,7 @@ COLUMNS = {
 }
 SUFFIXES = (".png", ".svg")
 TIMES = ["engine", "constant 1x, ms", "ms amortised", "ms key", "p99", "ms non-key", "p99", "ratio", "peak MB"]
+WARPED = ["ms warp", "p99"]
 OF_VIDEO = ["video, constant 1x, ms", "video, ms", "video, ratio"]
 
 
@@ -36,15 +37,18 @@ def benchmark_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list
 
     Where any result was timed, columns follow with the medians of the network's time per frame, the 99th percentiles of
     both kinds of frame, and the ratio to the same network at constant full resolution, measured in alternating rounds;
-    where any was timed on a video, those with decoding and motion beside the network.
+    where any left frames to their motion, the time of those; where any was timed on a video, times with decoding and
+    motion beside the network.
     """
     latencies = [result.get("latency") or {} for result in results]
     timed, of_video = any(latencies), any("pipelined" in latency for latency in latencies)
-    head = [*COLUMNS.values(), *(TIMES if timed else []), *(OF_VIDEO if of_video else [])]
+    warped = any("warp" in _of_network(latency) for latency in latencies)
+    head = [*COLUMNS.values(), *(TIMES if timed else []), *(WARPED if warped else []), *(OF_VIDEO if of_video else [])]
     rows = [
         [
             *(as_cell(result.get(key)) for key in COLUMNS),
             *(_times(latency) if timed else []),
+            *(map(as_cell, _of_kind(latency, "warp")) if warped else []),
             *(_video_times(latency) if of_video else []),
         ]
         for result, latency in zip(results, latencies, strict=True)
@@ -53,13 +57,22 @@ def benchmark_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list
 
 
 def _times(latency: dict[str, Any]) -> list[str]:
-    own = latency.get("milliseconds", {}).get("network", {})
     constant = latency.get("constant_milliseconds", {}).get("network", {})
-    key, nonkey = own.get("key") or {}, own.get("nonkey") or {}
-    medians = [(times.get("amortised") or {}).get("median") for times in (constant, own)]
-    by_kind = [times.get(which) for times in (key, nonkey) for which in ("median", "p99")]
+    medians = [(times.get("amortised") or {}).get("median") for times in (constant, _of_network(latency))]
+    by_kind = [*_of_kind(latency, "key"), *_of_kind(latency, "nonkey")]
     ratio = latency.get("ratio_to_constant", {}).get("network")
     return [_engine(latency), *map(as_cell, (*medians, *by_kind, ratio, latency.get("peak_memory_mb")))]
+
+
+def _of_network(latency: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = latency.get("milliseconds", {}).get("network", {})
+    return found
+
+
+def _of_kind(latency: dict[str, Any], kind: str) -> list[float | None]:
+    """Median and 99th percentile."""
+    times = _of_network(latency).get(kind) or {}
+    return [times.get("median"), times.get("p99")]
 
 
 def _video_times(latency: dict[str, Any]) -> list[str]:
@@ -105,6 +118,5 @@ def _engine(latency: dict[str, Any]) -> str:
 
 
 def _amortised(latency: dict[str, Any]) -> float | None:
-    times = latency.get("milliseconds", {}).get("network", {})
-    median: float | None = (times.get("amortised") or {}).get("median")
+    median: float | None = (_of_network(latency).get("amortised") or {}).get("median")
     return median

@@ -14,7 +14,7 @@ from src.commands.cost import _choices
 from src.errors import UserError
 from src.models.deploy.inference_form import inference_form
 from src.models.video import run_cycle
-from src.reports.benchmark import OF_VIDEO, TIMES, benchmark_table
+from src.reports.benchmark import OF_VIDEO, TIMES, WARPED, benchmark_table
 from src.video.types import CodecSettings
 from src.video.writing.encode import encode
 from tests.support.videos import pan
@@ -99,6 +99,25 @@ def test_a_film_adds_decoding_and_motion(composed, tmp_path, capsys):
     assert pipelined["ratio_to_constant"] > 0
 
 
+def test_a_film_within_a_budget(composed, tmp_path):
+    film = tmp_path / "film.mp4"
+    encode(pan(8, 64, 96, (2, 1)), film, CodecSettings("h264", 8, 15, crf=23))
+    given = ["model=arseg", "network=timm", f"film={film}", "video.gop=4", "threads=1"]
+    fixed = benchmark(composed("benchmark", tmp_path / "fixed", *given))
+    budget = f"budget={0.6 * fixed['gmacs_key']}"
+    result = benchmark(composed("benchmark", tmp_path / "uniform", *given, "policy=uniform", budget))
+    latency = result["latency"]
+    assert latency["spending"]["frames"] == {"key": 3, "warp": 5}
+    assert result["gmacs_amortised"] == latency["spending"]["mean"] < fixed["gmacs_key"]
+    assert result["model"].startswith("arseg_timm uniform 0.")
+    network = latency["milliseconds"]["network"]
+    assert network["nonkey"] is None
+    assert 0 < network["warp"]["median"] < network["key"]["median"]
+    head, rows = benchmark_table([fixed, result])
+    assert head[-5:] == [*WARPED, *OF_VIDEO]
+    assert rows[0][-5] == "-" != rows[1][-5]
+
+
 def test_backends_are_timed_in_rounds_with_the_constant_network(composed, tmp_path):
     size = ["input.height=64", "input.width=96", "rounds=1", "warmup=1", "threads=1", "video.gop=3"]
     result = benchmark(composed("benchmark", tmp_path, "model=arseg", "network=timm", "precision=bf16", *size))
@@ -153,6 +172,22 @@ def test_the_table_of_a_video_shows_its_pipelined_times():
 def test_values_out_of_range_are_named(wrong, composed, tmp_path):
     with pytest.raises(UserError, match=wrong):
         benchmark(composed("benchmark", tmp_path, "network=bisenet18", wrong))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["policy=uniform"], "policy=uniform with budget=null: a budget belongs to"),
+        (["budget=2"], "policy=fixed with budget=2: a budget belongs to"),
+        (["policy=stream"], "policy=stream chooses keyframes of a video; give film=VIDEO"),
+        (["policy=both", "budget=2"], "policy=both is not one of"),
+        (["policy=uniform", "budget=2", "film=video.mp4"], "is for methods that can leave a frame to its motion"),
+    ],
+)
+def test_policies_that_cannot_be_kept_are_refused(given, message, composed, tmp_path):
+    with pytest.raises(UserError, match=message):
+        benchmark(composed("benchmark", tmp_path, "network=bisenet18", *given))
     assert not list(tmp_path.iterdir())
 
 

@@ -16,6 +16,10 @@ import pytest
 from src.commands.export import export_checkpoint
 from src.errors import UserError
 from src.inference.api import load_segmenter
+from src.inference.keyframes import KeyedMotion
+from src.inference.runner import FrameRunner
+from src.inference.segment import segment
+from src.video.reading.decode import Video
 from tests.support.configs import ROOT
 from tests.support.tiny_runner import AR, IMAGE, exact_film, save_checkpoint
 
@@ -35,23 +39,38 @@ def test_a_program_with_the_runtime_alone_labels_a_video(composed, tmp_path, for
     checkpoint, output, summary = exported(
         composed, tmp_path, AR, f"format={format}", f"source={film}", "input.height=48", "input.width=64"
     )
-    assert {row["graph"] for row in summary["graphs_compared"]} == {"key", "nonkey"}
+    assert {row["graph"] for row in summary["graphs_compared"]} == {"key", "nonkey", "warp"}
     assert all(row["difference"] < 1e-4 for row in summary["graphs_compared"])
     assert json.loads((output / "export.json").read_text())["classes"]["names"][0] == "road"
-    alone = shutil.copy(ROOT / "scripts" / "run_exported.py", tmp_path / "run_exported.py")
+    segmenter = load_segmenter(checkpoint, threads=1)
+    own = [frame.labels for frame in segmenter.run(film)]
+    assert agreement(own, labelled_alone(tmp_path / "alone", output, film)) > 0.995
+    warp_only = FrameRunner(segmenter.network.comparisons()[1], segmenter.normalisation, segmenter.device)
+    warped = [frame.labels for frame in segment(Video(film), warp_only, KeyedMotion(2))]
+    assert agreement(warped, labelled_alone(tmp_path / "warped", output, film, "2")) > 0.995
+    assert agreement(own, warped) < 0.99
+
+
+def agreement(own, found):
+    """Share of pixels with the same label."""
+    assert len(found) == len(own) == 8
+    return np.mean([np.mean(a == b) for a, b in zip(own, found, strict=True)])
+
+
+def labelled_alone(folder, *given):
+    """Labels by run_exported.py, which has neither this project nor torch."""
+    folder.mkdir()
+    alone = shutil.copy(ROOT / "scripts" / "run_exported.py", folder / "run_exported.py")
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    arguments = [str(alone), str(output), str(film), str(tmp_path / "labels")]
+    exported, film, *every = map(str, given)
     program = (
         "import runpy, sys\n"
         "sys.modules.update(src=None, torch=None)  # as if they were not installed\n"
-        f"sys.argv = {arguments}\n"
+        f"sys.argv = {[str(alone), exported, film, str(folder / 'labels'), *every]}\n"
         "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
-    own = [frame.labels for frame in load_segmenter(checkpoint, threads=1).run(film)]
-    found = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((tmp_path / "labels").iterdir())]
-    assert len(found) == len(own) == 8
-    assert np.mean([np.mean(a == b) for a, b in zip(own, found, strict=True)]) > 0.995
+    subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, check=True)
+    return [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in sorted((folder / "labels").iterdir())]
 
 
 @pytest.mark.slow

@@ -106,7 +106,8 @@ def test_the_order_of_graphs() -> None:
         return list(found.order), found.repeat_from, list(found.graphs)
 
     assert order(SingleFrame(Tiny()), 12) == (["key"], 0, ["key"])
-    assert order(tiny_arseg(), 12) == (["key", "nonkey"], 1, ["key", "nonkey"])
+    assert order(tiny_arseg(), 12) == (["key", "nonkey"], 1, ["key", "nonkey", "warp"])
+    assert order(DFF(Tiny), 12) == (["key", "nonkey"], 1, ["key", "nonkey"])
     paths = [f"nonkey_{n}" for n in (1, 2, 3)]
     assert order(tiny_tdnet(CLASSES, 3), 12) == (["key", "start", *paths], 2, ["key", "start", *paths])
 
@@ -118,6 +119,13 @@ def test_state_that_a_step_hands_on_is_no_output() -> None:
     assert (graphs["nonkey"].outputs, graphs["nonkey"].next) == (("logits",), ("state_features",))
     shared = trace(Smoother().eval(), 3, *synthetic_inputs(SIZE), dynamic=False).graphs
     assert (shared["nonkey"].outputs, shared["nonkey"].next) == (("logits",), ("logits",))
+
+
+@pytest.mark.parametrize(
+    ("build", "warp"), [(tiny_arseg, "warp"), (lambda: DFF(Tiny), "nonkey"), (lambda: SingleFrame(Tiny()), None)]
+)
+def test_the_graph_of_frames_left_to_their_motion(build: Callable[[], Any], warp: str | None) -> None:
+    assert trace(build().eval(), 12, *synthetic_inputs(SIZE), dynamic=False).warp == warp
 
 
 def test_a_state_that_counts_is_refused() -> None:
