@@ -20,8 +20,8 @@ from src.inference.budget import (
     Regression,
     Spending,
     UniformKeys,
-    budgeted_keys,
     joined,
+    keys_of,
 )
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
@@ -254,10 +254,12 @@ def test_times_of_a_frame_are_measured_by_kind(runner: FrameRunner) -> None:
     times = runner.times(48, 64)
     assert set(times) == {"key", "nonkey", "warp"}
     assert runner.times(48, 64) is times, "once for each size"
-    keys = budgeted_keys("uniform", Budget(sum(times.values()), "ms"), runner, (48, 64), 5)
+    keys = keys_of("uniform", Budget(sum(times.values()), "ms"), runner, (48, 64), 5)
+    assert isinstance(keys, BudgetedKeys)
     assert keys.costs == times
-    counted = budgeted_keys("uniform", Budget(1.0), runner, (48, 64), 5, two_sided=True)
+    counted = keys_of("uniform", Budget(1.0), runner, (48, 64), 5, two_sided=True)
     costs = runner.costs(48, 64)
+    assert isinstance(counted, BudgetedKeys)
     assert counted.costs == {**costs, "warp": 2 * costs["warp"]}
 
 
