@@ -168,8 +168,8 @@ class BudgetedKeys(KeyedMotion, ABC):
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included. Beyond it are a second one of that kind in a window, and one that
     comes unexpectedly where the budget is below two keyframes in a window: rather than moving old labels for
-    ever, its own keyframe is spent then. A frame is expected to take the mean milliseconds of its kind, so a window
-    in which the machine is slower than before may cost more.
+    ever, its own keyframe is spent then. A frame is expected to take the mean milliseconds of its kind and their mean
+    deviation, so a window in which the machine is much slower than before may cost more.
 
     Args:
         costs: of "key", "nonkey" and "warp", in the unit of the budget.
@@ -196,6 +196,7 @@ class BudgetedKeys(KeyedMotion, ABC):
             f"{remedy} or more, the {budget.unit} per frame of one keyframe in {window} frames of this size",
         )  # fmt: skip
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
+        self._means, self._spreads = dict(costs), dict.fromkeys(costs, 0.0)  # of measured times
         self._is_measured = budget.unit == "ms"
         self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
         self._latest: deque[tuple[float, bool]] = deque(maxlen=window)  # cost of frames, and whether it was chosen
@@ -237,7 +238,10 @@ class BudgetedKeys(KeyedMotion, ABC):
     def took(self, plan: Plan, step: float, whole: float) -> None:
         """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
         if self._is_measured:
-            self.costs[plan.kind] += NEWEST * (step - self.costs[plan.kind])
+            off = step - self._means[plan.kind]
+            self._means[plan.kind] += NEWEST * off
+            self._spreads[plan.kind] += NEWEST * (abs(off) - self._spreads[plan.kind])
+            self.costs[plan.kind] = self._means[plan.kind] + self._spreads[plan.kind]
             expected, by_choice = self._latest[-1]
             self.spending.total += whole - expected
             self._latest[-1] = whole, by_choice

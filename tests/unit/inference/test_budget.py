@@ -93,6 +93,23 @@ def test_a_budget_of_one_keyframe_in_a_window_renews_it_where_the_video_does_not
     assert windows.max() <= 0.4 + 4 / WINDOW
 
 
+def test_windows_keep_a_budget_of_time_on_an_uneven_machine() -> None:
+    quiet = {"key": 55.0, "nonkey": 24.0, "warp": 11.0}
+    worst, means = [], []
+    for seed in range(12):
+        rng, drift = np.random.default_rng(seed), 0.0
+        keys = UniformKeys(quiet, Budget(30.0, "ms"), WINDOW, None)
+        for frame in frames([0.5] * 400, tuple(range(0, 400, 48))):
+            plan = keys.plan(frame)
+            drift = 0.95 * drift + rng.normal(0, 0.015)
+            spent = quiet[plan.kind] * (1.03 + 0.07 * abs(rng.normal())) * float(np.exp(drift))
+            keys.took(plan, spent, spent)
+        worst.append(keys.spending.worst)
+        means.append(keys.spending.mean)
+    assert max(worst) < 1.02 * 30
+    assert np.mean(means) > 0.8 * 30
+
+
 @pytest.mark.parametrize("factor", [1.0, 0.25])
 def test_milliseconds_are_those_that_frames_took(factor: float) -> None:
     keys = UniformKeys({"key": 20.0, "nonkey": 5.0, "warp": 1.0}, Budget(6.0, "ms"), WINDOW, None)
@@ -110,7 +127,7 @@ def test_milliseconds_are_those_that_frames_took(factor: float) -> None:
     assert keys.spending.worst == pytest.approx(windows.max())
     assert windows[60:].max() <= 6.0, "once it is known what frames take"
     keys = 180 / WINDOW * ((6.0 * WINDOW - WINDOW * actual["W"]) // (actual["K"] - actual["W"]) - 1)
-    assert found[60:].count("K") >= max(180 / WINDOW, 0.9 * keys) - 1, "one of a window's stays in reserve"
+    assert found[60:].count("K") >= max(180 / WINDOW, 0.85 * keys) - 1, "one of a window's stays in reserve"
 
 
 @pytest.mark.parametrize("policy", BUDGETED)
