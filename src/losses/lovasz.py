@@ -30,26 +30,28 @@ class LovaszSoftmax(nn.Module):
         cells = (errors.detach() * BINS).int().clamp_(0, BINS - 1)
         cells += BINS * torch.arange(classes, dtype=torch.int32, device=cells.device)[:, None, None]
         cells.masked_fill_(ignored, none)
-        counts = torch.stack([cells.flatten().bincount(minlength=none + 1), _of_true(cells, true, none)])
-        slopes, occur = _slopes(*all_reduce_sum(counts)[:, :none].view(2, classes, BINS).double())
+        counts = torch.stack([_counted(cells, none + 1), _counted(cells.gather(1, true), none + 1)])
+        slopes, occur = _slopes(*all_reduce_sum(counts)[:, :none].view(2, classes, BINS))
         weighted = errors * F.pad(slopes.flatten(), (0, 1)).float()[cells]
         return global_mean(weighted.sum(), occur.sum())
 
 
-def _of_true(cells: Tensor, true: Tensor, none: int) -> Tensor:
-    return cells.gather(1, true).flatten().bincount(minlength=none + 1)
+def _counted(cells: Tensor, length: int) -> Tensor:
+    """How often each number below `length` occurs: `bincount`, for which the host would wait for a GPU."""
+    ones = torch.ones((), dtype=torch.long, device=cells.device).expand(cells.numel())
+    return cells.new_zeros(length, dtype=torch.long).index_add_(0, cells.flatten(), ones)
 
 
 def _slopes(counts: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Derivatives (K, bins) of the loss by the error of a pixel, and which classes (K,) occur.
 
     Args:
-        counts: (K, bins), of pixels by their error.
+        counts: (K, bins), of pixels by their error; integers, whose sums are exact in any order.
         positive: those of the class among them.
     """
     wrong, missed = counts.flip(-1).cumsum(-1), positive.flip(-1).cumsum(-1)  # among the pixels with the largest errors
     labelled = missed[:, -1:]
-    losses = 1 - (labelled - missed) / (labelled + wrong - missed).clamp(min=1)
-    steps = losses.diff(dim=-1, prepend=torch.zeros_like(labelled)).flip(-1)
+    losses = 1 - (labelled - missed).double() / (labelled + wrong - missed).clamp(min=1)
+    steps = losses.diff(dim=-1, prepend=losses.new_zeros(len(losses), 1)).flip(-1)
     occur = labelled[:, 0] > 0
     return steps / counts.clamp(min=1) * occur[:, None], occur
