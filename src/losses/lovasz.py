@@ -37,7 +37,7 @@ class LovaszSoftmax(nn.Module):
 
 
 def _counted(cells: Tensor, length: int) -> Tensor:
-    """How often each number below `length` occurs: `bincount`, for which the host would wait for a GPU."""
+    """Count each number below `length`: `bincount`, for which the host would wait for a GPU."""
     ones = torch.ones((), dtype=torch.long, device=cells.device).expand(cells.numel())
     return cells.new_zeros(length, dtype=torch.long).index_add_(0, cells.flatten(), ones)
 
