@@ -1,8 +1,9 @@
 """Label a video with exported files: python run_exported.py FOLDER VIDEO OUTPUT [EVERY]
 
 Needs NumPy, PyAV, OpenCV and the runtime. FOLDER is of `python -m src.export format=onnx` or `format=openvino`; OUTPUT
-gets one PNG of class indices per frame. With EVERY, a keyframe comes every so many frames, and the labels of those
-between are moved with the motion without a network, as with `python -m src.predict policy=uniform`. Motion is what the
+gets one PNG of class indices per frame. With EVERY, the next keyframe comes so many frames after the last one at the
+latest, and labels of frames between are moved with the motion without a network, as with `python -m src.predict
+policy=uniform`. Motion is what the
 codec exports, which is exact for H.264 and MPEG-4 with one reference frame and no B frames; blocks without a vector
 (intra) are invalid. Other videos need block search, which `python -m src.predict` has.
 """
@@ -87,8 +88,11 @@ def extend(frame, field, known):
 
 def main(folder, video, output, every=None):
     about, runs = load(Path(folder))
-    if every and not about["warp"]:
-        sys.exit(f"error: '{folder}' has no graph that moves labels; leave {every} out")
+    if every is not None and not (every.isdecimal() and int(every) > 0):
+        sys.exit(f"error: EVERY={every} is no whole number above 0; give one, such as 6, or leave it out")
+    if every is not None and not about.get("warp"):
+        sys.exit(f"error: '{folder}' has no graph that moves labels; export AR-Seg or DFF again, or leave {every} out")
+    longest = int(every or about["gop"])
     Path(output).mkdir(parents=True)
     mean, std = (np.array(about["normalisation"][key], np.float32) for key in ("mean", "std"))
     order, repeat_from, index, distance, state, motion = about["order"], about["repeat_from"], 0, 0, [], ()
@@ -100,12 +104,12 @@ def main(folder, video, output, every=None):
         if size != full.shape[1::-1]:
             image = cv2.resize(full, size, interpolation=cv2.INTER_LINEAR)
         is_intra = av.video.frame.PictureType(frame.pict_type).name == "I"
-        keyframe = number == 0 or is_intra or distance == int(every or about["gop"]) - 1
+        keyframe = number == 0 or is_intra or distance == longest - 1
         if about["uses_motion"]:  # each keyframe starts again; other methods follow their order to the end
             index, distance = (0, 0) if keyframe else (index, distance + 1)
             still = np.zeros((2, *full.shape[:2]), np.float32), np.ones(full.shape[:2], bool)
             motion = still if keyframe else extend(frame, *motion)
-        warps = every and not keyframe
+        warps = every is not None and not keyframe
         graph = about["warp"] if warps else order[index]
         names = about["graphs"][graph]
         arrays = dict(zip(names["state"], state, strict=True)) if index else {}

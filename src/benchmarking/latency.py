@@ -79,8 +79,9 @@ def statistics(rounds: list[Round], repeated: tuple[str, ...]) -> dict[str, dict
     Kinds are "key" and "nonkey", and "warp" where there are such frames.
     """
     frames = [frame for one in rounds for frame in one]
-    kinds = ("key", "nonkey", *{"warp"}.intersection(kind for kind, _ in frames))
-    by_kind = {kind: [ms for k, ms in frames if k == kind] for kind in kinds}
+    by_kind = {kind: [ms for k, ms in frames if k == kind] for kind in ("key", "nonkey", "warp")}
+    if not by_kind["warp"]:
+        del by_kind["warp"]
     return {**{kind: _quantiles(ms) for kind, ms in by_kind.items()}, "amortised": _quantiles(means(rounds, repeated))}
 
 

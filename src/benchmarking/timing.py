@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from src.benchmarking.latency import Round, inputs, means, measure, ratio, statistics
-from src.benchmarking.video_latency import TimedVideo, VideoTimes, measure_pipelined, measure_video
+from src.benchmarking.video_latency import TimedVideo, VideoTimer
 from src.inference.device import hardware, peak_memory, reset_peak_memory
 from src.inference.engine.choose import tune
 from src.metrics.cost import frame_costs
@@ -69,20 +69,18 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
         net = net.to(memory_format=torch.channels_last)
     image = inputs(size)[0].to(device)
     tuned = tune(net, options.backend, options.precision, [image], options.threads, least=0)  # labels of noise
-    plain, net = net, tuned.network
+    untuned, net = net, tuned.network
     constant = [other for other in net.comparisons() if other.method == "constant" and other.scale == 1]
     networks = [net, *constant[:1]]
     reset_peak_memory(device)
-    found = _measure(networks, plain, options, size)
-    cycles = options.video.cycles(networks) if options.video else [net.cycle(options.gop) for net in networks]
+    if options.video is None:
+        counts = options.warmup, options.rounds
+        rounds = measure(networks, size, options.gop, device, *counts, options.channels_last)
+        found = _times([net.cycle(options.gop).repeated for net in networks], [{"network": one} for one in rounds])
+    else:
+        found = _of_video(VideoTimer(networks, untuned, options.video, device, options.threads), untuned, size)
     return {
-        **_times([cycle.repeated for cycle in cycles], found.rounds),
-        **(
-            {"spending": found.spending.as_dict(), "gmacs": found.spending.gmacs(frame_costs(plain, size))}
-            if found.spending
-            else {}
-        ),
-        **(_pipelined(networks, plain, options, options.video) if options.video else {}),
+        **found,
         "rounds": 1 if options.video else options.rounds,
         "device": str(device),
         "hardware": hardware(device),
@@ -95,26 +93,19 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     }
 
 
-def _measure(
-    networks: list[VideoSegmenter], plain: VideoSegmenter, options: TimingOptions, size: tuple[int, int]
-) -> VideoTimes:
-    if options.video is not None:
-        return measure_video(networks, plain, options.video, options.device, options.threads)
-    counts = options.warmup, options.rounds
-    rounds = measure(networks, size, options.gop, options.device, *counts, options.channels_last)
-    return VideoTimes([{"network": times} for times in rounds], None)
-
-
-def _pipelined(
-    networks: list[VideoSegmenter], plain: VideoSegmenter, options: TimingOptions, video: TimedVideo
-) -> dict[str, Any]:
-    """Milliseconds per frame with decoding beside the network, and their ratio to those of the constant network."""
-    own, *constant = measure_pipelined(networks, plain, video, options.device, options.threads)
-    found: dict[str, Any] = {"milliseconds": round(float(np.median(own)), 3)}
+def _of_video(timer: VideoTimer, untuned: VideoSegmenter, size: tuple[int, int]) -> dict[str, Any]:
+    """Times by step and kind, what a budget was spent on, and times with decoding beside the network."""
+    times = timer.measure()
+    found = _times(timer.repeated, times.rounds)
+    if times.spending is not None:
+        gmacs = times.spending.gmacs(lambda: frame_costs(untuned, size))
+        found["spending"] = {**times.spending.as_dict(), "gmacs": gmacs}
+    own, *constant = timer.measure_pipelined()
+    found["pipelined"] = {"milliseconds": round(float(np.median(own)), 3)}
     if constant:
-        found["constant_milliseconds"] = round(float(np.median(constant[0])), 3)
-        found["ratio_to_constant"] = ratio(own, constant[0])
-    return {"pipelined": found}
+        found["pipelined"]["constant_milliseconds"] = round(float(np.median(constant[0])), 3)
+        found["pipelined"]["ratio_to_constant"] = ratio(own, constant[0])
+    return found
 
 
 def _times(repeated: list[tuple[str, ...]], found: list[dict[str, list[Round]]]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from src.benchmarking.latency import Round
 from src.data.images import Normalisation
 from src.errors import UserError
 from src.inference.budget import Budget, BudgetedKeys, Spending, keys_of
+from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import AHEAD, Segmented, segment
 from src.models.video import FrameCycle, VideoSegmenter
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 ROUNDS = 3  # of the pipelined measurement
 STEPS = ("decode", "motion", "network", "total")
 NORMALISATION = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))  # any will do: the labels are not used
-BUDGETED_CYCLE = FrameCycle(("key", "warp", "nonkey"), ("key", "warp", "nonkey"))  # each frame counts
+KINDS = ("key", "nonkey", "warp")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class TimedVideo:
     Attributes:
         path: of the video.
         gop: frames from keyframe to keyframe; window of the budget.
-        policy, budget: of the first network, as of `keys_of`; others have fixed keyframes.
+        policy, budget: of the method, as of `keys_of`; what it is compared with has fixed keyframes.
     """
 
     path: Path
@@ -43,110 +43,108 @@ class TimedVideo:
     policy: str = "fixed"
     budget: Budget | None = None
 
-    def cycles(self, networks: list[VideoSegmenter]) -> list[FrameCycle]:
-        """The kinds of frames of each network, as far as times go."""
-        found = [net.cycle(self.gop) for net in networks]
-        return found if self.budget is None else [BUDGETED_CYCLE, *found[1:]]
-
 
 class VideoTimes(NamedTuple):
     """Times of networks over one video, in the form of `latency.measure`.
 
     Attributes:
         rounds: one for each network and step.
-        spending: of the first network, where it has a budget.
+        spending: of the method, where it has a budget.
     """
 
     rounds: list[dict[str, list[Round]]]
     spending: Spending | None
 
 
-def measure_video(
-    networks: list[VideoSegmenter], plain: VideoSegmenter, video: TimedVideo, device: torch.device, threads: int
-) -> VideoTimes:
-    """One round over the whole video for each network and step.
-
-    All networks advance frame by frame side by side, each decoding the video for itself. "network" is from RGB
-    in main memory to labels there.
+class VideoTimer:
+    """Times a method on a video, and what it is compared with beside it.
 
     Args:
-        networks: on their engines; the first one is the method.
-        plain: the method before it was put on an engine.
+        networks: on their engines, the method first.
+        untuned: the method before it was put on an engine, whose multiply-adds are counted.
         video: to run over.
         device: of the networks.
         threads: of the decoder.
 
+    Attributes:
+        repeated: for each network the kinds of frames that count for its mean.
+
     Raises:
-        UserError: a video that cannot be read or is too short for a frame of the kinds that long ones repeat, or a
-            budget that is too small for it.
+        UserError: a video that cannot be read.
     """
-    runs = _runs(networks, plain, video, device, threads)
-    cycles = video.cycles(networks)
-    found: list[dict[str, Round]] = [{step: [] for step in STEPS} for _ in networks]
-    for results in zip(*(run.frames() for run in runs), strict=True):
-        for net, cycle, times, result in zip(networks, cycles, found, results, strict=True):
-            _add(times, _kind(net, cycle, len(times["total"]), result), result)
-        if len(found[0]["total"]) % 100 == 0:
-            log.info("%d frames", len(found[0]["total"]))
-    for net, (kinds, repeated), times in zip(networks, cycles, found, strict=True):
-        if not {kind for kind, _ in times["total"]} & set(repeated):
-            raise UserError(f"video '{video.path}' is too short for {net.method}; give one of {len(kinds)} frames")
-    return VideoTimes([{step: [times] for step, times in steps.items()} for steps in found], runs[0].spending)
-
-
-def measure_pipelined(
-    networks: list[VideoSegmenter], plain: VideoSegmenter, video: TimedVideo, device: torch.device, threads: int
-) -> list[list[float]]:
-    """Milliseconds per frame of each network in rounds over the whole video, from file to labels.
-
-    Frames are decoded, and their motion searched, while the network runs, as in `src.predict`. Networks take turns.
-    Arguments as of `measure_video`.
-    """
-    found: list[list[float]] = [[] for _ in networks]
-    for number in range(ROUNDS):
-        order = list(enumerate(_runs(networks, plain, video, device, threads)))
-        for n, run in order if number % 2 else reversed(order):
-            results = run.frames(AHEAD)
-            started = time.perf_counter()
-            frames = sum(1 for _ in results)
-            found[n].append(1000 * (time.perf_counter() - started) / frames)
-    return found
-
-
-def _runs(
-    networks: list[VideoSegmenter], plain: VideoSegmenter, video: TimedVideo, device: torch.device, threads: int
-) -> list[_Run]:
-    """A run of each network; the policy is that of the first."""
-    fixed = replace(video, policy="fixed", budget=None)
-    others = [_Run(net, None, fixed, device, threads) for net in networks[1:]]
-    return [_Run(networks[0], plain, video, device, threads), *others]
-
-
-class _Run:
-    """A network on a video from its first frame on, warm."""
 
     def __init__(
         self,
-        net: VideoSegmenter,
-        plain: VideoSegmenter | None,
+        networks: list[VideoSegmenter],
+        untuned: VideoSegmenter,
         video: TimedVideo,
         device: torch.device,
         threads: int,
     ) -> None:
-        self._runner = FrameRunner(net, NORMALISATION, device, plain=plain)
-        motion: MotionSource = "auto" if self._runner.uses_motion else "none"
-        self._video = Video(video.path, motion, "stop", threads, remedy="copy it again, or give another")
-        info = self._video.info
-        size = info.height, info.width
-        self._runner.warm_up(*size)
-        self._keyed = keys_of(video.policy, video.budget, self._runner, size, video.gop, all_intra=info.all_intra)
+        self._networks, self._video, self._threads = networks, video, threads
+        counted = [untuned, *networks[1:]]
+        self._runners = [
+            FrameRunner(net, NORMALISATION, device, untuned=own) for net, own in zip(networks, counted, strict=True)
+        ]
+        self._cycles = [net.cycle(video.gop) for net in networks]
+        if video.budget is not None:
+            self._cycles[0] = FrameCycle(KINDS, KINDS)  # each frame counts
+        self.repeated = [cycle.repeated for cycle in self._cycles]
+        info = self._open(self._runners[0]).info
+        for runner in self._runners:
+            runner.warm_up(info.height, info.width)
 
-    def frames(self, ahead: int = 0) -> Iterator[Segmented]:
-        return segment(self._video, self._runner, self._keyed, ahead)
+    def measure(self) -> VideoTimes:
+        """Run all networks once over the whole video.
 
-    @property
-    def spending(self) -> Spending | None:
-        return self._keyed.spending if isinstance(self._keyed, BudgetedKeys) else None
+        They advance frame by frame side by side, each decoding the video for itself. "network" is from RGB in main
+        memory to labels there.
+
+        Raises:
+            UserError: the video is too short for a frame of the kinds that long ones repeat, or the budget too small.
+        """
+        videos, keys = zip(*(self._start(n) for n in range(len(self._runners))), strict=True)
+        runs = [segment(*run) for run in zip(videos, self._runners, keys, strict=True)]
+        found: list[dict[str, Round]] = [{step: [] for step in STEPS} for _ in runs]
+        for results in zip(*runs, strict=True):
+            for net, cycle, times, result in zip(self._networks, self._cycles, found, results, strict=True):
+                _add(times, _kind(net, cycle, len(times["total"]), result), result)
+            if len(found[0]["total"]) % 100 == 0:
+                log.info("%d frames", len(found[0]["total"]))
+        for net, (kinds, repeated), times in zip(self._networks, self._cycles, found, strict=True):
+            if not {kind for kind, _ in times["total"]} & set(repeated):
+                raise UserError(
+                    f"video '{self._video.path}' is too short for {net.method}; give one of {len(kinds)} frames"
+                )
+        spending = keys[0].spending if isinstance(keys[0], BudgetedKeys) else None
+        return VideoTimes([{step: [times] for step, times in steps.items()} for steps in found], spending)
+
+    def measure_pipelined(self) -> list[list[float]]:
+        """Milliseconds per frame of each network in rounds over the whole video, from file to labels.
+
+        Frames are decoded, and their motion searched, while the network runs, as in `src.predict`. Networks take turns.
+        """
+        found: list[list[float]] = [[] for _ in self._runners]
+        for number in range(ROUNDS):
+            order = range(len(self._runners))
+            for n in order if number % 2 else reversed(order):
+                video, keys = self._start(n)
+                started = time.perf_counter()
+                frames = sum(1 for _ in segment(video, self._runners[n], keys, AHEAD))
+                found[n].append(1000 * (time.perf_counter() - started) / frames)
+        return found
+
+    def _start(self, n: int) -> tuple[Video, KeyedMotion]:
+        """The video from its first frame on, and what chooses the keyframes of the n-th network."""
+        given, runner = self._video, self._runners[n]
+        policy, budget = (given.policy, given.budget) if n == 0 else ("fixed", None)
+        video = self._open(runner)
+        size = video.info.height, video.info.width
+        return video, keys_of(policy, budget, runner, size, given.gop, all_intra=video.info.all_intra)
+
+    def _open(self, runner: FrameRunner) -> Video:
+        motion: MotionSource = "auto" if runner.uses_motion else "none"
+        return Video(self._video.path, motion, "stop", self._threads, remedy="copy it again, or give another")
 
 
 def _kind(net: VideoSegmenter, cycle: FrameCycle, index: int, result: Segmented) -> str:

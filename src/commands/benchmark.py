@@ -13,9 +13,9 @@ from src.benchmarking.timing import TimingOptions, time_it
 from src.benchmarking.video_latency import TimedVideo
 from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
-from src.errors import LONGEST_SIDE, UserError, check_whole
+from src.errors import LONGEST_SIDE, UserError, check_choice, check_whole
 from src.files import as_json, write_json
-from src.inference.budget import check_can_warp, limit_of
+from src.inference.budget import BUDGETED, Budget, budget_of, check_can_warp
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import candidates
 from src.metrics.cost import inference_cost
@@ -42,20 +42,20 @@ def benchmark(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: values out of range.
     """
-    _check_values(config)
+    budget = _check_values(config)
     candidates(config.backend, config.precision, choose_device(config.device).type)  # before anything is written
     net = build(config, torch.device("meta"))
     _check_pair(net.cycle(2).is_constant)
-    if config.budget is not None:
+    if budget is not None:
         check_can_warp(net, f"policy={config.policy}")
     run_dir = Path(HydraConfig.get().runtime.output_dir)
     write_provenance(run_dir, plain(_without_training(config)))
     size = _size(config)
-    result = {"model": _name(config), **count(net, size, config.video.gop, config.merge)}
+    result = {"model": _name(config.policy, budget), **count(net, size, config.video.gop, config.merge)}
     if config.latency:
-        latency = time_it(build(config, torch.device("cpu")), _options(config), size)
-        result["gmacs_amortised"] = latency.pop("gmacs", result["gmacs_amortised"])
-        result["latency"] = latency
+        result["latency"] = time_it(build(config, torch.device("cpu")), _options(config, budget), size)
+        if budget is not None:
+            result["gmacs_amortised"] = result["latency"]["spending"]["gmacs"]
     write_json(run_dir / "metrics" / "benchmark.json", {"result": result, "provenance": provenance()})
     print(as_json(result))
     return result
@@ -76,12 +76,11 @@ def _check_pair(single_frame: bool) -> None:
         )
 
 
-def _name(config: DictConfig) -> str:
-    """Name the network, the method unless that is the network by itself, and the policy unless it is fixed."""
+def _name(policy: str, budget: Budget | None) -> str:
+    """Name the network, the method unless that is the network by itself, and the policy where there is a budget."""
     choices = HydraConfig.get().runtime.choices
     name = str(choices["network"] if choices["model"] == "image" else f"{choices['model']}_{choices['network']}")
-    limit = limit_of(config.policy, config.budget)
-    return " ".join([name, *([config.policy] if config.policy != "fixed" else []), *([limit.given] if limit else [])])
+    return name if budget is None else f"{name} {policy} {budget.given}"
 
 
 def count(net: VideoSegmenter, size: tuple[int, int], gop: int, merged: bool = True) -> dict[str, Any]:
@@ -117,8 +116,7 @@ def _without_training(config: DictConfig) -> DictConfig:
     return used
 
 
-def _options(config: DictConfig) -> TimingOptions:
-    limit = limit_of(config.policy, config.budget)
+def _options(config: DictConfig, budget: Budget | None) -> TimingOptions:
     return TimingOptions(
         gop=config.video.gop,
         device=choose_device(config.device),
@@ -130,7 +128,7 @@ def _options(config: DictConfig) -> TimingOptions:
         merge=config.merge,
         warmup=config.warmup,
         rounds=config.rounds,
-        video=TimedVideo(Path(config.film), config.video.gop, config.policy, limit) if config.film else None,
+        video=TimedVideo(Path(config.film), config.video.gop, config.policy, budget) if config.film else None,
     )
 
 
@@ -141,12 +139,15 @@ def _size(config: DictConfig) -> tuple[int, int]:
     return info.height, info.width
 
 
-def _check_values(config: DictConfig) -> None:
+def _check_values(config: DictConfig) -> Budget | None:
+    """Reject values out of range, and return the budget."""
     choose_threads(config.threads)
     for key, (least, most) in RANGES.items():
         check_whole(key, OmegaConf.select(config, key), least, most)
-    limit_of(config.policy, config.budget)
-    if config.policy != "fixed" and not config.film:
-        raise UserError(f"policy={config.policy} chooses keyframes of a video; give film=VIDEO, or policy=fixed")
+    check_choice("policy", config.policy, ("fixed", *BUDGETED))
+    budget = budget_of(config.policy, config.budget)
+    if budget is not None and not config.film:
+        raise UserError(f"policy={config.policy} is for videos; give film=VIDEO, or leave policy and budget out")
     if config.film and not config.latency:
         raise UserError(f"film={config.film} is given, but latency=false times nothing; leave one of them out")
+    return budget

@@ -53,7 +53,7 @@ def result_of(
         later *= 2
         amortised = (cost.gmacs_key + (gop - 1) * later) / gop
     if spent is not None:
-        amortised = spent.gmacs(frame_costs(system.network, (height, width)))
+        amortised = spent.gmacs(lambda: frame_costs(system.network, (height, width)))
     return {
         "method": system.method,
         "scale": system.network.scale,

@@ -151,10 +151,12 @@ def trace(net: VideoSegmenter, gop: int, image: Tensor, motion: Tensor, valid: T
         raise UserError(
             f"the state of {net.method} never returns to a form that it had; keep in it what a frame changes as tensors"
         )
-    warp = order[-1] if net.can_warp else None
-    if net.can_warp and net.scale:  # else no network looks at the frames between keyframes anyway
+    warp = None
+    if net.can_warp and net.scale == 0:  # no network looks at the frames between keyframes anyway
+        warp = order[-1]
+    elif net.can_warp and all(form == forms[-1] for form in forms[1:]):  # one graph is for states of one form
         warp = f"{WARP}_1"
-        graphs[warp], _ = _graph(warp, net, (image, motion, valid), state, dynamic)
+        graphs[warp], _ = _graph(warp, net, (image, motion, valid), state, dynamic, warp_only=True)
     counts = Counter(name.rpartition("_")[0] for name in graphs)
     shorter = {name: kind if counts[kind := name.rpartition("_")[0]] == 1 else name for name in graphs}
     named = {shorter[name]: replace(graph, name=shorter[name]) for name, graph in graphs.items()}
@@ -172,13 +174,14 @@ def _form(state: Any, method: str) -> Any:
     return str(spec), tuple(("tensor", x.shape) if isinstance(x, Tensor) else x for x in leaves)
 
 
-def _graph(name: str, net: VideoSegmenter, frame: tuple[Tensor, ...], state: Any, dynamic: bool) -> tuple[Graph, Any]:
+def _graph(
+    name: str, net: VideoSegmenter, frame: tuple[Tensor, ...], state: Any, dynamic: bool, warp_only: bool = False
+) -> tuple[Graph, Any]:
     """The graph of a step, and the state after it."""
     leaves, spec = pytree.tree_flatten(state)
     tensors = [x for x in leaves if isinstance(x, Tensor)]
     paths = [pytree.keystr(path) for path, x in pytree.tree_flatten_with_path(state)[0] if isinstance(x, Tensor)]
     inputs = ("image", "motion", "motion_valid")[: len(frame)] + tuple(f"state{_name(path)}" for path in paths)
-    warp_only = name.startswith(WARP)
     step = Step(net, spec, [... if isinstance(x, Tensor) else x for x in leaves], len(frame) > 1, warp_only)
     motion, valid = frame[1:] or (None, None)
     logits, after = net.step(FrameInput(frame[0], motion, valid, warp_only=warp_only), state)

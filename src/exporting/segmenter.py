@@ -41,7 +41,8 @@ class ExportedSegmenter(VideoSegmenter):
     def __init__(self, folder: Path, runtime: Runtime, threads: int, cycle: FrameCycle) -> None:
         super().__init__()
         files = {path.stem: path for path in sorted(folder.glob(f"*{runtime.suffix}"))}
-        self.metadata: dict[str, Any] = runtime.metadata(next(iter(files.values())))
+        about = runtime.metadata(next(iter(files.values())))
+        self.metadata: dict[str, Any] = {"warp": None, **about}  # earlier files have no such entry
         self.runs: dict[str, Run] = {name: runtime.load(files[name], threads) for name in self.metadata["graphs"]}
         self.method, self.scale = self.metadata["method"], self.metadata["scale"]
         self.uses_motion, self.can_warp = self.metadata["uses_motion"], self.metadata["warp"] is not None

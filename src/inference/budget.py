@@ -107,14 +107,15 @@ class Spending:
         """Cost of a frame."""
         return self.total / max(1, self.frames.total())
 
-    def gmacs(self, costs: Mapping[str, float]) -> float:
+    def gmacs(self, count: Callable[[], Mapping[str, float]]) -> float:
         """Return the mean multiply-adds of a frame, in 10^9; of a budget of time without what choosing ran beside.
 
         Args:
-            costs: multiply-adds of each kind of frame, in 10^9.
+            count: counts those of each kind of frame, in 10^9, where the budget is one of time.
         """
         if self.budget.unit == "GMACs":
             return self.mean
+        costs = count()
         return sum(costs[kind] * count for kind, count in self.frames.items()) / max(1, self.frames.total())
 
     def as_dict(self) -> dict[str, Any]:
@@ -168,8 +169,8 @@ class BudgetedKeys(KeyedMotion, ABC):
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included. Beyond it are a second one of that kind in a window, and one that
     comes unexpectedly where the budget is below two keyframes in a window: rather than moving old labels for
-    ever, its own keyframe is spent then. A frame is expected to take the mean milliseconds of its kind and their mean
-    deviation, so a window in which the machine is much slower than before may cost more.
+    ever, its own keyframe is spent then, whatever it takes. A frame may well take the mean milliseconds of its kind
+    and their mean deviation; a window in which the machine is much slower than that costs more.
 
     Args:
         costs: of "key", "nonkey" and "warp", in the unit of the budget.
@@ -196,7 +197,7 @@ class BudgetedKeys(KeyedMotion, ABC):
             f"{remedy} or more, the {budget.unit} per frame of one keyframe in {window} frames of this size",
         )  # fmt: skip
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
-        self._means, self._spreads = dict(costs), dict.fromkeys(costs, 0.0)  # of measured times
+        self._deviations, self._planned = dict.fromkeys(costs, 0.0), dict(costs)  # planned: what a frame may well take
         self._is_measured = budget.unit == "ms"
         self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
         self._latest: deque[tuple[float, bool]] = deque(maxlen=window)  # cost of frames, and whether it was chosen
@@ -238,10 +239,10 @@ class BudgetedKeys(KeyedMotion, ABC):
     def took(self, plan: Plan, step: float, whole: float) -> None:
         """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
         if self._is_measured:
-            off = step - self._means[plan.kind]
-            self._means[plan.kind] += NEWEST * off
-            self._spreads[plan.kind] += NEWEST * (abs(off) - self._spreads[plan.kind])
-            self.costs[plan.kind] = self._means[plan.kind] + self._spreads[plan.kind]
+            off = step - self.costs[plan.kind]
+            self.costs[plan.kind] += NEWEST * off
+            self._deviations[plan.kind] += NEWEST * (abs(off) - self._deviations[plan.kind])
+            self._planned[plan.kind] = self.costs[plan.kind] + self._deviations[plan.kind]
             expected, by_choice = self._latest[-1]
             self.spending.total += whole - expected
             self._latest[-1] = whole, by_choice
@@ -268,18 +269,19 @@ class BudgetedKeys(KeyedMotion, ABC):
 
     def _affordable(self) -> int:
         """Keyframes in a window with warped frames between them."""
-        key, warp = self.costs["key"], self.costs["warp"]
+        key, warp = self._planned["key"], self._planned["warp"]
         if key <= warp:  # where times are measured
             return self._window
         return int(min(max(self._window * (self._budget - warp) // (key - warp), 0), self._window))
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
-        renews = kinds == self._keyframe and self._is_stale()
-        reserved = 0.0 if renews else self.costs["key"] - self.costs["warp"]
+        if kinds == self._keyframe and self._is_stale():
+            return True
+        reserved = self._planned["key"] - self._planned["warp"]
         staying = islice(self._latest, len(self._latest) == self._window, None)  # the next frame pushes the oldest out
         spent = sum(cost if by_choice else self.costs["warp"] for cost, by_choice in staying)
-        return sum(self.costs[kind] for kind in kinds) <= self._budget * self._window - reserved - spent
+        return sum(self._planned[kind] for kind in kinds) <= self._budget * self._window - reserved - spent
 
     def _is_stale(self) -> bool:
         """Whether a whole window had no keyframe, of one that it may have, and the video's own is not expected next."""
@@ -361,7 +363,7 @@ BUDGETED: dict[str, Callable[..., BudgetedKeys]] = {"uniform": UniformKeys, "ada
 POLICIES = ("fixed", "stream", *BUDGETED)
 
 
-def limit_of(policy: object, budget: object) -> Budget | None:
+def budget_of(policy: object, budget: object) -> Budget | None:
     """Return the budget that a policy keeps, of both as a configuration gives them.
 
     Raises:
@@ -386,12 +388,12 @@ def keys_of(
     all_intra: bool = False,
     two_sided: bool = False,
 ) -> KeyedMotion:
-    """Return what chooses the keyframes of a video: the one place where policies become frames.
+    """Return what chooses the keyframes of a video.
 
     Args:
         policy: one of `POLICIES`.
         budget: of those of `BUDGETED`.
-        window: of `BudgetedKeys`; the limit of "fixed" where `max_gop` is None.
+        window: of `BudgetedKeys`; `max_gop` of "fixed" where that is None.
         max_gop, all_intra: of `KeyedMotion`.
         runner: of the method, which can warp, on its engine.
         size: of the images.
@@ -417,8 +419,8 @@ def check_can_warp(network: VideoSegmenter, given: str) -> None:
     """
     if not network.can_warp:
         raise UserError(
-            f"{given} is for methods that can leave a frame to its motion, not for '{network.method}'; give a "
-            "checkpoint of AR-Seg or DFF, or leave policy, budget and references out"
+            f"{given} is for methods that can leave a frame to its motion, not for '{network.method}'; give "
+            "AR-Seg or DFF, or leave out what you gave of policy=, budget= and references="
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from src.errors import UserError, check_choice, check_range, check_whole
-from src.inference.budget import Budget, limit_of
+from src.inference.budget import Budget, budget_of
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 
@@ -90,9 +90,9 @@ class PredictOptions:
         """The budget that the policy keeps.
 
         Raises:
-            UserError: of `limit_of`.
+            UserError: of `budget_of`.
         """
-        return limit_of(self.policy, self.budget)
+        return budget_of(self.policy, self.budget)
 
     @property
     def is_timed(self) -> bool:

@@ -42,7 +42,7 @@ class FrameRunner:
         normalisation: of its input.
         device: that it runs on.
         fit: the size that images had in training before augmentation; None for their own.
-        plain: the network before it was put on an engine, whose multiply-adds are counted; None: it is on none yet.
+        untuned: the network before it was put on an engine, whose multiply-adds are counted; None: it is on none yet.
 
     Attributes:
         uses_motion: whether frames between keyframes need their motion.
@@ -55,11 +55,11 @@ class FrameRunner:
         normalisation: Normalisation,
         device: torch.device,
         fit: FitSize | None = None,
-        plain: VideoSegmenter | None = None,
+        untuned: VideoSegmenter | None = None,
     ) -> None:
         network = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval()
-        self._plain = plain or self.network
+        self._untuned = untuned or self.network
         self._costs: dict[tuple[int, int], dict[str, float]] = {}
         self._times: dict[tuple[int, int], dict[str, float]] = {}
         self._normalisation, self._device, self._fit = normalisation, device, fit
@@ -179,7 +179,7 @@ class FrameRunner:
         """Return the multiply-adds of each kind of frame of this size, see `frame_costs`."""
         if (height, width) not in self._costs:
             size = (height, width) if self._fit is None else self._fit.size(height, width)
-            self._costs[height, width] = frame_costs(self._plain, size)
+            self._costs[height, width] = frame_costs(self._untuned, size)
         return self._costs[height, width]
 
     def times(self, height: int, width: int) -> dict[str, float]:
@@ -211,7 +211,9 @@ class FrameRunner:
         image = np.zeros((height, width, 3), np.uint8)
         state = self.step(image, self.init_state(), None)[1]
         if self.uses_motion:
-            self.step(image, state, rasterise(NO_ROWS, height, width))
+            motion = rasterise(NO_ROWS, height, width)
+            for warp_only in (False, True) if self.network.can_warp else (False,):
+                self.step(image, state, motion, warp_only=warp_only)
 
     def _frame(self, image: NDArray[np.uint8], motion: MotionField | None, warp_only: bool = False) -> FrameInput:
         if self._fit is not None:

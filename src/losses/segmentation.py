@@ -26,7 +26,7 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, weights: list[float] | None = None) -> None:
         super().__init__()
-        check_range(not weights or min(weights) >= 0, "network.loss.main.weights", weights, "0 or more for each class")
+        check_range(not weights or min(weights) >= 0, "class weights", weights, "0 or more for each class")
         self.register_buffer("weights", torch.tensor(weights) if weights else None)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -41,18 +41,6 @@ class CrossEntropy(nn.Module):
             )
         summed = F.cross_entropy(logits, labels, self.weights, ignore_index=IGNORE, reduction="sum")
         return global_mean(summed, all_reduce_sum((labels != IGNORE).sum()))
-
-
-class LossSum(nn.Module):
-    """Sum of losses on the same output."""
-
-    def __init__(self, terms: list[nn.Module]) -> None:
-        super().__init__()
-        self.terms = nn.ModuleList(terms)
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Scalar of logits (B, K, H, W) and labels (B, H, W)."""
-        return torch.stack([term(logits, labels) for term in self.terms]).sum()
 
 
 class Presence(nn.Module):

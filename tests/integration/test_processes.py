@@ -17,7 +17,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from src.distributed import together as together_or_not_at_all
 from src.errors import UserError
-from src.losses.lovasz import LovaszSoftmax
+from src.losses.lovasz import lovasz_softmax
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import balanced_bce
 from src.losses.segmentation import CrossEntropy, Presence
@@ -33,7 +33,7 @@ LOSSES = {
     "hardest share": OhemCrossEntropy(0.01, 1 / 4, [0.5, 1.0, 2.0, 4.0], count_ignored=True),
     "hardest number": OhemCrossEntropy(0.01, 131),
     "all there are": OhemCrossEntropy(0.01, 131072),
-    "Lovász-softmax": LovaszSoftmax(),
+    "Lovász-softmax": lovasz_softmax,
     "presence": lambda logits, labels: Presence()(logits.mean((2, 3)), labels),
     "boundaries": lambda logits, labels: balanced_bce(logits[:, 0], labels == 1),
 }

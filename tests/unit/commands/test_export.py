@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -46,9 +47,21 @@ def test_a_program_with_the_runtime_alone_labels_a_video(composed, tmp_path, for
     own = [frame.labels for frame in segmenter.run(film)]
     assert agreement(own, labelled_alone(tmp_path / "alone", output, film)) > 0.995
     warp_only = FrameRunner(segmenter.network.comparisons()[1], segmenter.normalisation, segmenter.device)
-    warped = [frame.labels for frame in segment(Video(film), warp_only, KeyedMotion(2))]
-    assert agreement(warped, labelled_alone(tmp_path / "warped", output, film, "2")) > 0.995
+    warped = [frame.labels for frame in segment(Video(film), warp_only, KeyedMotion(3))]
+    assert agreement(warped, labelled_alone(tmp_path / "warped", output, film, "3")) > 0.995
     assert agreement(own, warped) < 0.99
+
+
+@pytest.mark.parametrize(
+    ("every", "message"),
+    [("0", "no whole number above 0"), ("6.5", "no whole number above 0"), ("3", "no graph that moves labels")],
+)
+def test_the_program_refuses_what_it_cannot_do(composed, tmp_path, monkeypatch, every, message):
+    _, output, _ = exported(composed, tmp_path, IMAGE, "format=onnx", "input.height=48", "input.width=64")
+    monkeypatch.setattr(sys, "argv", ["run_exported.py", str(output), "video.mp4", str(tmp_path / "labels"), every])
+    with pytest.raises(SystemExit, match=message):
+        runpy.run_path(str(ROOT / "scripts" / "run_exported.py"), run_name="__main__")
+    assert not (tmp_path / "labels").exists()
 
 
 def agreement(own, found):

@@ -110,6 +110,20 @@ def test_windows_keep_a_budget_of_time_on_an_uneven_machine() -> None:
     assert np.mean(means) > 0.8 * 30
 
 
+@pytest.mark.parametrize("policy", BUDGETED)
+def test_the_least_budget_of_time_renews_keyframes_on_a_machine_slower_than_expected(policy: str) -> None:
+    expected = {"key": 55.0, "nonkey": 24.0, "warp": 11.0}
+    least = (expected["key"] + (WINDOW - 1) * expected["warp"]) / WINDOW
+    keys, found = BUDGETED[policy](expected, Budget(least, "ms"), WINDOW, None), ""
+    for frame in frames(drifting(400)):
+        plan = keys.plan(frame)
+        found += "K" if plan.motion is None else "-"
+        spent = 1.05 * expected[plan.kind]
+        keys.took(plan, spent, spent)
+    assert np.diff(np.flatnonzero([kind == "K" for kind in found])).max() <= 3 * WINDOW
+    assert keys.spending.worst < 1.1 * least
+
+
 @pytest.mark.parametrize("factor", [1.0, 0.25])
 def test_milliseconds_are_those_that_frames_took(factor: float) -> None:
     keys = UniformKeys({"key": 20.0, "nonkey": 5.0, "warp": 1.0}, Budget(6.0, "ms"), WINDOW, None)

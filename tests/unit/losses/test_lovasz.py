@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from src.data.labels import IGNORE
-from src.losses.lovasz import BINS, LovaszSoftmax
-from src.losses.segmentation import CrossEntropy, LossSum
+from src.losses.lovasz import BINS, CrossEntropyAndLovasz, lovasz_softmax
+from src.losses.segmentation import CrossEntropy
 
 CLASSES = 5
 
@@ -41,13 +41,13 @@ def of_sorted_errors(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def test_it_is_that_of_sorted_errors(logits: Tensor, labels: Tensor) -> None:
-    assert abs(LovaszSoftmax()(logits, labels) - of_sorted_errors(logits, labels)) < 1 / BINS
+    assert abs(lovasz_softmax(logits, labels) - of_sorted_errors(logits, labels)) < 1 / BINS
 
 
 def test_its_gradient_is_that_of_sorted_errors_where_no_two_share_a_bin() -> None:
     labels = torch.tensor([[[0, 1, 0, 1, 0, IGNORE]]])
     logits = torch.linspace(-3, 3, 12, dtype=torch.double).sin().mul(3).view(1, 2, 1, 6).requires_grad_()
-    found = torch.autograd.grad(LovaszSoftmax()(logits, labels), logits)[0]
+    found = torch.autograd.grad(lovasz_softmax(logits, labels), logits)[0]
     expected = torch.autograd.grad(of_sorted_errors(logits, labels), logits)[0]
     assert torch.allclose(found, expected, atol=1e-6)
 
@@ -59,20 +59,20 @@ def test_of_decided_pixels_it_is_one_minus_the_mean_intersection_over_union(labe
     for c in range(CLASSES - 1):
         true, positive = (labels == c)[kept], (predicted == c)[kept]
         scores.append((true & positive).sum() / (true | positive).sum())
-    assert LovaszSoftmax()(decided, labels) == pytest.approx(1 - float(torch.stack(scores).mean()), abs=1e-5)
+    assert lovasz_softmax(decided, labels) == pytest.approx(1 - float(torch.stack(scores).mean()), abs=1e-5)
 
 
 def test_a_class_that_does_not_occur_has_no_loss_of_its_own(logits: Tensor, labels: Tensor) -> None:
     merged = torch.cat([logits[:, :-2], logits[:, -2:].logsumexp(1, keepdim=True)], 1)
-    before = LovaszSoftmax()(logits, labels.clamp(max=2).where(labels != IGNORE, IGNORE))
-    after = LovaszSoftmax()(merged, labels.clamp(max=2).where(labels != IGNORE, IGNORE))
+    before = lovasz_softmax(logits, labels.clamp(max=2).where(labels != IGNORE, IGNORE))
+    after = lovasz_softmax(merged, labels.clamp(max=2).where(labels != IGNORE, IGNORE))
     assert before == pytest.approx(float(after), abs=1e-6)
 
 
 def test_ignored_pixels_have_no_part_in_it(logits: Tensor, labels: Tensor) -> None:
-    changed = torch.where((labels == IGNORE)[:, None], torch.randn_like(logits), logits).requires_grad_()
-    loss = LovaszSoftmax()(changed, labels)
-    assert loss == LovaszSoftmax()(logits, labels)
+    changed = torch.where((labels == IGNORE)[:, None], torch.nan, logits).requires_grad_()
+    loss = lovasz_softmax(changed, labels)
+    assert loss == lovasz_softmax(logits, labels)
     loss.backward()
     assert changed.grad is not None
     assert not changed.grad.movedim(1, -1)[labels == IGNORE].any()
@@ -80,7 +80,7 @@ def test_ignored_pixels_have_no_part_in_it(logits: Tensor, labels: Tensor) -> No
 
 def test_without_labels_it_is_a_zero_with_gradients(logits: Tensor, labels: Tensor) -> None:
     logits.requires_grad_()
-    loss = LovaszSoftmax()(logits, torch.full_like(labels, IGNORE))
+    loss = lovasz_softmax(logits, torch.full_like(labels, IGNORE))
     loss.backward()
     assert loss == 0
     assert logits.grad is not None
@@ -92,12 +92,13 @@ def test_steps_along_its_gradient_raise_the_intersection_over_union(labels: Tens
     optimizer = torch.optim.Adam([logits], 0.1)
     for _ in range(50):
         optimizer.zero_grad()
-        LovaszSoftmax()(logits, labels).backward()
+        lovasz_softmax(logits, labels).backward()
         optimizer.step()
     kept = labels != IGNORE
     assert (logits.argmax(1) == labels)[kept].float().mean() > 0.99
 
 
-def test_a_sum_of_losses(logits: Tensor, labels: Tensor) -> None:
-    terms = [CrossEntropy(), LovaszSoftmax()]
-    assert LossSum(terms)(logits, labels) == pytest.approx(float(sum(term(logits, labels) for term in terms)))
+def test_it_adds_to_weighted_cross_entropy(logits: Tensor, labels: Tensor) -> None:
+    logits, weights = logits.float(), [0.5, 1.0, 2.0, 1.0, 1.0]
+    both = CrossEntropyAndLovasz(weights)(logits, labels)
+    assert both == pytest.approx(float(CrossEntropy(weights)(logits, labels) + lovasz_softmax(logits, labels)))

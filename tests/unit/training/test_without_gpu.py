@@ -25,10 +25,10 @@ from torch.utils._pytree import tree_leaves
 from src.data.batch import ClipBatch
 from src.data.images import Normalisation
 from src.inference.runner import FrameRunner
-from src.losses.lovasz import LovaszSoftmax
+from src.losses.lovasz import CrossEntropyAndLovasz
 from src.losses.ohem import OhemCrossEntropy
 from src.losses.pidnet import PIDNetLoss
-from src.losses.segmentation import CrossEntropy, LossSum, Presence, SegmentationLoss
+from src.losses.segmentation import CrossEntropy, Presence, SegmentationLoss
 from src.losses.stdc import STDCLoss
 from src.models.dfanet.backbone import Xception
 from src.models.dff.net import DFF, Accel
@@ -103,7 +103,7 @@ STEPS: dict[str, Callable[[], TrainingModule]] = {
     "cgnet": image_module("cgnet", auxiliary()),
     "dfanet": image_module("dfanet_b", auxiliary()),
     "timm": image_module("timm", auxiliary()),
-    "timm_lovasz": image_module("timm", lambda: SegmentationLoss(LossSum([CrossEntropy(), LovaszSoftmax()]))),
+    "timm_lovasz": image_module("timm", lambda: SegmentationLoss(CrossEntropyAndLovasz())),
     "xception": lambda: ClassifierModule(Xception("b"), 1000, 0.1, ["0"], **BASE),
     "arseg": arseg_module("residual"),
     "arseg_gate": arseg_module("gate"),
