@@ -152,7 +152,7 @@ def test_a_scale_out_of_range_is_rejected(scale: Any, ar: Path, video: Path, tmp
 
 def test_both_sides_need_a_method_that_warps_and_a_network_that_stays(ar: Path, video: Path, tmp_path: Path) -> None:
     image = save_checkpoint(tmp_path / "image.ckpt", IMAGE)
-    with pytest.raises(UserError, match=r"references=both is for methods .* give a checkpoint of AR-Seg"):
+    with pytest.raises(UserError, match=r"references=both is for methods .* give AR-Seg or DFF"):
         predict(options(image, video, tmp_path / "out", references="both"))
     online = Online(2, 0, Learning(1e-4, 1, (32, 32), (1.0, 1.0), 0.5, 1.0, 1.0, 0.5, "fp32"))
     with pytest.raises(UserError, match="references=both needs frames that are yet to come"):
