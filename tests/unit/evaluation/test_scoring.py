@@ -157,12 +157,12 @@ def test_uniform_budgets_are_systems_from_both_sides_too(clip, tmp_path):
 
 
 def test_both_sides_need_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^references=both is for methods .* give a checkpoint of AR-Seg or DFF"):
+    with pytest.raises(UserError, match=r"^references=both is for methods .* give AR-Seg or DFF"):
         systems_of(checkpoints(tmp_path, image=IMAGE), Rows(two_sided=True))
 
 
 def test_a_budget_needs_a_method_that_can_warp(tmp_path):
-    with pytest.raises(UserError, match=r"^budget=1 is for methods .* give a checkpoint of AR-Seg or DFF"):
+    with pytest.raises(UserError, match=r"^budget=1 is for methods .* give AR-Seg or DFF"):
         systems_of(checkpoints(tmp_path, image=IMAGE), Rows((Budget(1.0),)))
 
 
