@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from src.benchmarking.latency import measure
-from src.benchmarking.video_latency import measure_video
+from src.benchmarking.video_latency import TimedVideo, VideoTimer
 from src.checkpoints.load import load_checkpoint
 from src.commands.predict import predict
 from src.data.clips.table import Clip
@@ -97,7 +97,7 @@ def test_the_benchmark_times_its_cycle(method: dict[str, Any], clip: Clip) -> No
     assert [[kind for kind, _ in one] for one in rounds] == [list(net.cycle(GOP).kinds)] * 2
     runs: list[object] = []
     net.classify.register_forward_hook(lambda *_: runs.append(1))
-    [times] = measure_video([net], clip.video, GOP, CPU, 1)
+    [times] = VideoTimer([net], net, TimedVideo(clip.video, GOP), CPU, 1).measure().rounds
     assert {kind for kind, _ in times["total"][0]} == {"key", "nonkey"}
     assert (len(runs) < 8) == net.uses_motion, "motion takes the place of the network between keyframes"
 
