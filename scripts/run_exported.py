@@ -3,9 +3,8 @@
 Needs NumPy, PyAV, OpenCV and the runtime. FOLDER is of `python -m src.export format=onnx` or `format=openvino`; OUTPUT
 gets one PNG of class indices per frame. With EVERY, the next keyframe comes so many frames after the last one at the
 latest, and labels of frames between are moved with the motion without a network, as with `python -m src.predict
-policy=uniform`. Motion is what the
-codec exports, which is exact for H.264 and MPEG-4 with one reference frame and no B frames; blocks without a vector
-(intra) are invalid. Other videos need block search, which `python -m src.predict` has.
+policy=uniform`. Motion is what the codec exports, which is exact for H.264 and MPEG-4 with one reference frame and no B
+frames; blocks without a vector (intra) are invalid. Other videos need block search, which `python -m src.predict` has.
 """
 
 import json
@@ -121,10 +120,8 @@ def main(folder, video, output, every=None):
             arrays["motion_valid"] = valid[None] > 0
         arrays |= runs[graph](arrays)
         if not warps:
-            state, index = (
-                [arrays[name] for name in names["next"]],
-                index + 1 if index + 1 < len(order) else repeat_from,
-            )
+            state = [arrays[name] for name in names["next"]]
+            index = index + 1 if index + 1 < len(order) else repeat_from
         labels = arrays["logits"][0].argmax(0).astype(np.uint8)
         labels = cv2.resize(labels, full.shape[1::-1], interpolation=cv2.INTER_NEAREST)
         cv2.imwrite(str(Path(output) / f"{number:06d}.png"), labels)

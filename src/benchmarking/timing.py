@@ -12,7 +12,6 @@ from src.benchmarking.latency import Round, inputs, means, measure, ratio, stati
 from src.benchmarking.video_latency import TimedVideo, VideoTimer
 from src.inference.device import hardware, peak_memory, reset_peak_memory
 from src.inference.engine.choose import tune
-from src.metrics.cost import frame_costs
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter
 from src.ops.cpu.memory import keep_freed_memory
@@ -78,7 +77,7 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
         rounds = measure(networks, size, options.gop, device, *counts, options.channels_last)
         found = _times([net.cycle(options.gop).repeated for net in networks], [{"network": one} for one in rounds])
     else:
-        found = _of_video(VideoTimer(networks, untuned, options.video, device, options.threads), untuned, size)
+        found = _of_video(VideoTimer(networks, untuned, options.video, device, options.threads))
     return {
         **found,
         "rounds": 1 if options.video else options.rounds,
@@ -93,13 +92,12 @@ def time_it(net: VideoSegmenter, options: TimingOptions, size: tuple[int, int]) 
     }
 
 
-def _of_video(timer: VideoTimer, untuned: VideoSegmenter, size: tuple[int, int]) -> dict[str, Any]:
+def _of_video(timer: VideoTimer) -> dict[str, Any]:
     """Times by step and kind, what a budget was spent on, and times with decoding beside the network."""
     times = timer.measure()
     found = _times(timer.repeated, times.rounds)
     if times.spending is not None:
-        gmacs = times.spending.gmacs(lambda: frame_costs(untuned, size))
-        found["spending"] = {**times.spending.as_dict(), "gmacs": gmacs}
+        found["spending"] = {**times.spending.as_dict(), "gmacs": times.gmacs}
     own, *constant = timer.measure_pipelined()
     found["pipelined"] = {"milliseconds": round(float(np.median(own)), 3)}
     if constant:

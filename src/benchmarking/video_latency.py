@@ -13,10 +13,11 @@ import torch
 from src.benchmarking.latency import Round
 from src.data.images import Normalisation
 from src.errors import UserError
-from src.inference.budget import Budget, BudgetedKeys, Spending, keys_of
+from src.inference.budget import BudgetedKeys, keys_of
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import AHEAD, Segmented, segment
+from src.inference.spending import Budget, Spending
 from src.models.video import FrameCycle, VideoSegmenter
 from src.video.reading.decode import MotionSource, Video
 
@@ -50,10 +51,12 @@ class VideoTimes(NamedTuple):
     Attributes:
         rounds: one for each network and step.
         spending: of the method, where it has a budget.
+        gmacs: that it spent on a frame in the mean.
     """
 
     rounds: list[dict[str, list[Round]]]
     spending: Spending | None
+    gmacs: float | None
 
 
 class VideoTimer:
@@ -116,8 +119,12 @@ class VideoTimer:
                 raise UserError(
                     f"video '{self._video.path}' is too short for {net.method}; give one of {len(kinds)} frames"
                 )
-        spending = keys[0].spending if isinstance(keys[0], BudgetedKeys) else None
-        return VideoTimes([{step: [times] for step, times in steps.items()} for steps in found], spending)
+        rounds = [{step: [times] for step, times in steps.items()} for steps in found]
+        if not isinstance(keys[0], BudgetedKeys):
+            return VideoTimes(rounds, None, None)
+        info, spending = videos[0].info, keys[0].spending
+        gmacs = spending.gmacs(lambda: self._runners[0].costs(info.height, info.width))
+        return VideoTimes(rounds, spending, gmacs)
 
     def measure_pipelined(self) -> list[list[float]]:
         """Milliseconds per frame of each network in rounds over the whole video, from file to labels.

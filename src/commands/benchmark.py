@@ -15,9 +15,10 @@ from src.cli.config import plain
 from src.commands.provenance import provenance, write_provenance
 from src.errors import LONGEST_SIDE, UserError, check_choice, check_whole
 from src.files import as_json, write_json
-from src.inference.budget import BUDGETED, Budget, budget_of, check_can_warp
+from src.inference.budget import BUDGETED, budget_of, check_can_warp
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import candidates
+from src.inference.spending import Budget
 from src.metrics.cost import inference_cost
 from src.models import registry
 from src.models.deploy.reparameterise import merge

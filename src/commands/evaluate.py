@@ -42,11 +42,11 @@ from src.evaluation.scoring import record_clip, score_clips, score_stills
 from src.evaluation.submission import SubmissionFiles
 from src.evaluation.systems import Rows, System, systems_of
 from src.files import atomic_write, write_json
-from src.inference.budget import Spending
 from src.inference.device import choose_device, choose_threads
 from src.inference.engine.options import Engine, candidates
 from src.inference.output_folder import PARTIAL, atomic_output_folder
 from src.inference.player_record import MOST_SYSTEMS, RECORD, PlayerRecord
+from src.inference.spending import Spending
 from src.instantiate import instantiate
 from src.metrics.collection import ON_IMAGES, ON_VIDEOS, Scores, build_metrics
 from src.reports.evaluation import print_results, row_names

@@ -244,7 +244,9 @@ class _Run:
             try:
                 if error is not None:
                     raise error
-                about = self._about(video) | {"identity": identity} | ({"live": health.summary()} if health else {})
+                about = (
+                    self._about(video, keyed) | {"identity": identity} | ({"live": health.summary()} if health else {})
+                )
                 if isinstance(keyed, BudgetedKeys):
                     about["spending"] = keyed.spending.as_dict()
                 summary = results.finish(about)
@@ -263,11 +265,6 @@ class _Run:
         if isinstance(video, LiveVideo):
             self._live[name] = end
         return Stream(video, keyed, put, end, stop, health)
-
-    @property
-    def _max_gop(self) -> int | None:
-        options = self._options
-        return options.max_gop or (self._segmenter.gop if options.policy == "fixed" else None)
 
     def _check_policy(self, video: Video) -> None:
         """Reject a policy or references that the method or the video cannot have."""
@@ -325,7 +322,7 @@ class _Run:
     def _identity(self, path: str) -> dict[str, Any]:
         return {"source": file_identity(path), "checkpoint": self._checkpoint, "settings": self._settings}
 
-    def _about(self, video: Video) -> dict[str, Any]:
+    def _about(self, video: Video, keyed: KeyedMotion) -> dict[str, Any]:
         info, segmenter = video.info, self._segmenter
         return {
             "checkpoint": self._options.checkpoint,
@@ -337,7 +334,7 @@ class _Run:
             "motion": info.motion,  # that may have changed on the way
             "policy": self._options.policy,
             "references": self._options.references,
-            "max_gop": self._max_gop if segmenter.network.uses_motion else None,
+            "max_gop": keyed.max_gop if segmenter.network.uses_motion else None,
             "device": str(segmenter.device),
             "threads": segmenter.threads,
             "backend": segmenter.runner.engine.backend,

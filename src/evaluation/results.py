@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.data.labels import ClassSet
 from src.evaluation.systems import System
-from src.inference.budget import Budget, Spending, joined
+from src.inference.spending import Budget, Spending, joined
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.metrics.cost import frame_costs, inference_cost

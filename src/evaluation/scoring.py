@@ -20,9 +20,9 @@ from src.distributed import rank_and_world_size, together
 from src.errors import UserError
 from src.evaluation.bootstrap import BlockCounts
 from src.evaluation.systems import REMEDY, System, runners_of
-from src.inference.budget import Spending
 from src.inference.player_record import PlayerRecord
 from src.inference.runner import FrameRunner
+from src.inference.spending import Spending
 from src.metrics.collection import Scores
 from src.video.motion.field import MotionChain
 from src.video.reading.decode import Video

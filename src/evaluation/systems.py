@@ -20,10 +20,11 @@ from src.data.images import Normalisation
 from src.data.transforms import FitSize
 from src.distributed import together
 from src.errors import UserError, check_choice, check_range
-from src.inference.budget import BUDGETED, Budget, BudgetedKeys, Spending, check_can_warp, keys_of
+from src.inference.budget import BUDGETED, BudgetedKeys, check_can_warp, keys_of
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
 from src.inference.segment import VideoRun
+from src.inference.spending import Budget, Spending
 from src.inference.two_sided import segment_two_sided
 from src.models.deploy.inference_form import inference_form
 from src.models.video import VideoSegmenter

@@ -41,10 +41,13 @@ class KeyedMotion:
         max_gop: frames from one keyframe to the next at most; None: no limit.
         all_intra: the video has I frames only, which then do not mark where a scene begins.
         early: frames that the second keyframe comes earlier, up to max_gop - 1.
+
+    Attributes:
+        max_gop: as given.
     """
 
     def __init__(self, max_gop: int | None, all_intra: bool = False, early: int = 0) -> None:
-        self._chain, self._max_gop, self._all_intra, self._early = MotionChain(), max_gop, all_intra, early
+        self._chain, self.max_gop, self._all_intra, self._early = MotionChain(), max_gop, all_intra, early
         self._left: float = 0  # frames that may still follow the latest keyframe
 
     def plan(self, frame: Frame, skipped: bool = False) -> Plan:
@@ -79,5 +82,5 @@ class KeyedMotion:
         """Make the frame, which has just been followed, a keyframe."""
         self._chain.reset()  # and again, with this frame as the start
         self._chain.update(frame)
-        self._left = float("inf") if self._max_gop is None else self._max_gop - 1 - self._early
+        self._left = float("inf") if self.max_gop is None else self.max_gop - 1 - self._early
         self._early = 0

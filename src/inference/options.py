@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from src.errors import UserError, check_choice, check_range, check_whole
-from src.inference.budget import Budget, budget_of
+from src.inference.budget import budget_of
+from src.inference.spending import Budget
 from src.inference.video_results import LabelFormat
 from src.video.reading.damage import Policy
 

@@ -16,8 +16,8 @@ from src.data.clips.table import Clip
 from src.evaluation.live import score_live
 from src.evaluation.scoring import score_clips
 from src.evaluation.systems import Rows, System, systems_of
-from src.inference.budget import Budget
 from src.inference.runner import FrameRunner
+from src.inference.spending import Budget
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou
 from src.video.reading.decode import Video

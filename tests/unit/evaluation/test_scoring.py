@@ -16,10 +16,10 @@ from src.evaluation.live import score_live
 from src.evaluation.results import result_of
 from src.evaluation.scoring import score_clips, score_stills
 from src.evaluation.systems import Rows, systems_of
-from src.inference.budget import Budget, Spending
 from src.inference.engine.options import Engine
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner
+from src.inference.spending import Budget, Spending
 from src.inference.two_sided import segment_two_sided
 from src.metrics.collection import CONFUSION
 from src.metrics.confusion import iou

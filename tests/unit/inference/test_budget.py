@@ -12,20 +12,11 @@ import torch
 
 from src.checkpoints.load import load_checkpoint
 from src.errors import UserError
-from src.inference.budget import (
-    BUDGETED,
-    AdaptiveKeys,
-    Budget,
-    BudgetedKeys,
-    Regression,
-    Spending,
-    UniformKeys,
-    joined,
-    keys_of,
-)
+from src.inference.budget import BUDGETED, AdaptiveKeys, BudgetedKeys, Regression, UniformKeys, keys_of
 from src.inference.keyframes import KeyedMotion
 from src.inference.runner import FrameRunner, runner_of
 from src.inference.segment import Segmented, segment
+from src.inference.spending import Budget, Spending, joined
 from src.inference.streams import Stream, segment_streams
 from src.metrics.cost import frame_costs, inference_cost
 from src.models.arseg.net import WarpOnly
