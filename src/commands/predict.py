@@ -244,9 +244,9 @@ class _Run:
             try:
                 if error is not None:
                     raise error
-                about = (
-                    self._about(video, keyed) | {"identity": identity} | ({"live": health.summary()} if health else {})
-                )
+                about = self._about(video, keyed) | {"identity": identity}
+                if health:
+                    about["live"] = health.summary()
                 if isinstance(keyed, BudgetedKeys):
                     about["spending"] = keyed.spending.as_dict()
                 summary = results.finish(about)

@@ -92,7 +92,7 @@ class BudgetedKeys(KeyedMotion, ABC):
             f"{remedy} or more, the {budget.unit} per frame of one keyframe in {window} frames of this size",
         )  # fmt: skip
         self.costs, self._budget, self._window = dict(costs), budget.amount, window
-        self._deviations, self._planned = dict.fromkeys(costs, 0.0), dict(costs)  # planned: what a frame may well take
+        self._deviations = dict.fromkeys(costs, 0.0)  # mean ones, where times are measured
         self._is_measured = budget.unit == "ms"
         self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
         self._latest: deque[tuple[float, bool]] = deque(maxlen=window)  # cost of frames, and whether it was chosen
@@ -137,7 +137,6 @@ class BudgetedKeys(KeyedMotion, ABC):
             off = step - self.costs[plan.kind]
             self.costs[plan.kind] += NEWEST * off
             self._deviations[plan.kind] += NEWEST * (abs(off) - self._deviations[plan.kind])
-            self._planned[plan.kind] = self.costs[plan.kind] + self._deviations[plan.kind]
             expected, by_choice = self._latest[-1]
             self.spending.total += whole - expected
             self._latest[-1] = whole, by_choice
@@ -164,19 +163,22 @@ class BudgetedKeys(KeyedMotion, ABC):
 
     def _affordable(self) -> int:
         """Keyframes in a window with warped frames between them."""
-        key, warp = self._planned["key"], self._planned["warp"]
+        key, warp = self._may_take("key"), self._may_take("warp")
         if key <= warp:  # where times are measured
             return self._window
         return int(min(max(self._window * (self._budget - warp) // (key - warp), 0), self._window))
+
+    def _may_take(self, kind: str) -> float:
+        return self.costs[kind] + self._deviations[kind]
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
         if kinds == self._keyframe and self._is_stale():
             return True
-        reserved = self._planned["key"] - self._planned["warp"]
+        reserved = self._may_take("key") - self._may_take("warp")
         staying = islice(self._latest, len(self._latest) == self._window, None)  # the next frame pushes the oldest out
         spent = sum(cost if by_choice else self.costs["warp"] for cost, by_choice in staying)
-        return sum(self._planned[kind] for kind in kinds) <= self._budget * self._window - reserved - spent
+        return sum(map(self._may_take, kinds)) <= self._budget * self._window - reserved - spent
 
     def _is_stale(self) -> bool:
         """Whether a whole window had no keyframe, of one that it may have, and the video's own is not expected next."""
