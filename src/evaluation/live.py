@@ -47,9 +47,10 @@ class LiveScore:
         self.seconds += other.seconds
         self.frames, self.late = self.frames + other.frames, self.late + other.late
 
-    def as_dict(self, fps: float) -> dict[str, Any]:
-        """Plain Python form; mIoU in 0..1, milliseconds, shares 0..1."""
+    def as_dict(self, fps: float, latency: float | None = None) -> dict[str, Any]:
+        """Plain Python form; mIoU in 0..1, milliseconds, shares 0..1, of labels beyond a latency, too."""
         p50, p99 = np.percentile(self.seconds, (50, 99)) * 1000
+        in_time = sum(1000 * one <= latency for one in self.seconds) if latency is not None else 0
         return {
             "fps": fps,
             "miou": float(iou(self.confusion.counts).nanmean(1).nanmean()),
@@ -57,6 +58,7 @@ class LiveScore:
             "ms_p99": round(float(p99), 2),
             "late": round(self.late / self.frames, 4),
             "skipped": round(1 - len(self.seconds) / self.frames, 4),
+            **({} if latency is None else {"missed": round(1 - in_time / self.frames, 4)}),
         }
 
 
@@ -159,4 +161,9 @@ def score_live(
             joined.join(other)
         scores[n] = joined
     found = iter(scores)
-    return [None if system.two_sided else next(found).as_dict(fps) for system in systems]
+    return [None if system.two_sided else next(found).as_dict(fps, _latency(system)) for system in systems]
+
+
+def _latency(system: System) -> float | None:
+    """Milliseconds that the labels of a frame may take by the system's budget."""
+    return None if system.budget is None or system.budget.fps is None else system.budget.amount

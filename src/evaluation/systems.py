@@ -71,6 +71,12 @@ class Rows:
         fps = self.live
         valid = fps is None or (isinstance(fps, int | float) and not isinstance(fps, bool) and 0 < fps < math.inf)
         check_range(valid, "live", fps, "null, or frames per second above 0")
+        for budget in self.budgets if fps is not None else ():
+            if budget.fps not in (None, fps):
+                raise UserError(
+                    f"budget={budget.given} with live={fps:g}: the latency is planned for another rate than is played; "
+                    f"give budget={budget.amount:g}ms@{fps:g}, or live={budget.fps:g}"
+                )
 
     def check_videos_are_scored(self, is_scored: bool) -> None:
         """Reject what only scored videos have.

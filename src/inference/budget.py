@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping
-from itertools import islice
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from src.errors import UserError, check_choice, check_range
+from src.errors import UserError, check_choice
 from src.inference.keyframes import KeyedMotion, Plan
 from src.inference.runner import FrameRunner
-from src.inference.spending import Budget, Spending
+from src.inference.spending import Budget, Spending, allowance_of
 from src.models.video import VideoSegmenter
 from src.video.types import Frame, MotionField
 
@@ -30,6 +27,7 @@ START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
 NEWEST = 0.1  # weight of the time that a frame has just taken, in what one of its kind is expected to take
+STALLED = 2.0  # times that, beyond which a time says of the machine that it stalled, and nothing of the next frame
 
 
 class Regression:
@@ -67,9 +65,12 @@ class BudgetedKeys(KeyedMotion, ABC):
     ever, its own keyframe is spent then, whatever it takes. A frame may well take the mean milliseconds of its kind
     and their mean deviation; a window in which the machine is much slower than that costs more.
 
+    Of a latency, frames arrive at its rate and wait for those before them: a keyframe is chosen where its labels are
+    in time, and those of a keyframe that the video may ask for on the next frame, too.
+
     Args:
         costs: of "key", "nonkey" and "warp", in the unit of the budget.
-        budget: of a frame in the mean.
+        budget: of a frame.
         window: frames that keep it; the GOP of the training.
         max_gop, all_intra: of `KeyedMotion`.
 
@@ -85,17 +86,12 @@ class BudgetedKeys(KeyedMotion, ABC):
         self, costs: Mapping[str, float], budget: Budget, window: int, max_gop: int | None, all_intra: bool = False
     ) -> None:
         super().__init__(max_gop, all_intra)
-        least = (costs["key"] + (window - 1) * costs["warp"]) / window
-        remedy = Budget(_rounded_up(least), budget.unit).given
-        check_range(
-            budget.amount >= least, "budget", budget.given,
-            f"{remedy} or more, the {budget.unit} per frame of one keyframe in {window} frames of this size",
-        )  # fmt: skip
-        self.costs, self._budget, self._window = dict(costs), budget.amount, window
+        self._allowance = allowance_of(budget, window, costs)
+        self.costs, self._budget, self._window = dict(costs), budget.mean, window
         self._deviations = dict.fromkeys(costs, 0.0)  # mean ones, where times are measured
         self._is_measured = budget.unit == "ms"
         self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
-        self._latest: deque[tuple[float, bool]] = deque(maxlen=window)  # cost of frames, and whether it was chosen
+        self._expected = 0.0  # cost of the latest frame
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
         self._interval = 0  # from that to the one before; 0: unknown
         self._evenly = 0.0  # of `window`, at which a keyframe is due where they are as even as the budget allows
@@ -104,6 +100,7 @@ class BudgetedKeys(KeyedMotion, ABC):
     def plan(self, frame: Frame, skipped: bool = False) -> Plan:
         """Return what is done with the next frame."""
         motion = self.update(frame, skipped)
+        self._allowance.arrive()
         if skipped:
             return Plan(motion)
         self._age, self._asked = self._age + 1, self._asked + 1
@@ -125,25 +122,22 @@ class BudgetedKeys(KeyedMotion, ABC):
         cost = sum(self.costs[kind] for kind in (plan.kind, *probes))
         self.spending.frames[plan.kind] += 1
         self.spending.total += cost
-        self._latest.append((cost, by_choice))
+        self._expected = cost
+        self._allowance.spend(cost, by_choice)
         if not self._is_measured:
-            self._compare_window()
+            self.spending.reach(self._allowance.level)
         self._spent(frame, plan, cost)
         return plan
 
     def took(self, plan: Plan, step: float, whole: float) -> None:
         """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
         if self._is_measured:
-            off = step - self.costs[plan.kind]
+            off = min(step, STALLED * self.costs[plan.kind]) - self.costs[plan.kind]
             self.costs[plan.kind] += NEWEST * off
             self._deviations[plan.kind] += NEWEST * (abs(off) - self._deviations[plan.kind])
-            expected, by_choice = self._latest[-1]
-            self.spending.total += whole - expected
-            self._latest[-1] = whole, by_choice
-            self._compare_window()
-
-    def _compare_window(self) -> None:
-        self.spending.worst = max(self.spending.worst, sum(cost for cost, _ in self._latest) / self._window)
+            self.spending.total += whole - self._expected
+            self._allowance.correct(step, whole)
+            self.spending.reach(self._allowance.level)
 
     @abstractmethod
     def _choose(self, frame: Frame, motion: MotionField) -> Plan:
@@ -158,27 +152,21 @@ class BudgetedKeys(KeyedMotion, ABC):
 
     def _keys_per_window(self) -> float:
         keys = self._affordable()
-        # of these one is for the video, which has asked for none in a whole window and may do so
-        return keys if self._asked < self._window else max(1, keys - 1)
+        # the video has asked for none in a whole window, and may do so
+        return keys if self._asked < self._window else max(1, keys - self._allowance.reserved)
 
     def _affordable(self) -> int:
         """Keyframes in a window with warped frames between them."""
-        key, warp = self._may_take("key"), self._may_take("warp")
-        if key <= warp:  # where times are measured
-            return self._window
-        return int(min(max(self._window * (self._budget - warp) // (key - warp), 0), self._window))
+        return self._allowance.keyframes(self._may_take("key"), self._may_take("warp"))
 
     def _may_take(self, kind: str) -> float:
         return self.costs[kind] + self._deviations[kind]
 
     def _affords(self, *kinds: str) -> bool:
         """Whether the window still has enough, beside a keyframe that the video may ask for."""
-        if kinds == self._keyframe and self._is_stale():
+        if kinds == self._keyframe and self._is_stale() and self._allowance.is_idle:
             return True
-        reserved = self._may_take("key") - self._may_take("warp")
-        staying = islice(self._latest, len(self._latest) == self._window, None)  # the next frame pushes the oldest out
-        spent = sum(cost if by_choice else self.costs["warp"] for cost, by_choice in staying)
-        return sum(map(self._may_take, kinds)) <= self._budget * self._window - reserved - spent
+        return self._allowance.affords(sum(map(self._may_take, kinds)), self._may_take("key"), self._may_take("warp"))
 
     def _is_stale(self) -> bool:
         """Whether a whole window had no keyframe, of one that it may have, and the video's own is not expected next."""
@@ -221,7 +209,7 @@ class AdaptiveKeys(BudgetedKeys):
             self._keyframe = ("key", "warp")
         self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
         self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
-        interval = costs["key"] / max(budget.amount - costs["warp"], costs["key"] / (4 * window))
+        interval = costs["key"] / max(budget.mean - costs["warp"], costs["key"] / (4 * window))
         self._price = START[1] / window * interval**2 / (2 * costs["key"])
         self._key: NDArray[np.float32] | None = None  # its image, shrunk
         self._wrong, self._keyframes = 0.0, 0
@@ -270,7 +258,7 @@ def budget_of(policy: object, budget: object) -> Budget | None:
     if (budget is not None) != (policy in BUDGETED):
         raise UserError(
             f"policy={policy} with budget={'null' if budget is None else budget}: a budget belongs to policy=adaptive "
-            "or uniform; give both, such as policy=adaptive budget=2 (GMACs) or budget=20ms, or neither"
+            "or uniform; give both, such as policy=adaptive budget=2 (GMACs), budget=20ms or budget=66ms@30, or neither"
         )
     return None if budget is None else Budget.of(budget)
 
@@ -319,12 +307,6 @@ def check_can_warp(network: VideoSegmenter, given: str) -> None:
             f"{given} is for methods that can leave a frame to its motion, not for '{network.method}'; give "
             "AR-Seg or DFF, or leave out what you gave of policy=, budget= and references="
         )
-
-
-def _rounded_up(amount: float) -> float:
-    """Return the next number of three digits."""
-    digits = 10.0 ** (2 - math.floor(math.log10(amount)))
-    return math.ceil(amount * digits) / digits
 
 
 def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -1,9 +1,11 @@
-"""A limit on what frames cost, and what was spent of it."""
+"""A limit on what frames cost, what it still allows, and what was spent of it."""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+import re
+from abc import ABC, abstractmethod
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,36 +15,48 @@ from src.errors import UserError, check_range
 Unit = Literal["GMACs", "ms"]
 
 
+_GIVEN = re.compile(r"(?P<amount>[^m@]+)(?P<ms>ms(@(?P<fps>.+))?)?")
+
+
 @dataclass(frozen=True)
 class Budget:
-    """A limit on the mean cost of a frame.
+    """A limit on the mean cost of a frame, or on the time from the arrival of a frame to its labels.
 
     Attributes:
         amount: in the unit.
         unit: 10^9 multiply-adds, or milliseconds of the network on the running machine.
+        fps: frames that arrive in a second, where the amount is a latency; None: it is the mean of a frame.
     """
 
     amount: float
     unit: Unit = "GMACs"
+    fps: float | None = None
 
     @classmethod
     def of(cls, given: object) -> Budget:
-        """Return the budget that a configuration gives: a number of GMACs, or a text such as "20ms".
+        """Return the budget that a configuration gives: a number of GMACs, or a text such as "20ms" or "66ms@30".
 
         Raises:
-            UserError: anything else, or none above 0.
+            UserError: anything else, or a number not above 0.
         """
-        unit: Unit = "GMACs"
-        text = str(given).strip()
-        if isinstance(given, str) and text.endswith("ms"):
-            text, unit = text.removesuffix("ms"), "ms"
-        try:
-            amount = math.nan if isinstance(given, bool) else float(text)
-        except ValueError:
-            amount = math.nan
-        rule = "GMACs per frame above 0, such as 2, or milliseconds, such as 20ms"
-        check_range(0 < amount < math.inf, "budget", given, rule)
-        return cls(amount, unit)
+        found = _GIVEN.fullmatch("" if isinstance(given, bool) else str(given).strip())
+        amount = fps = None
+        if found is not None:
+            amount, fps = _number(found["amount"]), _number(found["fps"])
+        valid = amount is not None and found is not None and (fps is None) == (found["fps"] is None)
+        check_range(
+            valid, "budget", given,
+            "GMACs per frame above 0, such as 2, or milliseconds, such as 20ms, or milliseconds from the arrival of a "
+            "frame to its labels at a number of frames per second, such as 66ms@30",
+        )  # fmt: skip
+        assert amount is not None
+        assert found is not None
+        return cls(amount, "ms" if found["ms"] else "GMACs", fps)
+
+    @property
+    def mean(self) -> float:
+        """What a frame may cost in the mean; of a latency the time from frame to frame."""
+        return self.amount if self.fps is None else 1000 / self.fps
 
     def check_two_sided(self) -> None:
         """Reject a budget that cannot be kept with references on both sides.
@@ -59,7 +73,152 @@ class Budget:
     @property
     def given(self) -> str:
         """As a configuration gives it."""
-        return f"{self.amount:g}" + ("ms" if self.unit == "ms" else "")
+        rate = "" if self.fps is None else f"@{self.fps:g}"
+        return f"{self.amount:g}" + (f"ms{rate}" if self.unit == "ms" else "")
+
+
+class Allowance(ABC):
+    """What a budget still allows.
+
+    Attributes:
+        level: of what the budget limits, after the latest frame.
+        reserved: keyframes of a window that are left to the video, which may ask for them on any frame.
+        is_idle: whether no frame waits for those before it.
+    """
+
+    level: float = 0.0
+    reserved: int = 1
+    is_idle: bool = True
+
+    @abstractmethod
+    def arrive(self) -> None:
+        """Take note that the next frame is there."""
+
+    @abstractmethod
+    def affords(self, cost: float, key: float, warp: float) -> bool:
+        """Whether a frame may cost so much, and a keyframe that the video asks for after it still fits.
+
+        Args:
+            cost: of the frame.
+            key, warp: costs of a keyframe and of one that is only warped.
+        """
+
+    @abstractmethod
+    def spend(self, cost: float, by_choice: bool) -> None:
+        """Take note of what a frame costs, and whether it was chosen or asked for by the video."""
+
+    @abstractmethod
+    def correct(self, step: float, whole: float) -> None:
+        """Put the time that the latest frame took, to its labels and until all is done, in place of the expected."""
+
+    @abstractmethod
+    def keyframes(self, key: float, warp: float) -> int:
+        """How many keyframes, with warped frames between them, a window may have."""
+
+
+class _MeanOfWindow(Allowance):
+    """No window costs more than the amount in the mean of its frames."""
+
+    def __init__(self, amount: float, window: int) -> None:
+        self._amount, self._window = amount, window
+        self._latest: deque[tuple[float, bool]] = deque()  # cost of frames, and whether it was chosen
+
+    def arrive(self) -> None:
+        if len(self._latest) == self._window:
+            self._latest.popleft()
+
+    def affords(self, cost: float, key: float, warp: float) -> bool:
+        spent = sum(one if by_choice else warp for one, by_choice in self._latest)
+        return cost + spent + key - warp <= self._amount * self._window
+
+    def spend(self, cost: float, by_choice: bool) -> None:
+        self._latest.append((cost, by_choice))
+        self.level = sum(cost for cost, _ in self._latest) / self._window
+
+    def correct(self, step: float, whole: float) -> None:
+        _, by_choice = self._latest.pop()
+        self.spend(whole, by_choice)
+
+    def keyframes(self, key: float, warp: float) -> int:
+        return _keyframes(self._amount, self._window, key, warp)
+
+
+class _Latency(Allowance):
+    """Labels of each frame are ready in time, where frames wait for those before them."""
+
+    reserved = 0  # room for one is left on each frame
+
+    def __init__(self, latency: float, period: float, window: int) -> None:
+        self._latency, self._period, self._window = latency, period, window
+        self._busy = 0.0  # from the arrival of the latest frame until this is done
+        self._cost = 0.0  # of it
+
+    def arrive(self) -> None:
+        self._busy = max(0.0, self._busy - self._period)
+        self.is_idle = self._busy == 0
+
+    def affords(self, cost: float, key: float, warp: float) -> bool:
+        done = self._busy + cost
+        return done <= self._latency and max(0.0, done - self._period) + key <= self._latency
+
+    def spend(self, cost: float, by_choice: bool) -> None:
+        self._busy, self._cost = self._busy + cost, cost
+        self.level = self._busy
+
+    def correct(self, step: float, whole: float) -> None:
+        waited = self._busy - self._cost
+        self._busy, self._cost = waited + whole, whole
+        self.level = waited + step
+
+    def keyframes(self, key: float, warp: float) -> int:
+        fits = max(0.0, key - self._period) + key <= self._latency  # one after the other
+        return _keyframes(self._period, self._window if fits else 1, key, warp)
+
+
+def allowance_of(budget: Budget, window: int, costs: Mapping[str, float]) -> Allowance:
+    """Return what a budget allows before the first frame.
+
+    Args:
+        budget: of each frame.
+        window: frames whose mean is limited, and in which there has to be a keyframe.
+        costs: of a "key" and a "warp".
+
+    Raises:
+        UserError: the budget is below that of one keyframe in a window.
+    """
+    least = (costs["key"] + (window - 1) * costs["warp"]) / window
+    if budget.fps is None:
+        remedy = Budget(_rounded_up(least), budget.unit).given
+        unit = f"the {budget.unit} per frame of one keyframe in {window} frames of this size"
+        check_range(budget.amount >= least, "budget", budget.given, f"{remedy} or more, {unit}")
+        return _MeanOfWindow(budget.amount, window)
+    check_range(
+        budget.amount >= costs["key"] and budget.mean >= least, "budget", budget.given,
+        f"{_rounded_up(costs['key']):g}ms or more, the time of a keyframe of this size, "
+        f"at up to {math.floor(1000 / least)} frames per second, what one keyframe in {window} frames leaves time for",
+    )  # fmt: skip
+    return _Latency(budget.amount, budget.mean, window)
+
+
+def _keyframes(mean: float, window: int, key: float, warp: float) -> int:
+    if key <= warp:  # where times are measured
+        return window
+    return int(min(max(window * (mean - warp) // (key - warp), 0), window))
+
+
+def _number(text: str | None) -> float | None:
+    """Return a number above 0; None for anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
+
+
+def _rounded_up(amount: float) -> float:
+    """Return the next number of three digits."""
+    digits = 10.0 ** (2 - math.floor(math.log10(amount)))
+    return math.ceil(amount * digits) / digits
 
 
 @dataclass
@@ -71,7 +230,8 @@ class Spending:
         window: frames that keep it.
         frames: how many were a "key", "nonkey" or "warp".
         total: spent in all, in the budget's unit.
-        worst: mean over the most expensive window.
+        worst: mean over the most expensive window; of a latency the longest one.
+        exceeded: windows, or latencies, beyond the budget.
     """
 
     budget: Budget
@@ -79,6 +239,12 @@ class Spending:
     frames: Counter[str] = field(default_factory=Counter)
     total: float = 0.0
     worst: float = 0.0
+    exceeded: int = 0
+
+    def reach(self, level: float) -> None:
+        """Take note of the mean over a window, or of a latency."""
+        self.worst = max(self.worst, level)
+        self.exceeded += level > self.budget.amount
 
     @property
     def mean(self) -> float:
@@ -101,8 +267,10 @@ class Spending:
         return {
             "budget": self.budget.amount,
             "unit": self.budget.unit,
+            **({} if self.budget.fps is None else {"fps": self.budget.fps}),
             "mean": round(self.mean, 4),
             "worst": round(self.worst, 4),
+            "exceeded": self.exceeded,
             "window": self.window,
             "frames": dict(sorted(self.frames.items())),
         }
@@ -112,4 +280,5 @@ def joined(spendings: Sequence[Spending]) -> Spending:
     """Add up what several videos cost under one budget."""
     frames = sum((one.frames for one in spendings), Counter[str]())
     total, worst = sum(one.total for one in spendings), max(one.worst for one in spendings)
-    return Spending(spendings[0].budget, spendings[0].window, frames, total, worst)
+    exceeded = sum(one.exceeded for one in spendings)
+    return Spending(spendings[0].budget, spendings[0].window, frames, total, worst, exceeded)

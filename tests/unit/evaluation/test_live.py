@@ -13,6 +13,7 @@ import torch
 
 from src.checkpoints.load import load_checkpoint
 from src.data.clips.table import Clip
+from src.errors import UserError
 from src.evaluation.live import score_live
 from src.evaluation.scoring import score_clips
 from src.evaluation.systems import Rows, System, systems_of
@@ -95,3 +96,18 @@ def test_a_fast_method_with_a_memory_scores_what_it_scores_on_all_frames(clip, t
     for one, other in zip(live, scored, strict=True):
         assert one["miou"] == pytest.approx(float(iou(other[CONFUSION]).nanmean(1).nanmean()))
     assert [one["skipped"] for one in live] == [0] * len(ar)
+
+
+def test_labels_beyond_a_latency_are_counted(clip, tmp_path):
+    latency = Rows((Budget(5000.0, "ms", FPS),), ("uniform",), live=FPS)
+    *others, budgeted = score_live(
+        systems(tmp_path, AR, latency), [clip], len(CLASSES), "exact", CPU, FPS, 3, clock=clock(2.0)
+    )
+    assert budgeted["skipped"] > 0.5
+    assert budgeted["skipped"] <= budgeted["missed"] < 1, "the first frames are in time, skipped ones never"
+    assert all("missed" not in other for other in others)
+
+
+def test_a_latency_is_for_the_rate_that_is_played():
+    with pytest.raises(UserError, match=r"give budget=66ms@15, or live=30$"):
+        Rows((Budget(66.0, "ms", 30.0),), live=15)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -155,12 +155,115 @@ def test_times_out_of_order_keep_choosing_keyframes(costs: dict[str, float]) -> 
     assert keys.spending.frames["key"] >= before + 10, "after a stall the machine is as fast as before"
 
 
-@pytest.mark.parametrize(("given", "expected"), [(2, Budget(2.0)), ("0.5", Budget(0.5)), ("20ms", Budget(20.0, "ms"))])
-def test_budgets_are_gmacs_or_milliseconds(given: object, expected: Budget) -> None:
+def played(
+    keys: BudgetedKeys, frames_: Iterator[Frame], fps: float, takes: Callable[[str], float]
+) -> tuple[str, list[float]]:
+    """One letter for each frame, and its latency in ms on a camera: frames wait for those before them."""
+    found, latencies, free = "", [], 0.0
+    for n, frame in enumerate(frames_):
+        arrives = n * 1000 / fps
+        plan = keys.plan(frame)
+        spent = takes(plan.kind)
+        keys.took(plan, spent, spent)
+        free = max(free, arrives) + spent
+        latencies.append(free - arrives)
+        found += "K" if plan.motion is None else "W" if plan.warp_only else "N"
+    return found, latencies
+
+
+CAMERA = {"key": 55.0, "nonkey": 24.0, "warp": 11.0}
+
+
+@pytest.mark.parametrize("policy", BUDGETED)
+def test_labels_are_in_time_whenever_the_video_asks_for_a_keyframe(policy: str) -> None:
+    rng = np.random.default_rng(0)
+    asked = tuple(np.cumsum(rng.integers(2, 40, 28)) - 2)
+    keys = BUDGETED[policy](CAMERA, Budget(85.0, "ms", 30.0), WINDOW, None)
+    found, latencies = played(
+        keys, frames(drifting(600), (0, *asked)), 30.0, lambda kind: CAMERA[kind] * rng.uniform(0.95, 1.05)
+    )
+    assert asked[-1] < 600
+    assert set(asked) < {n for n, kind in enumerate(found) if kind == "K"}, "keyframes are chosen besides"
+    assert max(latencies) < 1.03 * 85
+    assert keys.spending.worst == pytest.approx(max(latencies))
+    assert keys.spending.exceeded == sum(latency > 85 for latency in latencies)
+    assert keys.spending.total == pytest.approx(keys.spending.mean * 600)
+
+
+def test_no_keyframe_is_chosen_where_the_video_s_own_on_the_next_frame_would_be_late() -> None:
+    asked = tuple(range(0, 600, 25))
+    found, latencies = played(
+        UniformKeys(CAMERA, Budget(66.0, "ms", 30.0), WINDOW, None),
+        frames([0.5] * 600, asked),
+        30.0,
+        CAMERA.__getitem__,
+    )
+    assert 2 * CAMERA["key"] - 1000 / 30 > 66
+    assert max(latencies) <= 66
+    chosen = [n for n, kind in enumerate(found) if kind == "K" and n not in asked]
+    assert chosen, "a whole window without any has one, where the video's next is not expected"
+    assert all((n + 1) % 25 for n in chosen)
+
+
+def test_more_time_is_used_for_more_keyframes() -> None:
+    counts = [
+        played(
+            UniformKeys(CAMERA, Budget(85.0, "ms", fps), WINDOW, None), frames([0.5] * 300), fps, CAMERA.__getitem__
+        )[0].count("K")
+        for fps in (50.0, 30.0, 20.0, 10.0)
+    ]
+    assert counts[0] < counts[1] < counts[2] < counts[3] == 300
+
+
+@pytest.mark.parametrize("stalled", ["key", "warp"])
+@pytest.mark.parametrize("drops", [True, False])
+def test_keyframes_are_chosen_again_after_a_stall(stalled: str, drops: bool) -> None:
+    keys, found, latencies, free, due = UniformKeys(CAMERA, Budget(100.0, "ms", 30.0), WINDOW, None), "", [], 0.0, True
+    for n, frame in enumerate(frames([0.5] * 400)):
+        arrives = n * 1000 / 30
+        if skipped := drops and free >= arrives + 1000 / 30:
+            keys.plan(frame, skipped=True)
+            found += "-"
+        else:
+            plan = keys.plan(frame)
+            spent, due = (500.0, False) if due and n >= 100 and plan.kind == stalled else (CAMERA[plan.kind], due)
+            keys.took(plan, spent, spent)
+            free = max(free, arrives) + spent
+            latencies.append(free - arrives)
+            found += "K" if plan.motion is None else "W"
+        assert not skipped or free > arrives
+    late = [latency for latency in latencies if latency > 100]
+    assert late[0] > 450
+    assert keys.spending.exceeded == len(late) <= (2 if drops else 25)
+    assert ("-" in found) == drops
+    assert found[200:].count("K") / 200 >= 0.9 * found[:100].count("K") / 100
+
+
+@pytest.mark.parametrize("given", ["50ms@30", "100ms@90"])
+def test_a_latency_below_one_keyframe_or_a_rate_above_the_machine_is_rejected(given: str) -> None:
+    with pytest.raises(
+        UserError, match=f"^budget={given} is out of range; give 55ms or more, .* at up to 68 frames per second"
+    ):
+        UniformKeys(CAMERA, Budget.of(given), WINDOW, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (2, Budget(2.0)),
+        ("0.5", Budget(0.5)),
+        ("20ms", Budget(20.0, "ms")),
+        ("66ms@29.97", Budget(66.0, "ms", 29.97)),
+    ],
+)
+def test_budgets_are_gmacs_or_milliseconds_or_a_latency(given: object, expected: Budget) -> None:
     assert Budget.of(given) == expected
+    assert Budget.of(expected.given) == expected
 
 
-@pytest.mark.parametrize("given", [0, -1, True, "fast", "ms", "20 s", float("inf"), [1]])
+@pytest.mark.parametrize(
+    "given", [0, -1, True, None, "fast", "ms", "20 s", float("inf"), [1], "2@30", "20ms@", "20ms@0", "20ms@x", "@30"]
+)
 def test_other_budgets_are_rejected(given: object) -> None:
     with pytest.raises(
         UserError, match=r"^budget=.* is out of range; give GMACs per frame above 0, such as 2, or mill"
@@ -244,9 +347,11 @@ def test_what_several_videos_cost_is_joined() -> None:
     one, other = Spending(Budget(1.0), 12), Spending(Budget(1.0), 12)
     one.frames.update(key=2, warp=2)
     other.frames.update(key=1)
-    one.total, other.total, one.worst, other.worst = 8.0, 4.0, 0.7, 0.9
+    one.total, other.total = 8.0, 4.0
+    for spending, level in ((one, 0.7), (other, 1.1), (other, 0.2)):
+        spending.reach(level)
     both = joined([one, other])
-    assert (both.frames, both.mean, both.worst) == ({"key": 3, "warp": 2}, 12 / 5, 0.9)
+    assert (both.frames, both.mean, both.worst, both.exceeded) == ({"key": 3, "warp": 2}, 12 / 5, 1.1, 1)
 
 
 @torch.inference_mode()
