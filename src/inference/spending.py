@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def mean(self) -> float:
-        """What a frame may cost in the mean; of a latency the time from frame to frame."""
+        """Mean cost that a frame may have; of a latency the time from frame to frame."""
         return self.amount if self.fps is None else 1000 / self.fps
 
     def check_two_sided(self) -> None:
@@ -78,7 +78,7 @@ class Budget:
 
 
 class Allowance(ABC):
-    """What a budget still allows.
+    """Allowance of a budget for the next frames.
 
     Attributes:
         level: of what the budget limits, after the latest frame.
@@ -113,7 +113,7 @@ class Allowance(ABC):
 
     @abstractmethod
     def keyframes(self, key: float, warp: float) -> int:
-        """How many keyframes, with warped frames between them, a window may have."""
+        """Count the keyframes that a window may have, with warped frames between them."""
 
 
 class _MeanOfWindow(Allowance):
