@@ -50,7 +50,7 @@ def test_a_part_learns_at_its_own_rate(decay: str) -> None:
     [
         (
             {"backbone": 0.1},
-            r"^lr_factors=backbone is out of range; give a part of the network, of encoder, pool, deep",
+            r"^lr_factors=backbone is out of range; give a part of the network, of encoder, pool",
         ),
         ({"encoder": -1.0}, r"^lr_factors.encoder=-1.0 is out of range"),
     ],
