@@ -144,7 +144,9 @@ def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
     wrong = re.search(r"^Could not override '([^']+)'\.\nTo append|^Could not delete from config\. '([^']+)'", text)
     if wrong:
         key = wrong[1] or wrong[2]
-        return f"unknown configuration key '{key}': nothing reads it; {nearest(key, known(key))}"
+        if key in (there := set(known(key))):
+            return f"{key} is a group of keys, which a value replaces only where it names no others; add each as +{key}.NAME=VALUE"
+        return f"unknown configuration key '{key}': nothing reads it; {nearest(key, there)}"
     several = re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text)
     if several:
         key, values = several.groups()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,7 +23,8 @@ class ImageModule(SegmentationModule):
     Args:
         net: the network.
         loss: on its main and auxiliary outputs, at label resolution.
-        lr_factors: factor of the learning rate of a part of the network, by the name of its module.
+        lr_factors: factor of the learning rate of a part of the network, by the name of its module; None: none
+            has one.
         lr_scale: images are downscaled by this factor before the network, the logits upsampled to label size; 1.0,
             or the scale of a constant low-resolution baseline.
         start: "own" initial weights, or those of the `high` branch trained before.
@@ -44,7 +44,7 @@ class ImageModule(SegmentationModule):
         net: Segmenter,
         loss: SegmentationLoss,
         lr_scale: float,
-        lr_factors: Mapping[str, float] = MappingProxyType({}),
+        lr_factors: Mapping[str, float] | None = None,
         start: str = "own",
         start_from: Path | None = None,
         pretrained: str | Path | None = None,
@@ -55,7 +55,7 @@ class ImageModule(SegmentationModule):
         super().__init__(net, **base)
         check_choice("model.low_start", start, STARTS)
         check_range(0 < lr_scale <= 1, "lr_scale", lr_scale, "a number above 0, up to 1")
-        self.loss, self.lr_scale, self.lr_factors = loss, lr_scale, dict(lr_factors)
+        self.loss, self.lr_scale, self.lr_factors = loss, lr_scale, dict(lr_factors or {})
         self.param_groups()  # rejects parts that there are not
         if start == "high" and start_from is not None:
             load_net(net, start_from)
