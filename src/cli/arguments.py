@@ -144,8 +144,11 @@ def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
     wrong = re.search(r"^Could not override '([^']+)'\.\nTo append|^Could not delete from config\. '([^']+)'", text)
     if wrong:
         key = wrong[1] or wrong[2]
-        if key in (there := set(known(key))):
-            return f"{key} is a group of keys, which a value replaces only where it names no others; add each as +{key}.NAME=VALUE"
+        there = set(known(key))
+        if key in there:
+            return (
+                f"the value of {key} has a name that is not in this group; correct it, or add it by +{key}.NAME=VALUE"
+            )
         return f"unknown configuration key '{key}': nothing reads it; {nearest(key, there)}"
     several = re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text)
     if several:
