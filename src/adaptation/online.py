@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import deque
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ MEMORY = 32  # latest frames that the others of a batch are drawn from
 COMPARED = 8  # latest comparisons that decide which weights label the next frames
 FEWEST = 3  # of them, before the learned weights may
 WORSE = 0.005  # share of labels by which learned weights are worse in the mean of `COMPARED`, when they are given up
+NAMES = ("start", "adapted", "used")  # weights whose labels are compared
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +65,9 @@ class AdaptingRunner(FrameRunner):
     """Runs AR-Seg and adapts it on the way, at a bounded cost; never worse than it was, as far as can be seen.
 
     On one of `every` frames between keyframes the high branch runs, too. First the labels of both the weights at the
-    start and the learned ones are compared with its labels; the weights that agreed better with them in the mean of
-    the latest comparisons label the frames that follow. Then one step learns from this frame and others in memory.
+    start and the learned ones are compared with its labels. The learned ones label the frames that follow where they
+    agreed better with them in the latest comparisons, and their mIoU against them is no lower: small classes hardly
+    count among all labels. Then one step learns from this frame and others in memory.
     Labels of the frame itself are made before: nothing is compared on what it was learned from.
 
     Args:
@@ -84,19 +87,22 @@ class AdaptingRunner(FrameRunner):
         self._rng = np.random.default_rng(options.seed)
         self._cropping: Cropping | None = None  # from the first frame on, whose size it has
         self._memory: deque[Sample] = deque(maxlen=MEMORY)
-        self._gains: deque[float] = deque(maxlen=COMPARED)
+        self._latest: deque[NDArray[np.int64]] = deque(maxlen=COMPARED)  # confusions with the high branch (2, K, K)
         gap = options.every
         while math.gcd(gap, loaded.gop - 1) > 1:  # so that the distances take turns
             gap += 1
         self._gap, self._seen = gap, 0
-        self._agreed: dict[int, Any] = {}  # by distance, sums and their number
-        self._counts = {"adapted": 0, "frames": 0, "restarts": 0}
+        self._compared: dict[int, NDArray[np.int64]] = {}  # confusions by distance (3, K, K), as of `NAMES`
+        self._counts = {"adapted": 0, "frames": 0, "restarts": 0, "comparisons": 0}
         self._seconds = 0.0
 
     @property
     def uses_adapted(self) -> bool:
         """Whether the learned weights label the next frames."""
-        return len(self._gains) >= FEWEST and float(np.mean(self._gains)) > 0
+        if len(self._latest) < FEWEST:
+            return False
+        start, adapted = np.sum(self._latest, 0)
+        return bool(_agreement(adapted) > _agreement(start) and _miou(adapted) >= _miou(start))
 
     def init_state(self) -> Following:
         """The state before the first frame."""
@@ -127,7 +133,7 @@ class AdaptingRunner(FrameRunner):
             other = (super().step if adapted else self._adapted.step)(image, state.inner, motion, size)[0]
             expected = self._teacher.step(image, None, None, size)[0]
             pair = (other, labels) if adapted else (labels, other)
-            self._compare(state.distance + 1, [float((found == expected).mean()) for found in (*pair, labels)])
+            self._compare(state.distance + 1, [*pair, labels], expected)
             self._learn(state.key[0].numpy(), image, motion)
             self._seconds += time.perf_counter() - began
         return labels, Following(inner, state.key, state.distance + 1)
@@ -169,23 +175,30 @@ class AdaptingRunner(FrameRunner):
     def summary(self) -> dict[str, Any]:
         """Return what was compared, learned and used, and the seconds that it took.
 
-        `agreement`, by distance too, is the share 0..1 of labels that are the high branch's: those of the checkpoint's
-        weights, of the learned ones, and of what was used.
+        `agreement` is the share 0..1 of labels that are the high branch's, `miou` the mIoU against its labels: those
+        of the checkpoint's weights, of the learned ones, and of what was used; agreement by distance, too.
         """
-        counts, total = self._counts, sum(self._agreed.values(), np.zeros(4))
+        counts, compared = self._counts, self._compared
+        total = sum(compared.values(), np.zeros((len(NAMES), *[self.network.num_classes] * 2), np.int64))
         return {
-            "comparisons": int(total[-1]),
-            "agreement": _means(total),
-            "by_distance": {str(d): _means(self._agreed[d]) for d in sorted(self._agreed)},
+            "comparisons": counts["comparisons"],
+            "agreement": _by_name(total, _agreement),
+            "miou": _by_name(total, _miou),
+            "by_distance": {str(d): _by_name(compared[d], _agreement) for d in sorted(compared)},
             "share_adapted": round(counts["adapted"] / max(1, counts["frames"]), 4),
             "restarts": counts["restarts"],
             "seconds": round(self._seconds, 3),
         }
 
-    def _compare(self, distance: int, agreed: list[float]) -> None:
-        """Count how many labels of both weights, and of those that were used, are the high branch's."""
-        self._gains.append(agreed[1] - agreed[0])
-        self._agreed[distance] = self._agreed.get(distance, 0) + np.array([*agreed, 1.0])
+    def _compare(self, distance: int, found: list[NDArray[np.uint8]], expected: NDArray[np.uint8]) -> None:
+        """Count the labels of both weights, and of those that were used, against the high branch's."""
+        classes = self.network.num_classes
+        places = expected.astype(np.int64) * classes
+        counts = [np.bincount((places + labels).ravel(), minlength=classes**2) for labels in found]
+        confusions = np.stack(counts).reshape(len(found), classes, classes)
+        self._latest.append(confusions[:2])
+        self._compared[distance] = self._compared.get(distance, 0) + confusions
+        self._counts["comparisons"] += 1
 
     def _learn(self, key: NDArray[np.uint8], image: NDArray[np.uint8], motion: MotionField) -> None:
         if self._cropping is None:
@@ -195,8 +208,10 @@ class AdaptingRunner(FrameRunner):
         others = self._rng.integers(len(self._memory), size=self._options.learning.batch_size - 1)
         batch = batch_of([self._memory[-1], *(self._memory[int(n)] for n in others)])
         try:
-            if len(self._gains) == COMPARED and float(np.mean(self._gains)) < -WORSE:
-                raise NotFinite(f"learned weights agree by {-float(np.mean(self._gains)):.4f} less than those before")
+            if len(self._latest) == COMPARED:
+                start, adapted = (_agreement(confusion) for confusion in np.sum(self._latest, 0))
+                if adapted < start - WORSE:
+                    raise NotFinite(f"learned weights agree by {start - adapted:.4f} less than those before")
             self._learner.step(batch.to(self._device).ready(self._normalisation))
             load(self._adapted.network, self._learner.weights())
         except NotFinite as error:
@@ -204,9 +219,19 @@ class AdaptingRunner(FrameRunner):
             self._counts["restarts"] += 1
             self._learner.restart()
             load(self._adapted.network, self._learner.start)
-            self._gains.clear()
+            self._latest.clear()
 
 
-def _means(sums: NDArray[np.float64]) -> dict[str, float]:
-    means = sums[:3] / max(1.0, sums[3])
-    return {name: round(float(mean), 5) for name, mean in zip(("start", "adapted", "used"), means, strict=True)}
+def _by_name(confusions: NDArray[np.int64], score: Callable[[NDArray[np.int64]], float]) -> dict[str, float]:
+    return {name: round(score(one), 5) for name, one in zip(NAMES, confusions, strict=True)}
+
+
+def _agreement(confusion: NDArray[np.int64]) -> float:
+    return float(np.trace(confusion) / max(1, confusion.sum()))
+
+
+def _miou(confusion: NDArray[np.int64]) -> float:
+    """Mean over the classes that the high branch labels."""
+    labelled, true = confusion.sum(1), confusion.diagonal()
+    scores = true / np.maximum(1, labelled + confusion.sum(0) - true)
+    return float(scores.sum() / max(1, (labelled > 0).sum()))

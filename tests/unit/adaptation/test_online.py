@@ -81,6 +81,37 @@ def test_learning_that_makes_it_worse_is_never_used_and_given_up(
     assert runner.summary()["comparisons"] > COMPARED > FEWEST
 
 
+def test_learning_that_costs_a_small_class_is_not_used(
+    checkpoint: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = adapting(checkpoint)
+    teach = runner._teacher.step
+
+    def expected(image: NDArray[np.uint8], state: Any, *_: Any) -> tuple[NDArray[np.uint8], Any]:
+        labels = teach(image, None, None)[0] % 3
+        labels[:2, :2] = 3
+        return labels, state
+
+    def learned(image: NDArray[np.uint8], state: Any, *_: Any) -> tuple[NDArray[np.uint8], Any]:
+        labels = expected(image, state)[0]
+        labels[labels == 3] = 0
+        return labels, state
+
+    def start(image: NDArray[np.uint8], state: Any, *_: Any) -> tuple[NDArray[np.uint8], Any]:
+        labels = expected(image, state)[0]
+        labels[4:10, 4:10] = (labels[4:10, 4:10] + 1) % 3
+        return labels, state
+
+    monkeypatch.setattr(FrameRunner, "step", lambda self, *given: start(given[0], given[1]))
+    monkeypatch.setattr(runner._teacher, "step", expected)
+    monkeypatch.setattr(runner._adapted, "step", learned)
+    labelled(runner, video)
+    summary = runner.summary()
+    assert summary["agreement"]["adapted"] > summary["agreement"]["start"] == summary["agreement"]["used"]
+    assert summary["miou"]["adapted"] < summary["miou"]["start"] == summary["miou"]["used"]
+    assert summary["share_adapted"] == 0
+
+
 def test_a_loss_that_is_not_finite_begins_again(
     checkpoint: Path, video: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
