@@ -114,20 +114,25 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
             load(adapted, weights)
             scores = _scored(options, loaded, adapted, device, sources, gop)
         judged = scores["held_out"] if holds_out and scores["held_out"] else scores["all"]
-        better = judged["after"]["agreement"] >= judged["before"]["agreement"]
-        if not better:
-            log.warning("adapted weights agree less with the high branch: %s holds those of the checkpoint", CHECKPOINT)
+        before, after = judged["before"], judged["after"]
+        lower = [name for name, key in (("agreement", "agreement"), ("mIoU", "miou")) if after[key] < before[key]]
+        if lower:
+            log.warning(
+                "%s with the high branch is lower: %s holds the weights of the checkpoint",
+                " and ".join(lower),
+                CHECKPOINT,
+            )
         about = {
             "checkpoint": options.checkpoint,
             "videos": [_about(name, video) for name, video in videos.items()],
             "steps": options.steps,
             "losses": losses,
             "seconds": round(time.perf_counter() - began, 1),
-            "adapted": better,
+            "adapted": not lower,
         }
         written = {**about, **scores, "held_out": scores["held_out"] if holds_out else None, "identity": identity}
         metadata = {**loaded.metadata, "phase": PHASE, "source": {"adaptation": _record(loaded, written)}}
-        write_checkpoint(output / CHECKPOINT, content_of(adapted if better else loaded.network, metadata))
+        write_checkpoint(output / CHECKPOINT, content_of(loaded.network if lower else adapted, metadata))
         write_json(output / SCORES, written)
         (output / UNFINISHED).unlink(missing_ok=True)
     log.info("checkpoint: %s", output / CHECKPOINT)
