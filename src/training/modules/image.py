@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.data.batch import ClipBatch
 from src.errors import UserError, check_choice, check_range
@@ -23,8 +22,6 @@ class ImageModule(SegmentationModule):
     Args:
         net: the network.
         loss: on its main and auxiliary outputs, at label resolution.
-        lr_factors: factor of the learning rate of a part of the network, by the name of its module; None: none
-            has one.
         lr_scale: images are downscaled by this factor before the network, the logits upsampled to label size; 1.0,
             or the scale of a constant low-resolution baseline.
         start: "own" initial weights, or those of the `high` branch trained before.
@@ -33,8 +30,7 @@ class ImageModule(SegmentationModule):
         base: arguments of `SegmentationModule`.
 
     Raises:
-        UserError: the scale or a factor is out of range, no such part, another `start`, or a checkpoint of another
-            network.
+        UserError: the scale is out of range, another `start`, or a checkpoint of another network.
     """
 
     net: Segmenter
@@ -44,7 +40,6 @@ class ImageModule(SegmentationModule):
         net: Segmenter,
         loss: SegmentationLoss,
         lr_scale: float,
-        lr_factors: Mapping[str, float] | None = None,
         start: str = "own",
         start_from: Path | None = None,
         pretrained: str | Path | None = None,
@@ -55,24 +50,11 @@ class ImageModule(SegmentationModule):
         super().__init__(net, **base)
         check_choice("model.low_start", start, STARTS)
         check_range(0 < lr_scale <= 1, "lr_scale", lr_scale, "a number above 0, up to 1")
-        self.loss, self.lr_scale, self.lr_factors = loss, lr_scale, dict(lr_factors or {})
-        self.param_groups()  # rejects parts that there are not
+        self.loss, self.lr_scale = loss, lr_scale
         if start == "high" and start_from is not None:
             load_net(net, start_from)
         if pretrained is not None:
             load_pretrained(net, Path(pretrained))
-
-    def param_groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """Return the parameters of the parts that have a factor of the learning rate, and all others."""
-        others = {name: parameter for name, parameter in self.net.named_parameters() if parameter.requires_grad}
-        groups = []
-        for part, factor in self.lr_factors.items():
-            check_range(factor >= 0, f"lr_factors.{part}", factor, "0 or more")
-            names = [name for name in others if name.startswith(f"{part}.")]
-            parts = ", ".join(dict.fromkeys(name.partition(".")[0] for name in others))
-            check_range(bool(names), "lr_factors", part, f"a part of the network, of {parts}")
-            groups.append(([others.pop(name) for name in names], factor))
-        return [(list(others.values()), 1.0), *groups]
 
     def training_step(self, batch: ClipBatch, index: int) -> Tensor:
         """Loss of one batch."""
