@@ -143,13 +143,9 @@ def explained(error: Exception, known: Callable[[str], Iterable[str]]) -> str:
     text = str(error)
     wrong = re.search(r"^Could not override '([^']+)'\.\nTo append|^Could not delete from config\. '([^']+)'", text)
     if wrong:
-        key = wrong[1] or wrong[2]
-        there = set(known(key))
-        if key in there:
-            return (
-                f"the value of {key} has a name that is not in this group; correct it, or add it by +{key}.NAME=VALUE"
-            )
-        return f"unknown configuration key '{key}': nothing reads it; {nearest(key, there)}"
+        given, found = wrong[1] or wrong[2], str(getattr(error.__cause__, "full_key", ""))
+        key = found if found.startswith(f"{given}.") else given  # a name in the value of a group
+        return f"unknown configuration key '{key}': nothing reads it; {nearest(key, known(key))}"
     several = re.match(r"Ambiguous value for argument '([^=']+)=(.*)'", text)
     if several:
         key, values = several.groups()

@@ -27,7 +27,9 @@ START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
 NEWEST = 0.1  # weight of the time that a frame has just taken, in what one of its kind is expected to take
-STALLED = 2.0  # times that, beyond which a time says of the machine that it stalled, and nothing of the next frame
+STALLED = (
+    2.0  # a longer time, in multiples of that, counts as so much: the machine stalled, which the next frame need not
+)
 
 
 class Regression:
@@ -62,11 +64,12 @@ class BudgetedKeys(KeyedMotion, ABC):
     In any `window` consecutive frames no more is spent than the budget allows, one keyframe that the video itself may
     ask for (I frame, lost motion) included. Beyond it are a second one of that kind in a window, and one that
     comes unexpectedly where the budget is below two keyframes in a window: rather than moving old labels for
-    ever, its own keyframe is spent then, whatever it takes. A frame may well take the mean milliseconds of its kind
+    ever, its own keyframe is spent then. A frame may well take the mean milliseconds of its kind
     and their mean deviation; a window in which the machine is much slower than that costs more.
 
-    Of a latency, frames arrive at its rate and wait for those before them: a keyframe is chosen where its labels are
-    in time, and those of a keyframe that the video may ask for on the next frame, too.
+    Where the budget is a latency, frames arrive at its rate and wait for those before them. A keyframe is chosen where
+    its labels are in time, and so would be those of a keyframe that the video asks for on the next frame; where that is
+    never so, once in a window, when no frame waits and the video's next I frame is not expected.
 
     Args:
         costs: of "key", "nonkey" and "warp", in the unit of the budget.
@@ -79,7 +82,7 @@ class BudgetedKeys(KeyedMotion, ABC):
         spending: until now.
 
     Raises:
-        UserError: the budget is below that of one keyframe in a window.
+        UserError: of `allowance_of`.
     """
 
     def __init__(
@@ -90,7 +93,6 @@ class BudgetedKeys(KeyedMotion, ABC):
         self.costs, self._budget, self._window = dict(costs), budget.mean, window
         self._deviations = dict.fromkeys(costs, 0.0)  # mean ones, where times are measured
         self._is_measured = budget.unit == "ms"
-        self._keyframe: tuple[str, ...] = ("key",)  # what a chosen one costs
         self._expected = 0.0  # cost of the latest frame
         self._age = self._asked = 0  # frames since the latest keyframe, and the latest one that the video asked for
         self._interval = 0  # from that to the one before; 0: unknown
@@ -129,14 +131,16 @@ class BudgetedKeys(KeyedMotion, ABC):
         self._spent(frame, plan, cost)
         return plan
 
-    def took(self, plan: Plan, step: float, whole: float) -> None:
+    def took(self, plan: Plan, planning: float, step: float, whole: float) -> None:
         """Take note of the milliseconds of the latest frame: those replace what was expected of it."""
         if self._is_measured:
+            if self.spending.budget.fps is not None:  # labels wait for what was decided, too
+                step, whole = planning + step, planning + whole
             off = min(step, STALLED * self.costs[plan.kind]) - self.costs[plan.kind]
             self.costs[plan.kind] += NEWEST * off
             self._deviations[plan.kind] += NEWEST * (abs(off) - self._deviations[plan.kind])
             self.spending.total += whole - self._expected
-            self._allowance.correct(step, whole)
+            self._allowance.correct(self._expected, step, whole)
             self.spending.reach(self._allowance.level)
 
     @abstractmethod
@@ -148,11 +152,11 @@ class BudgetedKeys(KeyedMotion, ABC):
 
     def _is_due(self) -> bool:
         """Whether a keyframe is due where they are as even as the budget allows."""
-        return self._evenly >= self._window and self._affords(*self._keyframe)
+        return self._evenly >= self._window and self._affords_key()
 
     def _keys_per_window(self) -> float:
         keys = self._affordable()
-        # the video has asked for none in a whole window, and may do so
+        # a video that has asked for none in a whole window may do so, and its own does not come out of these
         return keys if self._asked < self._window else max(1, keys - self._allowance.reserved)
 
     def _affordable(self) -> int:
@@ -162,10 +166,11 @@ class BudgetedKeys(KeyedMotion, ABC):
     def _may_take(self, kind: str) -> float:
         return self.costs[kind] + self._deviations[kind]
 
+    def _affords_key(self) -> bool:
+        return (self._is_stale() and self._allowance.is_idle) or self._affords("key")
+
     def _affords(self, *kinds: str) -> bool:
-        """Whether the window still has enough, beside a keyframe that the video may ask for."""
-        if kinds == self._keyframe and self._is_stale() and self._allowance.is_idle:
-            return True
+        """Whether frames of these kinds can be run on one frame, beside a keyframe that the video may ask for."""
         return self._allowance.affords(sum(map(self._may_take, kinds)), self._may_take("key"), self._may_take("warp"))
 
     def _is_stale(self) -> bool:
@@ -195,8 +200,8 @@ class AdaptiveKeys(BudgetedKeys):
     apart as `UniformKeys` sets them, but for sudden changes: after a pause the price is so low that the first frames
     of fast motion would take all that their window has.
 
-    Each chosen keyframe teaches the prediction: its labels are those that warping should have given. Of budgets of
-    multiply-adds that warp is not counted, a few thousandths of the keyframe.
+    Each chosen keyframe that leaves room for it teaches the prediction: its labels are those that warping should have
+    given. Of budgets of multiply-adds that warp is not counted, a few thousandths of the keyframe.
 
     Arguments and errors are those of `BudgetedKeys`.
     """
@@ -205,8 +210,6 @@ class AdaptiveKeys(BudgetedKeys):
         self, costs: Mapping[str, float], budget: Budget, window: int, max_gop: int | None, all_intra: bool = False
     ) -> None:
         super().__init__(costs, budget, window, max_gop, all_intra)
-        if self._is_measured:
-            self._keyframe = ("key", "warp")
         self._warped = Regression(START, (1.0, 0.2, 0.05), START_SAMPLES)
         self._nonkey = Regression(START_NONKEY, (1.0, 0.1), START_SAMPLES)
         interval = costs["key"] / max(budget.mean - costs["warp"], costs["key"] / (4 * window))
@@ -230,8 +233,11 @@ class AdaptiveKeys(BudgetedKeys):
         wrong = min(warped, nonkey)
         costly = self._price * self.costs["key"]
         wants_key = wrong * self._age - self._wrong >= max(costly, SMALLEST_GAIN)
-        if wants_key and (self._is_due() or (warped > SUDDEN and self._affords(*self._keyframe))):
-            return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords(*self._keyframe, "nonkey"))
+        if wants_key and (self._is_due() or (warped > SUDDEN and self._affords_key())):
+            probe = ("warp",) if self._is_measured else ()
+            if not self._affords("key", *probe):
+                return Plan(None)
+            return Plan(None, False, motion, self._keyframes % PROBED == 0 and self._affords("key", *probe, "nonkey"))
         self._wrong += wrong
         if wants_key:  # what the window refuses is too cheap: earlier keyframes were worth less than this one
             self._price *= float(np.exp(2 * PACE))

@@ -57,8 +57,8 @@ class KeyedMotion:
     def learn(self, warped: float, nonkey: float | None) -> None:
         """Take note of what a probe found, shares 0..1 of the labels that differ from the keyframe's."""
 
-    def took(self, plan: Plan, step: float, whole: float) -> None:
-        """Take note of the milliseconds of the latest frame, which was planned: its labels', and with its probe."""
+    def took(self, plan: Plan, planning: float, step: float, whole: float) -> None:
+        """Take note of the milliseconds of the latest frame: its plan, its labels, and these with its probe."""
 
     def update(self, frame: Frame, skipped: bool = False) -> MotionField | None:
         """Return the motion of the next frame to the latest keyframe; None if it is a keyframe itself.

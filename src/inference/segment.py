@@ -66,10 +66,16 @@ class VideoRun:
     def __init__(self, runner: FrameRunner, keyed: KeyedMotion) -> None:
         self._runner, self._keyed = runner, keyed
         self.state: Any = runner.init_state()
+        self._planning = 0.0  # seconds since the latest frame that was labelled
 
     def plan(self, frame: Frame, skipped: bool = False) -> Plan:
         """Return what is done with the next frame; of a skipped one only its motion is used."""
-        return self._keyed.plan(frame, skipped) if self._runner.uses_motion else EACH
+        if not self._runner.uses_motion:
+            return EACH
+        began = perf_counter()
+        plan = self._keyed.plan(frame, skipped)
+        self._planning += perf_counter() - began
+        return plan
 
     def step(self, image: NDArray[np.uint8], plan: Plan) -> tuple[NDArray[np.uint8], Any]:
         """Label a planned frame; arguments and results as of `FrameRunner.step`, the state kept by `settle`."""
@@ -93,7 +99,9 @@ class VideoRun:
             nonkey = self._runner.step(image, self.state, plan.probe)[0] if plan.probe_nonkey else None
             self._keyed.learn(_unequal(warped, labels), None if nonkey is None else _unequal(nonkey, labels))
         self.state = after
-        self._keyed.took(plan, 1000 * seconds, 1000 * (seconds + perf_counter() - began))
+        milliseconds = (1000 * value for value in (self._planning, seconds, seconds + perf_counter() - began))
+        self._keyed.took(plan, *milliseconds)
+        self._planning = 0.0
 
 
 def segment(

@@ -15,7 +15,7 @@ from src.errors import UserError, check_range
 Unit = Literal["GMACs", "ms"]
 
 
-_GIVEN = re.compile(r"(?P<amount>[^m@]+)(?P<ms>ms(@(?P<fps>.+))?)?")
+_GIVEN = re.compile(r"([^m@]+)(?:(ms)\s*(?:@(.+))?)?")  # amount, unit, frames per second
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,15 @@ class Budget:
         Raises:
             UserError: anything else, or a number not above 0.
         """
-        found = _GIVEN.fullmatch("" if isinstance(given, bool) else str(given).strip())
-        amount = fps = None
-        if found is not None:
-            amount, fps = _number(found["amount"]), _number(found["fps"])
-        valid = amount is not None and found is not None and (fps is None) == (found["fps"] is None)
-        check_range(
-            valid, "budget", given,
-            "GMACs per frame above 0, such as 2, or milliseconds, such as 20ms, or milliseconds from the arrival of a "
-            "frame to its labels at a number of frames per second, such as 66ms@30",
-        )  # fmt: skip
-        assert amount is not None
-        assert found is not None
-        return cls(amount, "ms" if found["ms"] else "GMACs", fps)
+        found = None if isinstance(given, bool) else _GIVEN.fullmatch(str(given).strip())
+        try:
+            amount, ms, fps = found.groups() if found else ("", None, None)
+            return cls(_positive(amount), "ms" if ms else "GMACs", None if fps is None else _positive(fps))
+        except ValueError:
+            raise UserError(
+                f"budget={given} is out of range; give GMACs per frame above 0, such as 2, or milliseconds, such as "
+                "20ms, or milliseconds from the arrival of a frame to its labels at frames per second, such as 66ms@30"
+            ) from None
 
     @property
     def mean(self) -> float:
@@ -73,17 +69,17 @@ class Budget:
     @property
     def given(self) -> str:
         """As a configuration gives it."""
-        rate = "" if self.fps is None else f"@{self.fps:g}"
-        return f"{self.amount:g}" + (f"ms{rate}" if self.unit == "ms" else "")
+        rate = "" if self.fps is None else f"@{self.fps:.12g}"
+        return f"{self.amount:.12g}" + (f"ms{rate}" if self.unit == "ms" else "")
 
 
 class Allowance(ABC):
     """Allowance of a budget for the next frames.
 
     Attributes:
-        level: of what the budget limits, after the latest frame.
+        level: the mean cost of the latest window, or the latency of the latest frame, which the budget limits.
         reserved: keyframes of a window that are left to the video, which may ask for them on any frame.
-        is_idle: whether no frame waits for those before it.
+        is_idle: whether all earlier frames were done when the latest one arrived.
     """
 
     level: float = 0.0
@@ -99,7 +95,7 @@ class Allowance(ABC):
         """Whether a frame may cost so much, and a keyframe that the video asks for after it still fits.
 
         Args:
-            cost: of the frame.
+            cost: of all that is run on the frame.
             key, warp: costs of a keyframe and of one that is only warped.
         """
 
@@ -108,8 +104,8 @@ class Allowance(ABC):
         """Take note of what a frame costs, and whether it was chosen or asked for by the video."""
 
     @abstractmethod
-    def correct(self, step: float, whole: float) -> None:
-        """Put the time that the latest frame took, to its labels and until all is done, in place of the expected."""
+    def correct(self, expected: float, step: float, whole: float) -> None:
+        """Replace the expected time of the latest frame by what it took, to its labels and until all was done."""
 
     @abstractmethod
     def keyframes(self, key: float, warp: float) -> int:
@@ -135,7 +131,7 @@ class _MeanOfWindow(Allowance):
         self._latest.append((cost, by_choice))
         self.level = sum(cost for cost, _ in self._latest) / self._window
 
-    def correct(self, step: float, whole: float) -> None:
+    def correct(self, expected: float, step: float, whole: float) -> None:
         _, by_choice = self._latest.pop()
         self.spend(whole, by_choice)
 
@@ -150,29 +146,29 @@ class _Latency(Allowance):
 
     def __init__(self, latency: float, period: float, window: int) -> None:
         self._latency, self._period, self._window = latency, period, window
-        self._busy = 0.0  # from the arrival of the latest frame until this is done
-        self._cost = 0.0  # of it
+        self._busy = 0.0  # from the arrival of the latest frame until it and those before it are done
 
     def arrive(self) -> None:
+        self.is_idle = self._busy <= self._period
         self._busy = max(0.0, self._busy - self._period)
-        self.is_idle = self._busy == 0
 
     def affords(self, cost: float, key: float, warp: float) -> bool:
         done = self._busy + cost
         return done <= self._latency and max(0.0, done - self._period) + key <= self._latency
 
     def spend(self, cost: float, by_choice: bool) -> None:
-        self._busy, self._cost = self._busy + cost, cost
+        self._busy += cost
         self.level = self._busy
 
-    def correct(self, step: float, whole: float) -> None:
-        waited = self._busy - self._cost
-        self._busy, self._cost = waited + whole, whole
+    def correct(self, expected: float, step: float, whole: float) -> None:
+        waited = self._busy - expected
+        self._busy = waited + whole
         self.level = waited + step
 
     def keyframes(self, key: float, warp: float) -> int:
-        fits = max(0.0, key - self._period) + key <= self._latency  # one after the other
-        return _keyframes(self._period, self._window if fits else 1, key, warp)
+        count = _keyframes(self._period, self._window, key, warp)
+        fits_twice = max(0.0, key - self._period) + key <= self._latency  # one on the frame after the other
+        return count if fits_twice else min(count, 1)
 
 
 def allowance_of(budget: Budget, window: int, costs: Mapping[str, float]) -> Allowance:
@@ -184,19 +180,20 @@ def allowance_of(budget: Budget, window: int, costs: Mapping[str, float]) -> All
         costs: of a "key" and a "warp".
 
     Raises:
-        UserError: the budget is below that of one keyframe in a window.
+        UserError: the budget is below that of one keyframe in a window, the latency below one keyframe, or its rate
+            too high for one keyframe in a window.
     """
-    least = (costs["key"] + (window - 1) * costs["warp"]) / window
+    least, key = (costs["key"] + (window - 1) * costs["warp"]) / window, costs["key"]
     if budget.fps is None:
-        remedy = Budget(_rounded_up(least), budget.unit).given
+        remedy = Budget(_rounded(least, math.ceil), budget.unit).given
         unit = f"the {budget.unit} per frame of one keyframe in {window} frames of this size"
         check_range(budget.amount >= least, "budget", budget.given, f"{remedy} or more, {unit}")
         return _MeanOfWindow(budget.amount, window)
-    check_range(
-        budget.amount >= costs["key"] and budget.mean >= least, "budget", budget.given,
-        f"{_rounded_up(costs['key']):g}ms or more, the time of a keyframe of this size, "
-        f"at up to {math.floor(1000 / least)} frames per second, what one keyframe in {window} frames leaves time for",
-    )  # fmt: skip
+    remedy = f"{_rounded(key, math.ceil):g}ms or more, the time of a keyframe of this size"
+    check_range(budget.amount >= key, "budget", budget.given, remedy)
+    rate = _rounded(1000 / least, math.floor)
+    remedy = f"{rate:g} frames per second or fewer, which one keyframe in {window} frames of this size leaves time for"
+    check_range(budget.mean >= least, "budget", budget.given, remedy)
     return _Latency(budget.amount, budget.mean, window)
 
 
@@ -206,19 +203,17 @@ def _keyframes(mean: float, window: int, key: float, warp: float) -> int:
     return int(min(max(window * (mean - warp) // (key - warp), 0), window))
 
 
-def _number(text: str | None) -> float | None:
-    """Return a number above 0; None for anything else."""
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 < value < math.inf else None
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
 
 
-def _rounded_up(amount: float) -> float:
-    """Return the next number of three digits."""
+def _rounded(amount: float, direction: Callable[[float], int]) -> float:
+    """Return the next number of three digits, up or down."""
     digits = 10.0 ** (2 - math.floor(math.log10(amount)))
-    return math.ceil(amount * digits) / digits
+    return direction(amount * digits) / digits
 
 
 @dataclass
@@ -226,11 +221,12 @@ class Spending:
     """Spending under a budget.
 
     Attributes:
-        budget: of a frame in the mean.
-        window: frames that keep it.
+        budget: that is kept.
+        window: frames whose mean it limits, and in which there is a keyframe.
         frames: how many were a "key", "nonkey" or "warp".
         total: spent in all, in the budget's unit.
-        worst: mean over the most expensive window; of a latency the longest one.
+        worst: mean over the most expensive window; of a latency the longest one, where each frame that was given waited
+            for those before it.
         exceeded: windows, or latencies, beyond the budget.
     """
 
@@ -244,7 +240,7 @@ class Spending:
     def reach(self, level: float) -> None:
         """Take note of the mean over a window, or of a latency."""
         self.worst = max(self.worst, level)
-        self.exceeded += level > self.budget.amount
+        self.exceeded += level > self.budget.amount * (1 + 1e-9)  # beyond the rounding of sums
 
     @property
     def mean(self) -> float:

@@ -95,10 +95,7 @@ def keys() -> list[str]:
     [
         ("dat.root=1", "unknown configuration key 'dat.root': nothing reads it; did you mean 'data.root'?"),
         ("data.rot=1", "did you mean 'data.root'?"),
-        (
-            "video={cdec:h264}",
-            "the value of video has a name that is not in this group; correct it, or add it by +video.",
-        ),
+        ("video={cdec:h264}", "unknown configuration key 'video.cdec': nothing reads it; did you mean 'video.codec'?"),
         ("~seeed", "'seeed': nothing reads it; did you mean 'seed'?"),
         ("hydra/job_logging=stdot", "hydra/job_logging=stdot is unknown; did you mean 'stdout'?"),
         ("data=stret", "data=stret is unknown; did you mean 'street'?"),
