@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from src.data.batch import Sample
 from src.errors import UserError, check_whole
 from src.inference.engine.options import PLAIN, Engine
 from src.inference.runner import FrameRunner
+from src.metrics.confusion import DistanceConfusion, iou
 from src.models.deploy.inference_form import inference_form
 from src.models.video import SingleFrame
 from src.video.types import MotionField
@@ -31,7 +31,8 @@ from src.video.types import MotionField
 MEMORY = 32  # latest frames that the others of a batch are drawn from
 COMPARED = 8  # latest comparisons that decide which weights label the next frames
 FEWEST = 3  # of them, before the learned weights may
-WORSE = 0.005  # share of labels by which learned weights are worse in the mean of `COMPARED`, when they are given up
+# Share of labels, and mIoU, by which learned weights are worse in the mean of `COMPARED` when they are given up
+WORSE, MUCH_WORSE = 0.005, 0.02
 NAMES = ("start", "adapted", "used")  # weights whose labels are compared
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,8 @@ class AdaptingRunner(FrameRunner):
     """Runs AR-Seg and adapts it on the way, at a bounded cost; never worse than it was, as far as can be seen.
 
     On one of `every` frames between keyframes the high branch runs, too. First the labels of both the weights at the
-    start and the learned ones are compared with its labels. The learned ones label the frames that follow where they
-    agreed better with them in the latest comparisons, and their mIoU against them is no lower: small classes hardly
+    start and the learned ones are compared with its labels. The learned ones label the frames that follow where in the
+    latest comparisons they agreed better with them and their mIoU against them was no lower: small classes hardly
     count among all labels. Then one step learns from this frame and others in memory.
     Labels of the frame itself are made before: nothing is compared on what it was learned from.
 
@@ -87,12 +88,12 @@ class AdaptingRunner(FrameRunner):
         self._rng = np.random.default_rng(options.seed)
         self._cropping: Cropping | None = None  # from the first frame on, whose size it has
         self._memory: deque[Sample] = deque(maxlen=MEMORY)
-        self._latest: deque[NDArray[np.int64]] = deque(maxlen=COMPARED)  # confusions with the high branch (2, K, K)
+        self._latest: deque[Tensor] = deque(maxlen=COMPARED)  # confusions with the high branch (2, K, K)
         gap = options.every
         while math.gcd(gap, loaded.gop - 1) > 1:  # so that the distances take turns
             gap += 1
         self._gap, self._seen = gap, 0
-        self._compared: dict[int, NDArray[np.int64]] = {}  # confusions by distance (3, K, K), as of `NAMES`
+        self._compared: dict[int, Tensor] = {}  # confusions by distance (3, K, K), as of `NAMES`
         self._counts = {"adapted": 0, "frames": 0, "restarts": 0, "comparisons": 0}
         self._seconds = 0.0
 
@@ -101,8 +102,8 @@ class AdaptingRunner(FrameRunner):
         """Whether the learned weights label the next frames."""
         if len(self._latest) < FEWEST:
             return False
-        start, adapted = np.sum(self._latest, 0)
-        return bool(_agreement(adapted) > _agreement(start) and _miou(adapted) >= _miou(start))
+        agreement, miou = self._gain()
+        return agreement > 0 and miou >= 0
 
     def init_state(self) -> Following:
         """The state before the first frame."""
@@ -176,15 +177,16 @@ class AdaptingRunner(FrameRunner):
         """Return what was compared, learned and used, and the seconds that it took.
 
         `agreement` is the share 0..1 of labels that are the high branch's, `miou` the mIoU against its labels: those
-        of the checkpoint's weights, of the learned ones, and of what was used; agreement by distance, too.
+        of the checkpoint's weights, of the learned ones, and of what was used. Both are means over distances;
+        `by_distance` has the agreement at each.
         """
-        counts, compared = self._counts, self._compared
-        total = sum(compared.values(), np.zeros((len(NAMES), *[self.network.num_classes] * 2), np.int64))
+        counts, scores = self._counts, {d: _scores(self._compared[d]) for d in sorted(self._compared)}
+        means = torch.stack([*scores.values()]).mean(0) if scores else torch.zeros(2, len(NAMES))
         return {
             "comparisons": counts["comparisons"],
-            "agreement": _by_name(total, _agreement),
-            "miou": _by_name(total, _miou),
-            "by_distance": {str(d): _by_name(compared[d], _agreement) for d in sorted(compared)},
+            "agreement": _by_name(means[0]),
+            "miou": _by_name(means[1]),
+            "by_distance": {str(d): _by_name(found[0]) for d, found in scores.items()},
             "share_adapted": round(counts["adapted"] / max(1, counts["frames"]), 4),
             "restarts": counts["restarts"],
             "seconds": round(self._seconds, 3),
@@ -192,13 +194,17 @@ class AdaptingRunner(FrameRunner):
 
     def _compare(self, distance: int, found: list[NDArray[np.uint8]], expected: NDArray[np.uint8]) -> None:
         """Count the labels of both weights, and of those that were used, against the high branch's."""
-        classes = self.network.num_classes
-        places = expected.astype(np.int64) * classes
-        counts = [np.bincount((places + labels).ravel(), minlength=classes**2) for labels in found]
-        confusions = np.stack(counts).reshape(len(found), classes, classes)
-        self._latest.append(confusions[:2])
-        self._compared[distance] = self._compared.get(distance, 0) + confusions
+        counted = DistanceConfusion(self.network.num_classes, len(found))
+        preds, target = (torch.from_numpy(np.stack(labels)).long() for labels in (found, [expected] * len(found)))
+        counted.update(preds, target, torch.arange(len(found)))
+        self._latest.append(counted.counts[:2])
+        self._compared[distance] = self._compared.get(distance, 0) + counted.counts
         self._counts["comparisons"] += 1
+
+    def _gain(self) -> tuple[float, float]:
+        """Agreement and mIoU of the learned weights minus those of the checkpoint's, in the latest comparisons."""
+        agreement, miou = _scores(torch.stack([*self._latest]).sum(0))
+        return float(agreement[1] - agreement[0]), float(miou[1] - miou[0])
 
     def _learn(self, key: NDArray[np.uint8], image: NDArray[np.uint8], motion: MotionField) -> None:
         if self._cropping is None:
@@ -209,9 +215,9 @@ class AdaptingRunner(FrameRunner):
         batch = batch_of([self._memory[-1], *(self._memory[int(n)] for n in others)])
         try:
             if len(self._latest) == COMPARED:
-                start, adapted = (_agreement(confusion) for confusion in np.sum(self._latest, 0))
-                if adapted < start - WORSE:
-                    raise NotFinite(f"learned weights agree by {start - adapted:.4f} less than those before")
+                agreement, miou = self._gain()
+                if agreement < -WORSE or miou < -MUCH_WORSE:
+                    raise NotFinite(f"learned weights gain {agreement:.4f} in agreement and {miou:.4f} in mIoU")
             self._learner.step(batch.to(self._device).ready(self._normalisation))
             load(self._adapted.network, self._learner.weights())
         except NotFinite as error:
@@ -222,16 +228,11 @@ class AdaptingRunner(FrameRunner):
             self._latest.clear()
 
 
-def _by_name(confusions: NDArray[np.int64], score: Callable[[NDArray[np.int64]], float]) -> dict[str, float]:
-    return {name: round(score(one), 5) for name, one in zip(NAMES, confusions, strict=True)}
+def _scores(confusions: Tensor) -> Tensor:
+    """Agreement and mIoU (2, N) of confusion matrices (N, K, K)."""
+    agreement = confusions.diagonal(dim1=-2, dim2=-1).sum(-1).double() / confusions.sum((-2, -1))
+    return torch.stack([agreement, iou(confusions).nanmean(-1)])
 
 
-def _agreement(confusion: NDArray[np.int64]) -> float:
-    return float(np.trace(confusion) / max(1, confusion.sum()))
-
-
-def _miou(confusion: NDArray[np.int64]) -> float:
-    """Mean over the classes that the high branch labels."""
-    labelled, true = confusion.sum(1), confusion.diagonal()
-    scores = true / np.maximum(1, labelled + confusion.sum(0) - true)
-    return float(scores.sum() / max(1, (labelled > 0).sum()))
+def _by_name(scores: Tensor) -> dict[str, float]:
+    return {name: round(float(score), 5) for name, score in zip(NAMES, scores, strict=True)}

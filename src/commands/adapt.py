@@ -78,8 +78,8 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
     """Adapt a checkpoint to videos; return the content of `adaptation.json`.
 
     `options.output` gets adapted.ckpt and adaptation.json when both are complete. What is learned so far is kept there
-    in between, and the same call continues from it after an interruption. Where the adapted weights agree less with
-    the high branch than those before, on frames that were not learned from, adapted.ckpt holds those before.
+    in between, and the same call continues from it after an interruption. Where agreement with the high branch or
+    mIoU against its labels is lower than before, on frames that were not learned from, adapted.ckpt holds those before.
 
     Raises:
         UserError: a checkpoint, video or output that cannot be used, or a loss that is not finite.
@@ -115,13 +115,9 @@ def adapt(options: AdaptOptions) -> dict[str, Any]:
             scores = _scored(options, loaded, adapted, device, sources, gop)
         judged = scores["held_out"] if holds_out and scores["held_out"] else scores["all"]
         before, after = judged["before"], judged["after"]
-        lower = [name for name, key in (("agreement", "agreement"), ("mIoU", "miou")) if after[key] < before[key]]
+        lower = [key for key in ("agreement", "miou") if after[key] < before[key]]
         if lower:
-            log.warning(
-                "%s with the high branch is lower: %s holds the weights of the checkpoint",
-                " and ".join(lower),
-                CHECKPOINT,
-            )
+            log.warning("lower than before: %s; %s holds the weights of the checkpoint", ", ".join(lower), CHECKPOINT)
         about = {
             "checkpoint": options.checkpoint,
             "videos": [_about(name, video) for name, video in videos.items()],
@@ -257,6 +253,6 @@ def _record(loaded: LoadedModel, about: dict[str, Any]) -> dict[str, Any]:
         "settings": about["identity"]["settings"],
         "start": about["identity"]["checkpoint"],
         "adapted": about["adapted"],
-        "agreement": {key: judged[key]["agreement"] for key in ("before", "after")},
+        **{score: {key: judged[key][score] for key in ("before", "after")} for score in ("agreement", "miou")},
         "before": loaded.metadata["source"],
     }

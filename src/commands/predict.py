@@ -140,6 +140,11 @@ class _Run:
 
     def __init__(self, options: PredictOptions, videos: Mapping[str, str], online: Online | None) -> None:
         self._options, self._left = options, set(videos)
+        if options.limit is not None and options.limit.fps is not None and len(videos) > 1:
+            raise UserError(
+                f"budget={options.limit.given} with {len(videos)} videos: they would wait for each other, and "
+                "a latency is planned for one; give one source, or a budget of the mean, such as budget=20ms"
+            )
         # live sources do not wait for one another
         self._at_once = len(videos) if any(map(is_live, videos.values())) else min(options.streams, len(videos))
         # one budget of threads for network, decoders and encoders
@@ -220,6 +225,9 @@ class _Run:
         keyed = self._keys(video)
         if not options.is_timed:
             segmenter.prepare(video, is_only=not name)
+        limit, fps = options.limit, video.info.fps
+        if limit is not None and limit.fps is not None and fps is not None and fps > 1.01 * limit.fps:
+            log.warning("budget=%s: this video has %.4g frames/s, for which too much is spent", limit.given, float(fps))
         identity = None if isinstance(video, LiveVideo) else self._identity(path)
         labels = options.label_format if options.save_labels else None
         costs = keyed.costs if isinstance(keyed, BudgetedKeys) else None

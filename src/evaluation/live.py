@@ -48,7 +48,10 @@ class LiveScore:
         self.frames, self.late = self.frames + other.frames, self.late + other.late
 
     def as_dict(self, fps: float, latency: float | None = None) -> dict[str, Any]:
-        """Plain Python form; mIoU in 0..1, milliseconds, shares 0..1, of labels beyond a latency, too."""
+        """Plain Python form: mIoU in 0..1, milliseconds, and shares of the frames, 0..1.
+
+        `missed` are those without labels within the latency (milliseconds), skipped ones among them; None: no such key.
+        """
         p50, p99 = np.percentile(self.seconds, (50, 99)) * 1000
         in_time = sum(1000 * one <= latency for one in self.seconds) if latency is not None else 0
         return {

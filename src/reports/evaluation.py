@@ -132,8 +132,13 @@ def print_live(results: list[dict[str, Any]]) -> None:
 
 
 def live_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows: mIoU (%) of what is on screen and of all frames, latency, late and skipped frames (%)."""
+    """Return head and rows: mIoU (%) of what is on screen and of all frames, latency, late and skipped frames (%).
+
+    Where a system has a latency as its budget, a column more has the frames that missed it, skipped ones among them.
+    """
     head = ["method", "live mIoU", "mIoU", "ms, median", "ms, p99", "late %", "skipped %"]
+    has_missed = any("missed" in row.get("live", {}) for row in results)
+    head += ["missed %"] if has_missed else []
     rows = []
     for name, row in zip(row_names(results), results, strict=True):
         live = row.get("live")
@@ -141,7 +146,8 @@ def live_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]
             continue
         scores = map(as_percent, (live["miou"], row["miou"]))
         shares = map(as_percent, (live["late"], live["skipped"]))
-        rows.append([name, *scores, as_cell(live["ms_p50"]), as_cell(live["ms_p99"]), *shares])
+        missed = [as_percent(live["missed"]) if "missed" in live else "-"] if has_missed else []
+        rows.append([name, *scores, as_cell(live["ms_p50"]), as_cell(live["ms_p99"]), *shares, *missed])
     return head, rows
 
 

@@ -30,11 +30,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     )
     if "adaptation" in summary:
         found = summary["adaptation"]
-        start, used = (100 * found["agreement"][key] for key in ("start", "used"))
+        agreed, miou = (
+            [f"{100 * found[score][key]:.2f} %" for key in ("start", "used")] for score in ("agreement", "miou")
+        )
         print(
-            f"adaptation: agreement with the high branch {start:.2f} % before, {used:.2f} % now "
-            f"({found['comparisons']} comparisons); {100 * found['share_adapted']:.0f} % of the frames between "
-            f"keyframes labelled by adapted weights, {found['restarts']} restarts, {found['seconds']:.1f} s"
+            f"adaptation: agreement with the high branch {agreed[0]} before, {agreed[1]} now, mIoU against its labels "
+            f"{miou[0]} and {miou[1]} ({found['comparisons']} comparisons); {100 * found['share_adapted']:.0f} % of "
+            f"the frames between keyframes labelled by adapted weights, {found['restarts']} restarts, "
+            f"{found['seconds']:.1f} s"
         )
     if "live" in summary:
         live = summary["live"]
