@@ -78,7 +78,7 @@ def test_files_of_the_user_come_before_shipped_ones(tmp_path: Path, monkeypatch:
 
 
 def test_a_missing_checkpoint_names_the_shipped_ones() -> None:
-    with pytest.raises(MissingCheckpoint, match=r"arseg_camvid, constant_camvid$"):
+    with pytest.raises(MissingCheckpoint, match=r"arseg_camvid, constant_camvid, rdrnet_camvid$"):
         load_checkpoint("arseg_camvit")
 
 
