@@ -6,7 +6,7 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -75,7 +75,7 @@ class Rows:
             if budget.fps not in (None, fps):
                 raise UserError(
                     f"budget={budget.given} with live={fps:g}: the latency is planned for another rate than is played; "
-                    f"give budget={budget.amount:g}ms@{fps:g}, or live={budget.fps:g}"
+                    f"give budget={replace(budget, fps=fps).given}, or live={budget.fps:.12g}"
                 )
 
     def check_videos_are_scored(self, is_scored: bool) -> None:

@@ -27,9 +27,7 @@ START, START_SAMPLES = (0.01, 0.1, 0.6), 1.0
 START_NONKEY = (0.01, 0.55)
 MEMORY = 0.98  # weight of a sample beside the next
 NEWEST = 0.1  # weight of the time that a frame has just taken, in what one of its kind is expected to take
-STALLED = (
-    2.0  # a longer time, in multiples of that, counts as so much: the machine stalled, which the next frame need not
-)
+STALLED = 2.0  # multiple of the expected time, above which the machine stalled: a longer time counts as so much
 
 
 class Regression:
