@@ -110,6 +110,7 @@ def test_learning_that_costs_a_small_class_is_not_used(
     assert summary["agreement"]["adapted"] > summary["agreement"]["start"] == summary["agreement"]["used"]
     assert summary["miou"]["adapted"] < summary["miou"]["start"] == summary["miou"]["used"]
     assert summary["share_adapted"] == 0
+    assert summary["restarts"] >= 1, "a class that is lost is much worse"
 
 
 def test_a_loss_that_is_not_finite_begins_again(

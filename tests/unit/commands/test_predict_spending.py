@@ -117,6 +117,20 @@ def test_a_budget_in_milliseconds_is_spent_as_frames_take_them(ar: Path, video: 
     assert not (tmp_path / "other").exists()
 
 
+def test_a_latency_is_kept_for_one_video_at_its_rate(
+    ar: Path, video: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    limited = {"policy": "uniform", "budget": "10000ms@1"}
+    spending = predict(options(ar, video, tmp_path / "out", **limited))["spending"]
+    assert (spending["budget"], spending["unit"], spending["fps"], spending["exceeded"]) == (10000, "ms", 1, 0)
+    assert 0 < spending["worst"] < 10000
+    assert spending["frames"] == {"key": 23}, "a second for each frame is enough for keyframes alone"
+    assert "for which too much is spent" in caplog.text, "the video has more than one frame per second"
+    both = {"a": str(video), "b": str(video)}
+    with pytest.raises(UserError, match=r"^budget=10000ms@1 with 2 videos: .*; give one source"):
+        predict_many(options(ar, video, tmp_path / "both", **limited), both)
+
+
 def test_a_scale_changes_the_frames_between_keyframes_alone(ar: Path, video: Path, tmp_path: Path) -> None:
     found = []
     for scale in (None, 0.5, 0.25):

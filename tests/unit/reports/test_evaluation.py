@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.errors import UserError
-from src.reports.evaluation import read_results, results_markdown, row_names
+from src.reports.evaluation import live_table, read_results, results_markdown, row_names
 
 
 def test_table_shows_what_the_file_holds(tmp_path: Path) -> None:
@@ -43,3 +43,13 @@ def test_other_files_are_refused(content: str | None, tmp_path: Path) -> None:
         path.write_text(content)
     with pytest.raises(UserError, match=r"metrics\.json"):
         read_results(path)
+
+
+def test_a_column_has_the_frames_that_missed_their_latency() -> None:
+    live = {"fps": 15, "miou": 0.5, "ms_p50": 10.0, "ms_p99": 20.0, "late": 0.1, "skipped": 0.0}
+    row = {"method": "AR", "scale": 0.5, "network": "net", "checkpoint": "a.ckpt", "miou": 0.6, "live": live}
+    limited = {**row, "method": "AR uniform", "budget": "70ms@15", "live": {**live, "missed": 0.25}}
+    head, rows = live_table([row, limited])
+    assert head[-1] == "missed %"
+    assert [cells[-1] for cells in rows] == ["-", "25.0"]
+    assert live_table([row])[0] == head[:-1]
